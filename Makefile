@@ -1,0 +1,33 @@
+# make demo   install and run the demonstration
+# make test   install, lint, type-check and run the tests
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types clean
+
+demo: $(STAMP)
+	$(BIN)/trackime-apps demo -o demo --overwrite
+
+test: lint types
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+# The applications' folder is called apps and its package trackime_apps: a link shows it to the type checker.
+types: $(STAMP)
+	mkdir -p $(VENV)/typing && ln -sfn ../../apps $(VENV)/typing/trackime_apps
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy
+
+# The stamp is touched last: an install that broke off is done again.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no python 3.11 or newer found: set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo

@@ -1,0 +1,74 @@
+"""Every error a user of trackime can cause, below one root.
+
+Messages are one line: what was expected, what came, what is allowed. Children carry the data the message was
+made from, so that a program need not parse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class TrackimeError(Exception):
+    """Root of everything trackime raises on purpose. The command line prints it as one line, exit code 1."""
+
+
+class InputError(TrackimeError, ValueError):
+    """An argument, query or option that cannot be used as given."""
+
+
+class ShapeError(InputError):
+    """An array whose shape is not the one expected.
+
+    Args:
+        name: the argument's name.
+        expected: the shape in words, e.g. ``"[N, T, 2]"``.
+        got: the shape that came.
+    """
+
+    def __init__(self, name: str, expected: str, got: Iterable[int]) -> None:
+        self.name, self.expected, self.got = name, expected, tuple(got)
+        super().__init__(f"{name}: expected shape {expected}, got {list(self.got)}")
+
+
+class UnknownNameError(InputError):
+    """A name that no registry knows.
+
+    Args:
+        kind: what was looked up, e.g. ``"tracker"``.
+        name: the name that came.
+        allowed: the names that are allowed.
+    """
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+        self.kind, self.name, self.allowed = kind, name, tuple(allowed)
+        super().__init__(f"unknown {kind} {name!r}: expected one of {', '.join(self.allowed) or '(none)'}")
+
+
+class VideoError(TrackimeError):
+    """A video that cannot be read, or not in full."""
+
+
+class OutputError(TrackimeError):
+    """A result that cannot be written."""
+
+
+class FormatError(TrackimeError):
+    """A file that is not what its name or header says."""
+
+
+class DeviceError(TrackimeError):
+    """A device that is not there, or out of memory beyond what smaller chunks can mend."""
+
+
+class MissingExtraError(TrackimeError, ImportError):
+    """An optional dependency that is not installed.
+
+    Args:
+        what: what was asked for.
+        extra: the extra of the ``trackime`` package that brings it.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
+        super().__init__(f"{what} needs an optional dependency: pip install 'trackime[{extra}]'")

@@ -1,0 +1,23 @@
+"""Point trackers: `create("lk")`, `names()`, and the contract `PointTracker`."""
+
+from typing import Any
+
+from trackime.registry import Registry
+from trackime.trackers.base import Features, PointTracker
+
+__all__ = ["Features", "PointTracker", "create", "names"]
+
+REGISTRY: Registry[PointTracker] = Registry(
+    "tracker",
+    "trackime.trackers",
+    {
+        "lk": "trackime.trackers.lk:LucasKanade",
+        "correlation": "trackime.trackers.correlation:Correlation",
+    },
+)
+names = REGISTRY.names
+
+
+def create(name: str, device: str = "cpu", **options: Any) -> PointTracker:
+    """The tracker called `name`, on `device`. Raises UnknownNameError, InputError."""
+    return REGISTRY.create(name, device=device, **options)
