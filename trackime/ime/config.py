@@ -1,0 +1,53 @@
+"""Every switch of the method, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trackime.config import check_choices, option
+from trackime.errors import InputError
+
+
+@dataclass(frozen=True)
+class ImeConfig:
+    """How TrackIME runs around a tracker. The defaults are the published method with windows shared by instance."""
+
+    instance_motion: bool = option(True, "guide each query by the motion of its instance; off: the tracker's own track")
+    clip: bool = option(True, "track again inside windows along the instance's motion; off: the full frame only")
+    fusion: bool = option(True, "average the windows' outputs by visibility; off: the finest window alone")
+    neighbours: int = option(32, "points an instance is tracked by, the query included; 1: the query alone")
+    weights: str = option(
+        "visibility", "weight of a neighbour's step: visibility at its end, equal, or smaller of both ends",
+        ("visibility", "equal", "both"),
+    )
+    windows: str = option(
+        "instance", "instance: queries on one instance share windows; query: a window each (the published form)",
+        ("instance", "query"),
+    )
+    window_scales: tuple[float, ...] = option(
+        (960 / 1080, 384 / 1080), "sides of the windows as shares of the frame's shorter side, coarse to fine"
+    )
+    windows_px: tuple[int, ...] = option((), "sides of the windows in pixels, instead of shares (published: 960 384)")
+    resample: bool = option(False, "sample and average neighbours again inside each window (TrackIME); off: InstaTAP")
+    fuse_full: bool = option(False, "the full-frame pass takes part in the fusion")
+    joint_masks: bool = option(False, "weigh neighbours by the instance's mask in each frame (one more pass)")
+    margin: float = option(0.15, "a query nearer than this share of the side to a shared window's edge gets another")
+    confidence: float = option(0.5, "neighbours are drawn where the mask's confidence is at least this")
+    cuts: bool = option(True, "find cuts: they end a track's visibility; off: the video is one shot")
+    chunk: int = option(16, "frames held in memory at once; changes no result")
+    seed: int = option(0, "seed of the neighbours' sampling")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.neighbours < 1:
+            raise InputError(f"neighbours: expected 1 or more, got {self.neighbours}")
+        if self.chunk < 1:
+            raise InputError(f"chunk: expected 1 frame or more, got {self.chunk}")
+        if not 0 <= self.margin < 0.5:
+            raise InputError(f"margin: expected a share in [0, 0.5), got {self.margin:g}")
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence: expected a probability in (0, 1), got {self.confidence:g}")
+        if any(not 0 < s <= 1 for s in self.window_scales):
+            raise InputError(f"window_scales: expected shares in (0, 1], got {self.window_scales}")
+        if any(side < 8 for side in self.windows_px):
+            raise InputError(f"windows_px: expected sides of 8 pixels or more, got {self.windows_px}")
