@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from trackime.config import check_choices, option
 from trackime.errors import InputError
@@ -17,11 +18,13 @@ class ImeConfig:
     fusion: bool = option(True, "average the windows' outputs by visibility; off: the finest window alone")
     neighbours: int = option(32, "points an instance is tracked by, the query included; 1: the query alone")
     weights: str = option(
-        "visibility", "weight of a neighbour's step: visibility at its end, equal, or smaller of both ends",
+        "visibility",
+        "weight of a neighbour's step: visibility at its end, equal, or smaller of both ends",
         ("visibility", "equal", "both"),
     )
     windows: str = option(
-        "instance", "instance: queries on one instance share windows; query: a window each (the published form)",
+        "instance",
+        "instance: queries on one instance share windows; query: a window each (the published form)",
         ("instance", "query"),
     )
     window_scales: tuple[float, ...] = option(
@@ -36,6 +39,11 @@ class ImeConfig:
     cuts: bool = option(True, "find cuts: they end a track's visibility; off: the video is one shot")
     chunk: int = option(16, "frames held in memory at once; changes no result")
     seed: int = option(0, "seed of the neighbours' sampling")
+
+    @classmethod
+    def plain(cls, **changes: Any) -> ImeConfig:
+        """The tracker alone, by the same road: no neighbours, no windows."""
+        return cls(**{"instance_motion": False, "clip": False, "fusion": False, **changes})
 
     def __post_init__(self) -> None:
         check_choices(self)

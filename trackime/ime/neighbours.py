@@ -1,0 +1,225 @@
+"""Semantic neighbours: who moves with a query, told from its mask in the query frame.
+
+InstaTAP section 3.3: segment the frame at the query, draw points of the mask by its confidence, without
+replacement. Queries whose masks are one instance may share neighbours (`windows="instance"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from trackime.geometry import to_torch
+from trackime.ime.config import ImeConfig
+from trackime.ime.drive import FrameReader
+from trackime.ime.operations import Operations, Progress, silent
+from trackime.segmenters.base import PointSegmenter
+from trackime.types import BoolArray, FloatArray, IntArray, Queries
+
+SAME_INSTANCE = 0.5
+"""Two queries share an instance when each lies in the other's mask and the masks' IoU exceeds this."""
+
+DECODE = 64
+"""Prompts decoded at once: bounds the memory that masks take."""
+
+
+@dataclass(eq=False)
+class Instance:
+    """Queries that move together, and the points that show how.
+
+    Attributes:
+        t: their query frame.
+        members: int [M], rows of the queries.
+        points: float32 [S, 2], sampled neighbours in frame t, without the queries themselves.
+        confidence: uint8 [H, W], the mask's confidence times 255; None where nothing asks for it again.
+    """
+
+    t: int
+    members: IntArray
+    points: FloatArray
+    confidence: np.ndarray | None = field(default=None, repr=False)
+
+
+def find_instances(
+    video: FrameReader,
+    queries: Queries,
+    segmenter: PointSegmenter,
+    config: ImeConfig,
+    masks: Mapping[int, np.ndarray] | None = None,
+    operations: Operations | None = None,
+    progress: Progress = silent,
+) -> list[Instance]:
+    """Group queries into instances and draw each one's neighbours.
+
+    With `config.windows == "query"` every query is an instance of its own, as published. The order of the
+    queries changes nothing: they are visited by position, and each draw is seeded by the position it is for.
+
+    Args:
+        video: frames are read at query frames only.
+        queries: the points.
+        segmenter: cuts the masks that `masks` does not give.
+        config: neighbours, confidence, windows, seed.
+        masks: known masks by frame, uint8 [H, W] of ids; a query on an id above 0 and below 255 belongs to it.
+        operations: counts masks cut.
+        progress: told of query frames done.
+
+    Returns:
+        Instances that cover every query once.
+    """
+    operations = operations if operations is not None else Operations()
+    wanted = config.neighbours > 1 or config.windows == "instance"
+    keep = config.resample or config.joint_masks
+    instances: list[Instance] = []
+    frames = np.unique(queries.t)
+    for done, t in enumerate(frames.tolist()):
+        rows = np.flatnonzero(queries.t == t)
+        rows = rows[np.lexsort((queries.xy[rows, 0], queries.xy[rows, 1]))]
+        if not wanted:
+            instances += [Instance(t, np.array([row]), np.zeros((0, 2), np.float32)) for row in rows]
+            continue
+        frame = video.read(t, t + 1)[0]
+        groups: list[tuple[list[int], FloatArray]] = []  # rows, confidence [H, W]
+        for batch_rows, confidences in _masks(frame, queries, rows, segmenter, config, masks, t, operations):
+            for row, confidence in zip(batch_rows, confidences, strict=True):
+                place = _join(row, confidence, groups, queries, config)
+                if place is None:
+                    groups.append(([row], confidence))
+                else:
+                    groups[place][0].append(row)
+        for members, confidence in groups:
+            points = draw_neighbours(confidence, queries.xy[members[0]], t, config)
+            stored = np.round(confidence * 255).astype(np.uint8) if keep else None
+            instances.append(Instance(t, np.array(members), points, stored))
+        progress("neighbours", done + 1, len(frames))
+    return instances
+
+
+def draw_neighbours(confidence: FloatArray, query: FloatArray, t: int, config: ImeConfig) -> FloatArray:
+    """Up to `config.neighbours - 1` pixel centres of a mask, by confidence, without replacement.
+
+    Multinomial sampling without replacement is the largest of log p plus Gumbel noise (Efraimidis and
+    Spirakis 2006 in its logarithmic form). Seeded by `config.seed` and the query, so that neither the order nor
+    the number of other queries changes a draw.
+
+    Args:
+        confidence: [H, W] in [0, 1].
+        query: [2] the point the mask was cut for.
+        t: its frame.
+        config: neighbours, confidence, seed.
+
+    Returns:
+        float32 [S, 2], fewer than asked for where the mask has fewer pixels.
+    """
+    y, x = np.nonzero(confidence >= config.confidence)
+    own = (x == int(query[0])) & (y == int(query[1]))  # the query is neighbour 0 already
+    x, y = x[~own], y[~own]
+    count = min(config.neighbours - 1, len(x))
+    if count < 1:
+        return np.zeros((0, 2), np.float32)
+    bits = np.asarray(query, np.float32).view(np.uint32)
+    rng = np.random.default_rng([config.seed, t, int(bits[0]), int(bits[1])])
+    score = np.log(confidence[y, x].astype(np.float64)) + rng.gumbel(size=len(x))
+    chosen = np.sort(np.argpartition(-score, count - 1)[:count])
+    return np.stack([x[chosen], y[chosen]], 1).astype(np.float32) + np.float32(0.5)
+
+
+def inside_mask(mask: BoolArray, xy: FloatArray) -> BoolArray:
+    """bool [N]: which points [N, 2] lie on the mask [H, W]; outside the frame is outside the mask."""
+    h, w = mask.shape
+    column, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)
+    # The frame's far edges belong to the last pixel.
+    column, row = np.where(xy[:, 0] == w, w - 1, column), np.where(xy[:, 1] == h, h - 1, row)
+    ok = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+    return ok & mask[np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
+
+
+def _join(
+    row: int,
+    confidence: FloatArray,
+    groups: list[tuple[list[int], FloatArray]],
+    queries: Queries,
+    config: ImeConfig,
+) -> int | None:
+    """The group a query belongs to, if any: each in the other's mask, IoU above `SAME_INSTANCE`."""
+    if config.windows != "instance":
+        return None
+    own = confidence >= config.confidence
+    for place, (members, other) in enumerate(groups):
+        first = members[0]
+        if queries.instance[row] != queries.instance[first]:
+            continue  # the caller knows them apart
+        if confidence is other:
+            return place
+        theirs = other >= config.confidence
+        mutual = inside_mask(theirs, queries.xy[[row]])[0] and inside_mask(own, queries.xy[[first]])[0]
+        if mutual and (own & theirs).sum() > SAME_INSTANCE * (own | theirs).sum():
+            return place
+    return None
+
+
+def _masks(
+    frame: np.ndarray,
+    queries: Queries,
+    rows: IntArray,
+    segmenter: PointSegmenter,
+    config: ImeConfig,
+    masks: Mapping[int, np.ndarray] | None,
+    t: int,
+    operations: Operations,
+) -> Iterator[tuple[list[int], list[FloatArray]]]:
+    """(rows, confidences) in batches: given masks first, then cut ones."""
+    left = rows
+    if masks is not None and t in masks:
+        ids = masks[t]
+        for value in np.unique(ids[(ids > 0) & (ids < 255)]).tolist():
+            mine = left[inside_mask(ids == value, queries.xy[left])]
+            left = left[~np.isin(left, mine)]
+            confidence = (ids == value).astype(np.float32)
+            yield mine.tolist(), [confidence] * len(mine)
+    if len(left):
+        embedding = segmenter.encode(to_torch(frame[None], segmenter.device)[0])
+        yield from point_masks(embedding, queries.xy, left, segmenter, config.confidence, operations)
+
+
+def point_masks(
+    embedding: Any,
+    xy: FloatArray,
+    rows: IntArray,
+    segmenter: PointSegmenter,
+    threshold: float,
+    operations: Operations,
+) -> Iterator[tuple[list[int], list[FloatArray]]]:
+    """Confidence masks of points of one frame.
+
+    Where the segmenter's masks are costly (`shares_masks`), a point inside a mask cut before reuses it: the
+    same array, so that sharing can be told by identity.
+
+    Args:
+        embedding: the segmenter's, of the frame.
+        xy: [N, 2] pixels.
+        rows: which of them.
+        segmenter: any.
+        threshold: inside a mask means confidence of at least this.
+        operations: counts the prompts.
+
+    Yields:
+        (rows, list of float32 [H, W]) until all rows had their turn.
+    """
+    left = rows
+    while len(left):
+        batch = left[:1] if segmenter.shares_masks else left[:DECODE]
+        points = torch.from_numpy(np.array(xy[batch, None])).to(segmenter.device)  # [P, 1, 2]
+        with torch.inference_mode():
+            logits, _ = segmenter.decode(embedding, points, torch.ones(points.shape[:2], device=points.device))
+            confidences = list(torch.sigmoid(logits.float()).cpu().numpy())
+        operations.masks_cut += len(batch)
+        left = left[len(batch) :]
+        yield batch.tolist(), confidences
+        if segmenter.shares_masks:
+            mine = left[inside_mask(confidences[0] >= threshold, xy[left])]
+            left = left[~np.isin(left, mine)]
+            yield mine.tolist(), [confidences[0]] * len(mine)

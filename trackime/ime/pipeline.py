@@ -1,0 +1,272 @@
+"""TrackIME from end to end: neighbours, instance motion, windows, fusion, for any tracker and segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from trackime import segmenters, trackers
+from trackime.cuts import find_cuts
+from trackime.devices import resolve_device
+from trackime.geometry import inside
+from trackime.ime.config import ImeConfig
+from trackime.ime.drive import FrameReader, View, drive
+from trackime.ime.fusion import fuse
+from trackime.ime.masks import membership
+from trackime.ime.motion import instance_steps, integrate, prefer_query
+from trackime.ime.neighbours import Instance, find_instances
+from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.progressive import plan_windows, track_in_windows
+from trackime.ime.pruning import window_sides
+from trackime.segmenters.base import PointSegmenter
+from trackime.trackers.base import PointTracker
+from trackime.types import FloatArray, IntArray, Queries, Tracks
+from trackime.video import Video, open_video
+
+Row = tuple[FloatArray, FloatArray]
+"""xy float32 [N, T, 2] and visibility float32 [N, T]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run found.
+
+    Attributes:
+        tracks: the result the config asks for; `tracks.instance` is the group each query was found to be in,
+            or the one it came with.
+        rows: every stage of the ablation that the run passed through, by name: "none" the tracker alone, "im"
+            guided by instance motion, "im_fusion" the mean of both, "im_clip" the finest window, "all" the
+            windows fused.
+        operations: what it cost.
+    """
+
+    tracks: Tracks
+    rows: dict[str, Row]
+    operations: Operations
+
+
+def track(
+    video: Any,
+    queries: Queries,
+    *,
+    tracker: PointTracker | str = "lk",
+    segmenter: PointSegmenter | str = "graphcut",
+    config: ImeConfig | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Tracks:
+    """Follow points through a video.
+
+    Args:
+        video: a path, a frame folder, uint8 [T, H, W, 3], or a `Video`.
+        queries: the points, (x, y) in source pixels and their frames.
+        tracker: a name of `trackime.trackers.names()`, or any PointTracker.
+        segmenter: a name of `trackime.segmenters.names()`, or any PointSegmenter.
+        config: switches of the method.
+        device: auto, cpu, cuda, cuda:N or mps; used where names are given.
+        progress: called with (stage, done, total).
+
+    Returns:
+        Tracks in the order of the queries.
+
+    Raises:
+        VideoError: a video that cannot be read.
+        InputError: a query outside the video, an unknown name.
+        DeviceError: no such device, or out of memory on a single frame.
+    """
+    place = str(resolve_device(device))
+    if isinstance(tracker, str):
+        tracker = trackers.create(tracker, device=place)
+    if isinstance(segmenter, str):
+        segmenter = segmenters.create(segmenter, device=place)
+    return run(open_video(video), queries, tracker, segmenter, config, progress).tracks
+
+
+def run(
+    video: Video,
+    queries: Queries,
+    tracker: PointTracker,
+    segmenter: PointSegmenter,
+    config: ImeConfig | None = None,
+    progress: Progress = silent,
+    masks: Mapping[int, np.ndarray] | None = None,
+) -> Result:
+    """As `track`, with every stage of the ablation and the operations counted.
+
+    Args:
+        masks: masks known beforehand, by frame: uint8 [H, W] of ids (0 background, 255 unknown). A query on an
+            id takes its neighbours from there instead of asking the segmenter.
+    """
+    config = config or ImeConfig()
+    queries.check(video.info)
+    operations = Operations()
+    length = len(video)
+    whole: dict[str, Row] = {}
+    instance = np.full(len(queries), -1)
+    groups = 0
+    for first, last in _shots(video, config, progress) if len(queries) else []:
+        rows = np.flatnonzero((queries.t >= first) & (queries.t < last))
+        if not len(rows):
+            continue
+        part = Queries(queries.xyt[rows] - np.array([0, 0, first], np.float32), queries.instance[rows])
+        known = {t - first: m for t, m in (masks or {}).items() if first <= t < last}
+        shot = _Shot(video.clip(first, last), part, tracker, segmenter, config, operations, progress, known)
+        for name, (xy, visibility) in shot.run().items():
+            if name not in whole:
+                whole[name] = _empty(len(queries), length)
+            # Beyond its shot a point rests where it was last, hidden.
+            whole[name][0][rows] = np.pad(xy, ((0, 0), (first, length - last), (0, 0)), mode="edge")
+            whole[name][1][rows, first:last] = visibility
+        instance[rows] = shot.groups() + groups
+        groups = int(instance.max()) + 1
+    if not whole:
+        whole["none"] = _empty(0, length)
+    given = queries.instance >= 0
+    found = Queries(queries.xyt, np.where(given, queries.instance, instance))
+    xy, visibility = whole[_final(config, whole)]
+    return Result(Tracks(xy, visibility, found, video.info), whole, operations)
+
+
+def _final(config: ImeConfig, rows: Mapping[str, Row]) -> str:
+    """The row a config asks for."""
+    wanted = ("all" if config.fusion else "im_clip") if config.clip else ("im_fusion" if config.fusion else "im")
+    if not config.instance_motion and not config.clip:
+        wanted = "none"
+    return wanted if wanted in rows else "none"
+
+
+def _shots(video: Video, config: ImeConfig, progress: Progress) -> list[tuple[int, int]]:
+    edges = [0, *(find_cuts(video, progress=progress) if config.cuts else []), len(video)]
+    return list(pairwise(edges))
+
+
+def _empty(count: int, length: int) -> Row:
+    return np.zeros((count, length, 2), np.float32), np.zeros((count, length), np.float32)
+
+
+class _Shot:
+    """One run over one shot: the steps of the method in their order."""
+
+    def __init__(
+        self,
+        video: FrameReader,
+        queries: Queries,
+        tracker: PointTracker,
+        segmenter: PointSegmenter,
+        config: ImeConfig,
+        operations: Operations,
+        progress: Progress,
+        masks: Mapping[int, np.ndarray],
+    ) -> None:
+        self.video, self.queries, self.tracker, self.segmenter = video, queries, tracker, segmenter
+        self.config, self.operations, self.progress = config, operations, progress
+        height, width = video.read(0, 1).shape[1:3]
+        self.frame = (height, width)
+        self.instances: list[Instance] = []
+        self.masks = masks
+
+    def run(self) -> dict[str, Row]:
+        """Every row of the ablation, by name."""
+        with torch.inference_mode():
+            config = self.config
+            if config.instance_motion or config.clip:
+                self.instances = find_instances(
+                    self.video, self.queries, self.segmenter, config, self.masks, self.operations, self.progress
+                )
+            rows, guide = self._first_pass()
+            if config.clip:
+                self._windows(rows, guide)
+        return {name: self._tidy(row) for name, row in rows.items()}
+
+    def groups(self) -> IntArray:
+        """int [N], the instance of each query."""
+        found = np.full(len(self.queries), -1)
+        for index, instance in enumerate(self.instances):
+            found[instance.members] = index
+        return found
+
+    def _first_pass(self) -> tuple[dict[str, Row], FloatArray]:
+        """Track queries and neighbours in the full frame; rows so far, and the guide [N, T, 2] of the windows."""
+        queries, config = self.queries, self.config
+        used = self.instances if config.instance_motion else []
+        extra = [np.c_[i.points, np.full(len(i.points), i.t)] for i in used]
+        points = np.concatenate([queries.xyt, *extra]).astype(np.float32)
+        view = View(points, None, self.frame)
+        [(xy, visibility)] = drive(
+            self.tracker, self.video, [view], config.chunk, self.operations, self.progress, "full frame"
+        )
+        count = len(queries)
+        own_xy, own_vis = xy[:count], visibility[:count]
+        rows: dict[str, Row] = {"none": (own_xy, own_vis)}
+        if not config.instance_motion:
+            return rows, own_xy
+        trust = self._trust(xy, visibility)
+        guided = np.empty_like(own_xy)
+        first = count
+        for instance in used:
+            who = np.r_[instance.members, first : first + len(instance.points)]
+            first += len(instance.points)
+            steps = instance_steps(xy[who], visibility[who] * trust[who], config.weights)
+            guided[instance.members] = integrate(queries.xy[instance.members], queries.t[instance.members], steps)
+        guide = prefer_query(own_xy, own_vis, guided, queries.xyt)
+        rows["im"] = (guide, own_vis)
+        rows["im_fusion"] = fuse([(own_xy, own_vis), (guide, own_vis)])
+        return rows, guide
+
+    def _trust(self, xy: FloatArray, visibility: FloatArray) -> FloatArray:
+        """[P, T] weights of queries and neighbours from joint masks; ones where they are off."""
+        if not self.config.joint_masks:
+            return np.ones_like(visibility)
+        count = len(self.queries)
+        belongs = np.concatenate([self.groups(), *(np.full(len(i.points), k) for k, i in enumerate(self.instances))])
+        return membership(
+            self.video,
+            xy,
+            visibility,
+            belongs,
+            np.arange(len(xy)) < count,
+            self.segmenter,
+            self.config.confidence,
+            self.config.chunk,
+            self.operations,
+            self.progress,
+        )
+
+    def _windows(self, rows: dict[str, Row], guide: FloatArray) -> None:
+        """Coarse to fine: each scale's windows follow the last scale's result."""
+        full = rows["none"]
+        scales: list[Row] = []
+        for side in window_sides(self.config, self.frame, self.tracker.input_size):
+            if (side, side) == self.frame:
+                scales.append(full)  # the window is the whole frame: the same pixels, the same result
+            else:
+                windows = plan_windows(self.instances, guide, side, self.frame, self.config.margin)
+                scales.append(
+                    track_in_windows(
+                        self.tracker,
+                        self.video,
+                        self.queries,
+                        self.instances,
+                        windows,
+                        self.config,
+                        self.operations,
+                        self.progress,
+                    )
+                )
+            guide = scales[-1][0]
+        rows["im_clip"] = scales[-1]
+        rows["all"] = fuse([full, *scales] if self.config.fuse_full else scales)
+
+    def _tidy(self, row: Row) -> Row:
+        """A point that leaves the frame is not visible; at its query frame it is the query, seen."""
+        xy, visibility = row[0], np.where(inside(row[0], self.frame), row[1], np.float32(0))
+        index = np.arange(len(self.queries))
+        xy = xy.copy()
+        xy[index, self.queries.t] = self.queries.xy
+        visibility[index, self.queries.t] = 1.0
+        return xy, np.clip(visibility, 0, 1)
