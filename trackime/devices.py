@@ -18,8 +18,9 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = text.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    kind, colon, index = text.partition(":")
+    indexed = kind == "cuda" and index.isascii() and index.isdecimal()
+    if kind not in ("cpu", "cuda", "mps") or (colon and not indexed):
         raise DeviceError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device {text}: no CUDA device here (torch {torch.__version__}); allowed: auto, cpu")
@@ -28,4 +29,4 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         raise DeviceError(f"device {text}: expected an index of 0 .. {last}")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device mps: not available here; allowed: auto, cpu")
-    return torch.device(text)
+    return torch.device("cuda", int(index)) if index else torch.device(kind)

@@ -1,7 +1,8 @@
 """Atomic output: a file that exists is whole.
 
 Everything is written to a temporary name in the target's own folder and renamed when it is complete, so that
-an interrupted run leaves either the old file or none.
+an interrupted run leaves either the old file or none. What is read is parsed inside `reading`, so that a file that is
+not what it should be is one line and never a traceback.
 """
 
 from __future__ import annotations
@@ -9,11 +10,25 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from trackime.errors import OutputError
+import numpy as np
+import numpy.typing as npt
+
+from trackime.errors import FormatError, OutputError, TrackimeError
+
+# What parsers raise on bytes that are not theirs. RuntimeError: an encrypted zip, an unknown compression, nesting
+# too deep; MemoryError: an array header that promises more than there is; SyntaxError: an npy header of garbage.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, SyntaxError),
+    *(RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def _temporary(target: Path) -> Path:
@@ -31,6 +46,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to, the disk is full, nothing was written.
     """
     target = Path(path)
+    if not target.name or target.name == "..":
+        raise OutputError(f"cannot write {os.fspath(path)!r}: expected the name of a file or folder")
     temporary = _temporary(target)
     try:
         try:
@@ -48,12 +65,62 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            # What went wrong is being raised already; failing to clean up must not hide it.
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def _swap_folder(temporary: Path, target: Path) -> None:
     # rename() does not replace a folder that has files in it: move the old one aside first.
     aside = _temporary(target)
     os.replace(target, aside)
-    os.replace(temporary, target)
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        os.replace(aside, target)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """Turn whatever goes wrong while `path` is parsed in the block into a FormatError of one line.
+
+    Args:
+        path: the file, for the message.
+        expected: what it should have been, e.g. ``"a csv of tracks"``.
+
+    Raises:
+        FormatError: the block raised an error of trackime, or one that unreadable bytes cause.
+    """
+    name = os.fspath(path)
+    try:
+        yield
+    except FileNotFoundError:
+        raise FormatError(f"{name}: no such file") from None
+    except TrackimeError as error:
+        raise FormatError(f"{error}" if name in str(error) else f"{name}: {error}") from None
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+        raise FormatError(f"{name}: expected {expected}, got: {reason}") from None
+
+
+def read_npz(
+    path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an npz by name; others in it are not touched, and pickled objects never are. Use inside `reading`.
+
+    Raises:
+        FormatError: not an npz, or a required array is not in it.
+    """
+    name = os.fspath(path)
+    # Opened here: given a name, numpy leaves the file open where it turns out not to be a zip.
+    with open(name, "rb") as handle:
+        file = np.load(handle, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise FormatError(f"{name}: expected an npz, got a single array")
+        with file:
+            missing = [key for key in required if key not in file]
+            if missing:
+                raise FormatError(f"{name}: expected arrays {', '.join(required)}; missing {', '.join(missing)}")
+            return {key: file[key] for key in (*required, *(k for k in optional if k in file))}

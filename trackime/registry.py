@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from trackime.errors import InputError, UnknownNameError
+from trackime.errors import InputError, TrackimeError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name that `create` takes, built-in ones first."""
-        extra = sorted(e.name for e in entry_points(group=self.group) if e.name not in self.builtin)
+        extra = sorted({e.name for e in entry_points(group=self.group)} - set(self.builtin))
         return [*self.builtin, *extra]
 
     def create(self, name: str, **options: Any) -> T:
@@ -39,7 +39,8 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: no such name.
-            InputError: an option or argument it does not take.
+            InputError: an option or argument it does not take, or one that it needs and was not given; a third
+                party's that cannot be imported.
         """
         base, _, argument = name.partition(":")
         factory = self._factory(base)
@@ -50,6 +51,11 @@ class Registry(Generic[T]):
             for option in options:
                 if option not in taken:
                     raise InputError(f"{self.kind} {base} takes no {option!r}: expected {', '.join(taken)}")
+        for parameter in taken.values():
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and parameter.default is parameter.empty and parameter.name not in options:
+                how = f" (write {base}:PATH)" if parameter.name == "path" else ""
+                raise InputError(f"{self.kind} {base} needs {parameter.name!r}{how}")
         return factory(**options)
 
     def _factory(self, base: str) -> Callable[..., T]:
@@ -59,6 +65,15 @@ class Registry(Generic[T]):
             return factory
         for entry in entry_points(group=self.group):
             if entry.name == base:
-                loaded: Callable[..., T] = entry.load()
-                return loaded
+                return self._load(entry)
         raise UnknownNameError(self.kind, base, self.names())
+
+    def _load(self, entry: EntryPoint) -> Callable[..., T]:
+        try:
+            loaded: Callable[..., T] = entry.load()
+        except TrackimeError:
+            raise
+        except (ImportError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.kind} {entry.name}: {entry.value} cannot be imported: {reason}") from error
+        return loaded

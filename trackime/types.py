@@ -6,9 +6,8 @@ Points are (x, y) in pixels of the source video: x to the right, y down, the cen
 
 from __future__ import annotations
 
+import operator
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trackime.errors import FormatError, InputError, ShapeError, TrackimeError
-from trackime.files import atomic
+from trackime.errors import FormatError, InputError, ShapeError
+from trackime.files import atomic, read_npz, reading
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -33,11 +32,45 @@ VISIBLE = 0.5
 def _frozen(value: npt.ArrayLike, dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
     """A read-only copy of `value` as `dtype`; InputError where it is not numbers at all."""
     try:
-        array = np.array(value, dtype=dtype)
+        # What overflows becomes infinite, and is refused where it is not allowed rather than warned of here.
+        with np.errstate(over="ignore", invalid="ignore"):
+            given = np.asarray(value)
+            if given.dtype.kind == "c":
+                raise TypeError("complex numbers")
+            array = np.array(given, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: expected numbers, got {type(value).__name__} ({error})") from None
     array.setflags(write=False)
     return array
+
+
+def _whole(value: Any, name: str) -> int:
+    """`value` as a Python int; InputError where it is not a whole number."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}: expected a whole number, got {value!r}") from None
+
+
+def _ids(value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """A read-only int32 copy of `value`; InputError where a cast would change it."""
+    given = np.asarray(value)
+    if given.size and given.dtype.kind not in "iub":
+        given = _frozen(value, np.float64, "instance")
+        if not (given == np.round(given)).all():
+            raise InputError("instance: expected whole numbers")
+    limits = np.iinfo(np.int32)
+    if given.size and not (given.min() >= limits.min and given.max() <= limits.max):
+        raise InputError(f"instance: expected ids in {limits.min} .. {limits.max}")
+    return _frozen(given, np.int32, "instance")
+
+
+def _frame_name(value: Any) -> str:
+    """A frame's name; InputError for one that, as a file's stem, would leave its folder."""
+    name = str(value)
+    if name in ("", ".", "..") or any(c in "/\\\0" for c in name):
+        raise InputError(f"names: expected file stems without folders, got {name[:60]!r}")
+    return name
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +85,8 @@ class VideoInfo:
         source: where the frames come from, for messages and results; may be empty.
 
     Raises:
-        InputError: a size below 1, times that do not increase or are not finite, names of another number.
+        InputError: a size that is not a whole number of 1 or more, times that do not increase or are not finite,
+            names of another number or with a folder in them (results are named after frames).
     """
 
     width: int
@@ -62,6 +96,8 @@ class VideoInfo:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for side in ("width", "height"):
+            object.__setattr__(self, side, _whole(getattr(self, side), f"video {side}"))
         if self.width < 1 or self.height < 1:
             raise InputError(f"video size: expected at least 1x1, got {self.width}x{self.height}")
         pts = _frozen(self.pts, np.float64, "pts")
@@ -70,7 +106,7 @@ class VideoInfo:
         if not np.isfinite(pts).all() or (np.diff(pts) <= 0).any():
             raise InputError("pts: expected finite, strictly increasing seconds")
         object.__setattr__(self, "pts", pts)
-        names = tuple(self.names) or tuple(f"{t:05d}" for t in range(len(pts)))
+        names = tuple(map(_frame_name, self.names)) or tuple(f"{t:05d}" for t in range(len(pts)))
         if len(names) != len(pts):
             raise InputError(f"names: expected {len(pts)} (one a frame), got {len(names)}")
         object.__setattr__(self, "names", names)
@@ -91,7 +127,13 @@ class VideoInfo:
 
     @classmethod
     def regular(cls, width: int, height: int, frames: int, fps: float = 25.0, source: str = "") -> VideoInfo:
-        """Frames at k / fps seconds."""
+        """Frames at k / fps seconds.
+
+        Raises:
+            InputError: fps not above 0.
+        """
+        if not 0 < fps < float("inf"):
+            raise InputError(f"fps: expected frames a second above 0, got {fps:g}")
         return cls(width, height, np.arange(frames) / fps, source=source)
 
 
@@ -105,7 +147,8 @@ class Queries:
 
     Raises:
         ShapeError: xyt not [N, 3] or instance not [N].
-        InputError: NaN or infinite coordinates, a frame index that is not a whole number of 0 or more.
+        InputError: NaN or infinite coordinates, a frame index that is not a whole number of 0 or more, an instance
+            that is not a whole number of 32 bits.
     """
 
     xyt: FloatArray
@@ -126,7 +169,7 @@ class Queries:
             raise InputError(f"queries: expected a frame index t of 0 or more, got {t[bad]:g} in row {bad}")
         instance = np.full(len(xyt), -1) if self.instance is None else self.instance
         object.__setattr__(self, "xyt", xyt)
-        object.__setattr__(self, "instance", _frozen(instance, np.int32, "instance"))
+        object.__setattr__(self, "instance", _ids(instance))
         if self.instance.shape != (len(xyt),):
             raise ShapeError("instance", f"[{len(xyt)}]", self.instance.shape)
 
@@ -300,16 +343,12 @@ class Tracks:
         Raises:
             FormatError: no such file, not an npz of tracks, pickled objects in it, or a newer schema.
         """
-        name = os.fspath(path)
-        try:
-            with np.load(name, allow_pickle=False) as file:
-                if str(file["schema"]) != SCHEMA:
-                    raise FormatError(f"{name}: expected schema {SCHEMA}, got {str(file['schema'])[:40]!r}")
-                width, height = (int(v) for v in file["size"])
-                names = tuple(str(v) for v in file["names"])
-                video = VideoInfo(width, height, file["pts"], names, str(file["source"]))
-                return cls(file["xy"], file["visibility"], Queries(file["queries"], file["instance"]), video)
-        except TrackimeError as error:
-            raise FormatError(f"{error}" if name in str(error) else f"{name}: {error}") from None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise FormatError(f"{name}: expected an npz of tracks ({SCHEMA}), got: {error}") from None
+        keys = ("schema", "xy", "visibility", "queries", "instance", "size", "pts", "names", "source")
+        with reading(path, f"an npz of tracks ({SCHEMA})"):
+            file = read_npz(path, keys)
+            if str(file["schema"]) != SCHEMA:
+                raise FormatError(f"expected schema {SCHEMA}, got {str(file['schema'])[:40]!r}")
+            width, height = file["size"].tolist()
+            names = tuple(str(v) for v in file["names"])
+            video = VideoInfo(width, height, file["pts"], names, str(file["source"]))
+            return cls(file["xy"], file["visibility"], Queries(file["queries"], file["instance"]), video)

@@ -1,1 +1,37 @@
+"""Readers of data sets, one shape of sample for all: `read("davis", "/data/DAVIS")` yields `Sample`s."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from trackime.datasets.sample import MaskFolder, Sample
+from trackime.errors import UnknownNameError
+
+__all__ = ["MaskFolder", "Sample", "names", "read"]
+
+_KINDS = ("badja", "davis", "pointodyssey", "rgbd", "tapvid")
+
+
+def names() -> list[str]:
+    """The kinds of data set `read` knows; each is a module of this package, whose `read` lists its options."""
+    return list(_KINDS)
+
+
+def read(kind: str, path: str | os.PathLike[str], **options: Any) -> Iterator[Sample]:
+    """The samples of a data set on disk, one at a time.
+
+    Args:
+        kind: one of `names()`.
+        path: the data set's folder or file.
+        options: of that kind's reader, e.g. ``split="val"`` for "davis", ``mode="strided"`` for "tapvid".
+
+    Raises:
+        UnknownNameError: an unknown kind.
+        FormatError: nothing of that kind at `path`; for one broken sample when it is reached.
+    """
+    if kind not in _KINDS:
+        raise UnknownNameError("data set", kind, _KINDS)
+    return import_module(f"trackime.datasets.{kind}").read(path, **options)  # type: ignore[no-any-return]

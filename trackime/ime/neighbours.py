@@ -23,7 +23,7 @@ from trackime.types import BoolArray, FloatArray, IntArray, Queries
 SAME_INSTANCE = 0.5
 """Two queries share an instance when each lies in the other's mask and the masks' IoU exceeds this."""
 
-DECODE = 64
+DECODE = 16
 """Prompts decoded at once: bounds the memory that masks take."""
 
 
@@ -72,7 +72,6 @@ def find_instances(
     """
     operations = operations if operations is not None else Operations()
     wanted = config.neighbours > 1 or config.windows == "instance"
-    keep = config.resample or config.joint_masks
     instances: list[Instance] = []
     frames = np.unique(queries.t)
     for done, t in enumerate(frames.tolist()):
@@ -86,16 +85,23 @@ def find_instances(
         for batch_rows, confidences in _masks(frame, queries, rows, segmenter, config, masks, t, operations):
             for row, confidence in zip(batch_rows, confidences, strict=True):
                 place = _join(row, confidence, groups, queries, config)
-                if place is None:
-                    groups.append(([row], confidence))
-                else:
+                if place is not None:
                     groups[place][0].append(row)
-        for members, confidence in groups:
-            points = draw_neighbours(confidence, queries.xy[members[0]], t, config)
-            stored = np.round(confidence * 255).astype(np.uint8) if keep else None
-            instances.append(Instance(t, np.array(members), points, stored))
+                elif config.windows == "instance":
+                    groups.append(([row], confidence))
+                else:  # nobody can join: a mask a query need not be kept
+                    instances.append(_instance([row], confidence, queries, t, config))
+        instances += [_instance(members, confidence, queries, t, config) for members, confidence in groups]
         progress("neighbours", done + 1, len(frames))
     return instances
+
+
+def _instance(
+    members: list[int], confidence: FloatArray, queries: Queries, t: int, config: ImeConfig
+) -> Instance:
+    points = draw_neighbours(confidence, queries.xy[members[0]], t, config)
+    stored = np.round(confidence * 255).astype(np.uint8) if config.resample else None
+    return Instance(t, np.array(members), points, stored)
 
 
 def draw_neighbours(confidence: FloatArray, query: FloatArray, t: int, config: ImeConfig) -> FloatArray:

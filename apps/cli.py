@@ -1,0 +1,134 @@
+"""`trackime-apps`: one command an application, loaded when it is asked for.
+
+Exit codes: 0 done, 1 failed, 2 not used as documented, 130 interrupted (Ctrl-C). Errors are one line on stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from trackime.errors import InputError, TrackimeError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = {
+    "track": ("trackime_apps.track:command", "Follow points through a video: tracks and an overlay."),
+    "vos": ("trackime_apps.vos.command:command", "Follow objects from a mask or clicks: masks and an overlay."),
+    "demo": ("trackime_apps.demo:command", "Render a world, run everything on it, score it against the truth."),
+    "doctor": ("trackime_apps.doctor:command", "Check the installation: devices, codecs, trackers, extras."),
+}
+"""Name to (module:command, one line of help). The help stands here so that listing it imports no application."""
+
+
+class Applications(click.Group):
+    """Imports a command's module only when the command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}: expected one of {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, on: bool) -> None:
+    if on:
+        click.echo(f"trackime {version('trackime')}")
+        ctx.exit()
+
+
+@click.group(cls=Applications, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def cli() -> None:
+    """Long-term point tracks at a video's own resolution, and what they are good for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: what was typed after the program's name; None: the process's own.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    state = {"debug": False}
+    handler = _log_to_stderr("--quiet" in typed)
+    try:
+        code = cli.main(typed, prog_name="trackime-apps", standalone_mode=False, obj=state)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except Exception as error:
+        if state["debug"] and not isinstance(error, click.ClickException | click.Abort):
+            logging.getLogger("trackime_apps").critical("", exc_info=error)
+        return _report(error)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _log_to_stderr(quiet: bool) -> logging.Handler:
+    """Warnings of the library on stderr, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("trackime-apps: %(message)s"))
+    handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def _report(error: Exception) -> int:
+    """Say on one line what went wrong; the exit code it means."""
+    if isinstance(error, click.Abort):  # what click makes of Ctrl-C
+        return _say("interrupted", INTERRUPTED)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    if isinstance(error, click.UsageError):
+        place = error.ctx.command_path if error.ctx else "trackime-apps"
+        return _say(f"{error.format_message()} (see {place} --help)", USAGE)
+    if isinstance(error, click.ClickException):
+        return _say(error.format_message(), error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read us has gone: nothing is left to say, nor for the interpreter to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    if isinstance(error, InputError):
+        return _say(str(error), USAGE)
+    if isinstance(error, TrackimeError):
+        return _say(str(error), FAILED)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _say("out of memory: a smaller --chunk needs less", FAILED)
+    if isinstance(error, OSError):
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+    return _say(f"unexpected {type(error).__name__}: {error} (--debug shows where)", FAILED)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"trackime-apps: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

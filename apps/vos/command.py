@@ -1,0 +1,187 @@
+"""`trackime-apps vos`: objects of a video, followed from a mask or a few clicks."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trackime.errors import FormatError, InputError
+from trackime.ime.config import ImeConfig
+from trackime.types import Tracks
+
+from ..options import (
+    Command,
+    build_config,
+    compute_options,
+    config_options,
+    in_order,
+    output_options,
+    tracks_option,
+)
+from ..progress import Progress
+from ..prompts import Prompt, PromptType, to_queries
+from ..results import Result, result_folder
+from ..track import check_names, describe
+from .config import VosConfig
+
+if TYPE_CHECKING:
+    from trackime.video import Video
+
+    from .run import Segmentation
+
+
+class MaskAt:
+    """A mask file and the frame it belongs to, as typed: ``FILE.png`` (frame 0) or ``FILE.png@T``."""
+
+    def __init__(self, text: str) -> None:
+        found = re.fullmatch(r"(.+)@(\d+)", text)
+        split = found is not None and not Path(text).exists()
+        self.path = Path(found[1] if found and split else text).absolute()
+        self.t = int(found[2]) if found and split else 0
+        self.text = f"{self.path}@{self.t}"
+
+
+class MaskType(click.ParamType):
+    """Click's view of `MaskAt`."""
+
+    name = "mask"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "FILE.png[@T]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> MaskAt:
+        return value if isinstance(value, MaskAt) else MaskAt(str(value))
+
+
+@click.command("vos", cls=Command)
+@click.argument("video")
+@output_options()
+@click.option("--mask", type=MaskType(), multiple=True,
+              help="Objects of a frame (the first): a palette PNG of ids, or one value beside black.")  # fmt: skip
+@click.option("--point", type=PromptType(), multiple=True,
+              help="A click on object ID (1), or off it (-); whole numbers mean that pixel's centre.")  # fmt: skip
+@compute_options
+@tracks_option
+@config_options("Segmentation", VosConfig)
+@config_options("Tracking", ImeConfig, skip=["seed"])
+def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
+    """Follow objects through VIDEO (a file, or a folder of frames) from a mask or from clicks.
+
+    OUT gets masks/NAME.png (palette PNGs of ids), confidence.csv, tracks.npz, overlay.mp4, sheet.png, frames.csv,
+    config.toml and result.json.
+    """
+    config, ime = build_config(VosConfig, settings), build_config(ImeConfig, settings)
+    if not settings["mask"] and not any(point.positive for point in settings["point"]):
+        raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
+    check_names(settings["tracker"], settings["segmenter"])
+    settings = in_order(settings)
+    inputs = [video, *(mask.path for mask in settings["mask"]), *([settings["tracks"]] if settings["tracks"] else [])]
+    line = f"{output}: finished already, skipped"
+    with Progress(quiet) as progress, result_folder(output, "vos", settings, inputs, overwrite, resume) as result:
+        if result is not None:
+            found = vos_into(result, video, config, ime, progress, **settings)
+            objects = f"{len(found.objects)} object{'s' * (len(found.objects) != 1)}"
+            line = f"{output}: {objects} through {len(found)} frames in {sum(progress.seconds.values()):.1f} s"
+    if not quiet:
+        click.echo(line)
+
+
+def vos_into(
+    result: Result,
+    source: Any,
+    config: VosConfig,
+    ime: ImeConfig,
+    progress: Progress,
+    *,
+    mask: Sequence[MaskAt] = (),
+    point: Sequence[Prompt] = (),
+    device: str = "auto",
+    tracker: str = "lk",
+    segmenter: str = "graphcut",
+    tracks: Path | None = None,
+    **_: Any,
+) -> Segmentation:
+    """Segment, and write all of a `vos` result but what every result has.
+
+    Args:
+        result: where to write; a finished tracking stage is taken from its checkpoint.
+        source: anything `open_video` takes.
+        config: switches of the segmentation.
+        ime: switches of the tracking.
+        progress: told of the work; measures its stages.
+        mask, point: what to follow.
+        device, tracker, segmenter: as in `segment`.
+        tracks: a file of tracks to reuse; nothing is tracked then.
+    """
+    from trackime.devices import resolve_device
+    from trackime.video import open_video
+
+    from ..pictures import write_pictures
+    from ..queries import load_tracks, read_ids
+    from .run import segment
+
+    place = str(resolve_device(device))
+    saved = result.checkpoint / "tracks.npz"
+    with open_video(source) as video:
+        masks = {}
+        for item in mask:
+            if item.t in masks:
+                raise InputError(f"{item.path}: expected one mask a frame, got another of frame {item.t}")
+            masks[item.t] = read_ids(item.path, video.info)
+        clicks, labels = to_queries(point, default_id=1)
+        known = Tracks.load(saved) if saved.exists() else None if tracks is None else load_tracks(tracks, video.info)
+        with progress.stage("tracking"):
+            found = segment(
+                video, masks=masks, points=clicks, labels=labels, tracks=known, tracker=tracker, segmenter=segmenter,
+                config=config, ime=ime, device=place, progress=progress,
+            )  # fmt: skip
+        found.tracks.save(saved)
+        found.tracks.save(result.folder / "tracks.npz")
+        with progress.stage("masks"):
+            write_masks(result.folder, video, found)
+        with progress.stage("overlay"):
+            on_objects = found.tracks[found.tracks.instance > 0]
+            ids = MaskFiles(result.folder / "masks", video.info.names)
+            write_pictures(result.folder, video, on_objects, ids, True, ime.chunk, progress, trail=0)
+        describe(result, video, place, progress)
+        result.record["objects"] = list(found.objects)
+    return found
+
+
+class MaskFiles(Sequence[Any]):
+    """The masks of a folder as a sequence of uint8 [H, W], each read when it is asked for."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._paths = [folder / f"{name}.png" for name in names]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        from trackime.maskio import read_mask
+
+        return read_mask(self._paths[index])
+
+    def __call__(self, t: int) -> Any:
+        return self[t]
+
+
+def write_masks(folder: Path, video: Video, found: Segmentation) -> None:
+    """masks/NAME.png of every frame as it is made, and confidence.csv: a row a frame, a column an object."""
+    from trackime.maskio import write_mask
+
+    names = video.info.names
+    if len(set(names)) != len(names):
+        raise FormatError(f"{video.info.source}: expected frames of different names, got two of one name")
+    (folder / "masks").mkdir()
+    with open(folder / "confidence.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["index", "name", *(f"object_{k}" for k in found.objects)])
+        for frame in found:
+            write_mask(folder / "masks" / f"{names[frame.t]}.png", frame.ids)
+            rows.writerow([frame.t, names[frame.t], *(f"{value:.4f}" for value in frame.confidence)])

@@ -1,0 +1,197 @@
+"""All objects of a video on their way through its frames in one direction of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trackime.geometry import to_torch
+from trackime.segmenters import PointSegmenter
+from trackime.segmenters.colour import to_lab
+from trackime.segmenters.graphcut import guided_filter
+from trackime.types import FloatArray, Tracks
+
+from .carry import FlowCarrier
+from .config import VosConfig
+from .propagate import Belief, ObjectState, Scene, Sight
+from .queries import BACKGROUND
+
+Float = npt.NDArray[Any]
+Ids = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(h, w) of the frames the cut sees: the longer side at most `side`, 0: as they are."""
+    scale = 1.0 if side == 0 else min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+class Direction:
+    """Objects followed frame by frame; they compete for pixels, so that a pixel has one id.
+
+    Args:
+        config: the switches.
+        objects: ids of all objects.
+        tracks: instance is the object, 0 the background.
+        work: (h, w) of the frames the cut sees.
+        size: (H, W) of the video.
+        helper: a segmenter asked in every frame with the tracked points; None: the cut stands alone.
+    """
+
+    def __init__(
+        self,
+        config: VosConfig,
+        objects: Sequence[int],
+        tracks: Tracks,
+        work: tuple[int, int],
+        size: tuple[int, int],
+        helper: PointSegmenter | None = None,
+    ) -> None:
+        self.config, self.objects, self.tracks = config, tuple(objects), tracks
+        self.work, self.size, self.helper = work, size, helper
+        self._states: dict[int, ObjectState] = {}
+        self._previous: Scene | None = None
+        self._pending: Scene | None = None
+        self._flow = FlowCarrier()
+
+    def step(self, t: int, frame: Ids, stated: Mapping[int, Mask]) -> tuple[Ids, FloatArray]:
+        """The next frame's ids uint8 [H, W] and confidence [objects].
+
+        Args:
+            t: its index.
+            frame: uint8 [H, W, 3].
+            stated: masks bool [H, W] that prompts give of some objects; they stand as they are.
+        """
+        scene = self._scene(t, frame)
+        sights = {k: self._sight(t, k) for k in self.objects}
+        beliefs = self._beliefs(scene, frame, sights, stated)
+        shown = {k: b for k, b in beliefs.items() if self._shows(b)}
+        small = self._compete({k: b.logits for k, b in shown.items()}, self.work)
+        ids = self._full(shown, frame)
+        for k, mask in stated.items():
+            ids[mask] = k
+            small[_shrink(mask, self.work)] = k
+        confidence = np.zeros(len(self.objects), np.float32)
+        for index, k in enumerate(self.objects):
+            mask = small == k
+            if k in stated and k not in self._states:
+                self._states[k] = ObjectState(self.config, scene, mask, sights[k])
+                confidence[index] = 1.0
+            elif k in stated:
+                self._states[k].accept(scene, mask, 1.0, sights[k], given=True)
+                confidence[index] = 1.0
+            elif k in shown:
+                confidence[index] = beliefs[k].confidence if mask.any() else 0.0
+                self._states[k].accept(scene, mask, float(confidence[index]), sights[k])
+            elif k in beliefs:
+                # Left out of the frame, but remembered where it may be, for when more speaks for it.
+                self._states[k].accept(scene, beliefs[k].mask & (small == 0), beliefs[k].confidence, sights[k])
+        self._previous, self._pending = scene, None
+        return ids, confidence
+
+    def look(self, t: int, frame: Ids) -> dict[int, Mask]:
+        """Masks bool [H, W] of the objects in frame t as `step` without prompts would find them; changes nothing."""
+        scene = self._scene(t, frame)
+        sights = {k: self._sight(t, k) for k in self._states}
+        beliefs = self._beliefs(scene, frame, sights, {})
+        ids = self._full({k: b for k, b in beliefs.items() if self._shows(b)}, frame)
+        return {k: ids == k for k in self._states}
+
+    def _shows(self, belief: Belief) -> bool:
+        """Whether an object is sure enough to be in the frame's result."""
+        return bool(belief.mask.any()) and belief.confidence >= self.config.abstain
+
+    def _scene(self, t: int, frame: Ids) -> Scene:
+        if self._pending is None or self._pending.t != t:
+            self._pending = Scene(t, frame, self.work, self.config.smoothing)
+            if self.config.flow and self._states:
+                self._pending.follow(self._previous, self._flow)
+        return self._pending
+
+    def _beliefs(
+        self, scene: Scene, frame: Ids, sights: Mapping[int, Sight], stated: Mapping[int, Mask]
+    ) -> dict[int, Belief]:
+        """What is thought of every object on its way that no prompt states."""
+        asked = [k for k in self._states if k not in stated]
+        votes = self._ask(frame, asked, sights) if self.helper is not None and asked else {}
+        beliefs = {}
+        for k in asked:
+            beliefs[k] = self._states[k].step(scene, sights[k], votes.get(k))
+        return beliefs
+
+    def _sight(self, t: int, identity: int) -> Sight:
+        """An object's points in frame t, and all visible points that are on something else."""
+        scale = np.array([self.work[1] / self.size[1], self.work[0] / self.size[0]])
+        xy = self.tracks.xy[:, t].astype(np.float64) * scale
+        visibility = self.tracks.visibility[:, t]
+        instance = self.tracks.instance
+        own = instance == identity
+        other = (instance >= BACKGROUND) & ~own & (visibility > 0.5)
+        return Sight(xy[own], visibility[own], xy[other])
+
+    def _compete(self, logits: Mapping[int, Float], size: tuple[int, int]) -> Ids:
+        """The likeliest object of each pixel where its probability is above the threshold, else 0."""
+        ids = np.zeros(size, np.uint8)
+        threshold = np.clip(self.config.threshold, 1e-4, 1 - 1e-4)
+        best = np.full(size, np.log(threshold / (1 - threshold)), np.float32)
+        for k, values in logits.items():
+            better = values > best
+            ids[better] = k
+            best = np.where(better, values, best)
+        return ids
+
+    def _full(self, beliefs: Mapping[int, Belief], frame: Ids) -> Ids:
+        """Ids at the video's own size, borders drawn to the frame's own edges where the cut saw a smaller one."""
+        logits: dict[int, Float] = {k: b.logits for k, b in beliefs.items() if b.mask.any()}
+        if self.work == self.size or not logits:
+            return self._compete(logits, self.work) if logits else np.zeros(self.size, np.uint8)
+        guide = np.asarray(to_lab(frame)[..., 0] / 100, np.float32)
+        radius = max(2, round(1.5 * self.size[1] / self.work[1]))
+        for k, values in logits.items():
+            # Cut off, or far certainties would outvote the border under the filter.
+            near = np.clip(values, -4, 4)
+            fine = cv2.resize(near, (self.size[1], self.size[0]), interpolation=cv2.INTER_LINEAR)
+            logits[k] = guided_filter(fine, guide, radius)
+        return self._compete(logits, self.size)
+
+    def _ask(self, frame: Ids, asked: Sequence[int], sights: Mapping[int, Sight]) -> dict[int, Float]:
+        """The helper's evidence [h, w] by object, where any of its points is visible."""
+        assert self.helper is not None
+        embedding = self.helper.encode(to_torch(frame[None], self.helper.device)[0])
+        scale = np.array([self.size[1] / self.work[1], self.size[0] / self.work[0]])
+        votes = {}
+        for k in asked:
+            use = sights[k].visibility > 0.5
+            on, off = sights[k].xy[use] * scale, sights[k].off * scale
+            if not len(on):
+                continue
+            # One prompt of all points, or one a point, each with the points that are off the object.
+            groups = [on] if self.config.prompts == "joint" else list(on[:, None])
+            weights = np.ones(1) if self.config.prompts == "joint" else sights[k].visibility[use]
+            prompts = np.stack([np.concatenate([group, off]) for group in groups]).astype(np.float32)
+            labels = np.tile(np.repeat([1, 0], [len(groups[0]), len(off)]), (len(groups), 1))
+            logits, score = self.helper.decode(
+                embedding,
+                torch.from_numpy(prompts).to(self.helper.device),
+                torch.from_numpy(labels).to(self.helper.device),
+            )
+            trust = weights * score.cpu().numpy()
+            mean = np.tensordot(trust, torch.sigmoid(logits).cpu().numpy(), 1) / max(float(trust.sum()), 1e-6)
+            small = cv2.resize(mean.astype(np.float32), (self.work[1], self.work[0]), interpolation=cv2.INTER_AREA)
+            share = np.clip(small, 1e-3, 1 - 1e-3)
+            votes[k] = np.log(share / (1 - share)) * float(np.average(score.cpu().numpy(), weights=weights))
+        return votes
+
+
+def _shrink(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A mask at the size of the cut: pixels at least half covered, or the most covered one."""
+    if mask.shape == size:
+        return mask
+    share = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(share >= min(0.5, float(share.max()))) & (share > 0)

@@ -1,0 +1,279 @@
+"""One object's mask, frame after frame: carried, voted, and cut along colours and borders.
+
+In each frame the object's earlier masks are carried to it (from the frame before, from the last frame that was sure,
+and from the first, by the tracks; from the frame before by flow as well) and voted into one prior: the mean of their
+signed distances, each over its own uncertainty. A minimum cut then weighs prior, colours, tracked points and
+contrast, where the prior leaves a doubt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trackime.segmenters.colour import Mixture, fit, log_ratio, to_lab
+from trackime.segmenters.graphcut import signed_distance
+from trackime.segmenters.mincut import contrast_edges, min_cut
+
+from .carry import FlowCarrier, Warp, warp_by_points
+from .config import VosConfig
+
+Float = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+FAR = 60.0
+"""Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
+
+SIGMA = (2.0, 15.0)
+"""Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
+
+
+class Scene:
+    """One frame as the cut sees it.
+
+    Attributes:
+        t: its index.
+        lab: float32 [h, w, 3].
+        grey: uint8 [h, w].
+        edges: [4, h, w] prices of borders.
+        flow: warp to the frame before it in the order of travel; None in the first.
+    """
+
+    def __init__(self, t: int, frame: npt.NDArray[np.uint8], size: tuple[int, int], smoothing: float) -> None:
+        self.t = t
+        small = frame
+        if frame.shape[:2] != size:
+            small = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        self.lab = to_lab(small)
+        self.grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY), np.uint8)
+        self.edges = contrast_edges(self.lab, smoothing)
+        self.flow: Warp | None = None
+
+    def follow(self, previous: Scene | None, carrier: FlowCarrier) -> None:
+        """Find the flow to the frame before."""
+        if previous is not None:
+            self.flow = carrier.warp(self.grey, previous.grey)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The tracked points of one object in one frame, pixels of the cut frame.
+
+    Attributes:
+        xy: [N, 2].
+        visibility: [N].
+        off: [M, 2] visible points known to be off the object.
+    """
+
+    xy: Float
+    visibility: Float
+    off: Float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A frame whose mask is carried to others: its index, signed distance [h, w] and the object's points."""
+
+    t: int
+    distance: Float
+    sight: Sight
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is thought of one object in one frame.
+
+    Attributes:
+        mask: bool [h, w].
+        logits: [h, w], by which objects compete for pixels.
+        confidence: in [0, 1]; 0 where the mask is empty.
+    """
+
+    mask: Mask
+    logits: Float
+    confidence: float
+
+
+class ObjectState:
+    """One object on its way through the frames, from its first mask on.
+
+    Args:
+        config: the switches.
+        scene: the first frame.
+        mask: bool [h, w], the first mask.
+        sight: the object's points there.
+    """
+
+    def __init__(self, config: VosConfig, scene: Scene, mask: Mask, sight: Sight) -> None:
+        self.config = config
+        reference = Reference(scene.t, _distance(mask), sight)
+        self.first = self.sure = self.last = reference
+        self.confidence = 1.0
+        self._rng = np.random.default_rng(config.seed)
+        self._inside, self._outside = self._samples(scene, mask, 3000)
+        self.frozen = self._models(self._inside, self._outside)
+        self.recent = self.frozen
+        self.telling = self._how_telling(scene, mask)
+
+    def step(self, scene: Scene, sight: Sight, vote: Float | None = None) -> Belief:
+        """The object in the next frame. Call `accept` with what became of it before the next step.
+
+        Args:
+            scene: the frame.
+            sight: the object's points in it.
+            vote: evidence [h, w] in nats of another segmenter, or None.
+        """
+        prior, sigma = self._prior(scene, sight)
+        ratio = self._ratio(scene)
+        if vote is not None:
+            vote = np.clip(vote, -2 * self.config.shape, 2 * self.config.shape)
+            prior, sigma = (vote, SIGMA[1]) if prior is None else (prior + vote, sigma)
+        if prior is None or not (prior > 0).any():
+            nothing = np.zeros(scene.grey.shape, bool)
+            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0)
+        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.telling
+        evidence = prior + colour + self._seeds(prior, ratio, sight)
+        # Deep inside the frame may still take pixels away (something passes before the object), so all of it is free.
+        reach = min(self.config.band, max(6.0, 3 * sigma))
+        free = _distance(prior > 0) > -reach
+        mask = min_cut(evidence, scene.edges, free, np.zeros_like(free))
+        mask = _tidy(mask, sight, prior)
+        logits = np.where(free, np.clip(_distance(mask), -6, 6) + 0.25 * evidence, -12.0)
+        confidence = self._confidence(mask, prior > 0, ratio, sight)
+        return Belief(mask, np.asarray(logits, np.float32), confidence)
+
+    def accept(self, scene: Scene, mask: Mask, confidence: float, sight: Sight, given: bool = False) -> None:
+        """Take the mask that the object was left with (after competing, or given by a prompt) as its own."""
+        self.confidence = confidence
+        self.last = Reference(scene.t, _distance(mask), sight)
+        if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
+            self.sure = self.last
+        if mask.any() and (given or confidence > 0.5):
+            inside, outside = self._samples(scene, mask, 600)
+            self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
+            self.recent = self._models(self._inside, self._outside)
+
+    def _prior(self, scene: Scene, sight: Sight) -> tuple[Float | None, float]:
+        """Evidence [h, w] of the carried masks in nats, at most `shape`, and its uncertainty in pixels."""
+        votes: list[tuple[float, float, Float]] = []
+        if scene.flow is not None and self.config.flow and (self.last.distance > 0).any():
+            sigma = float(np.clip(2.0 + scene.flow.error, *SIGMA))
+            votes.append((1.0 + self.confidence, sigma, scene.flow.apply(self.last.distance, -FAR)))
+        references = {r.t: (r, weight) for weight, r in ((1.0, self.first), (0.7, self.sure), (0.5, self.last))}
+        for reference, weight in references.values():
+            if not (reference.distance > 0).any():
+                continue
+            both = np.minimum(sight.visibility, reference.sight.visibility)
+            use = both > 0.5
+            if not use.any():
+                continue
+            warp = warp_by_points(sight.xy[use], reference.sight.xy[use], both[use], scene.grey.shape)
+            # Few points say little of the shape between them.
+            sigma = float(np.clip(2.0 + 1.5 * warp.error + 6 / use.sum(), *SIGMA))
+            share = min(1.0, use.sum() / max(1, 0.3 * len(use)))
+            votes.append((weight * share, sigma, warp.apply(reference.distance, -FAR)))
+        if not votes or not any((distance > 0).any() for _, _, distance in votes):
+            return None, 0.0
+        weights = np.array([w / s for w, s, _ in votes])
+        weights /= weights.sum()
+        mean = sum(w * np.clip(d / s, -3, 3) for w, (_, s, d) in zip(weights, votes, strict=True))
+        sigma = float(sum(w * s for w, (_, s, _) in zip(weights, votes, strict=True)))
+        return np.asarray(np.clip(mean * self.config.shape / 2, -self.config.shape, self.config.shape)), sigma
+
+    def _ratio(self, scene: Scene) -> Float:
+        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten."""
+        share = self.config.frozen
+        ratio = share * log_ratio(scene.lab, *self.frozen)
+        if share < 1:
+            ratio = ratio + (1 - share) * log_ratio(scene.lab, *self.recent)
+        return np.asarray(cv2.GaussianBlur(ratio, (0, 0), 0.8))
+
+    def _seeds(self, prior: Float, ratio: Float, sight: Sight) -> Float:
+        """Evidence of the tracked points: visible ones that neither the carried masks nor colours speak against."""
+        evidence = np.zeros(prior.shape, np.float32)
+        h, w = prior.shape
+        on = sight.xy[sight.visibility > 0.5]
+        for points, sign in ((sight.off, -1.0), (on, 1.0)):
+            for x, y in np.floor(points).astype(int).tolist():
+                if 0 <= x < w and 0 <= y < h and sign * (prior[y, x] + ratio[y, x]) > -2:
+                    cv2.circle(evidence, (x, y), 2, sign * self.config.seeds, -1)
+        return evidence
+
+    def _confidence(self, mask: Mask, carried: Mask, ratio: Float, sight: Sight) -> float:
+        """How far colours, carried masks and visible points agree with a mask."""
+        if not mask.any():
+            return 0.0
+        h, w = mask.shape
+        likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
+        looks = likely * self.telling + 0.7 * (1 - self.telling)
+        overlap = float((mask & carried).sum() / max(1, (mask | carried).sum()))
+        xy = sight.xy[sight.visibility > 0.5]
+        where = np.floor(xy).astype(int)
+        where = where[(where >= 0).all(1) & (where[:, 0] < w) & (where[:, 1] < h)]
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+        # Without points: what was believed, fading. A few points move that belief, many replace it.
+        held = float(near[where[:, 1], where[:, 0]].sum())
+        support = (held + 2 * 0.95 * self.confidence**2) / (len(where) + 2)
+        return float(np.clip(looks * np.sqrt(overlap) * support, 0, 1) ** 0.5)
+
+    def _samples(self, scene: Scene, mask: Mask, count: int) -> tuple[Float, Float]:
+        """Colours [n, 3] inside the mask and around it, a pixel beside the border left out."""
+        distance = _distance(mask)
+        core = distance > 1.5 if (distance > 1.5).sum() > 30 else mask
+        reach = float(np.clip(np.sqrt(mask.sum()), 8, 80))
+        return self._draw(scene.lab, core.astype(float), count), self._draw(
+            scene.lab, np.where(distance < -1.5, np.exp(distance / reach) + 0.02, 0), count
+        )
+
+    def _draw(self, lab: Float, weights: Float, count: int) -> Float:
+        flat = weights.ravel() / max(weights.sum(), 1e-9)
+        able = int((flat > 0).sum())
+        if not able:
+            return np.zeros((0, 3), np.float32)
+        return lab.reshape(-1, 3)[self._rng.choice(flat.size, min(count, able), p=flat)]
+
+    def _mix(self, old: Float, new: Float) -> Float:
+        """As many samples as before, the new ones in the place of randomly chosen old ones."""
+        if not len(old) or not len(new):
+            return new if len(new) else old
+        keep = max(0, 3000 - len(new))
+        return np.concatenate([old[self._rng.permutation(len(old))[:keep]], new])
+
+    def _models(self, inside: Float, outside: Float) -> tuple[Mixture | None, Mixture | None]:
+        return fit(inside, 6, seed=self.config.seed), fit(outside, 8, seed=self.config.seed)
+
+    def _how_telling(self, scene: Scene, mask: Mask) -> float:
+        """Weight of colours in [0.1, 1]: how well they tell the object from its surroundings in the first frame."""
+        distance = _distance(mask)
+        reach = float(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
+        around = (~mask) & (distance > -reach)
+        if not mask.any() or not around.any():
+            return 0.1
+        ratio = log_ratio(scene.lab, *self.frozen)
+        right = 0.5 * float((ratio[mask] > 0).mean() + (ratio[around] < 0).mean())
+        return float(np.clip(2.5 * (right - 0.55), 0.1, 1))
+
+
+def _distance(mask: Mask) -> npt.NDArray[np.float32]:
+    return np.asarray(np.clip(signed_distance(mask), -FAR, FAR), np.float32)
+
+
+def _tidy(mask: Mask, sight: Sight, prior: Float) -> Mask:
+    """Without specks: a part stays if a point lies in it, or it is no speck and most of it was expected."""
+    count, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return mask
+    area = stats[:, cv2.CC_STAT_AREA]
+    expected = np.bincount(label.ravel(), (prior > 0).ravel(), count) / np.maximum(area, 1)
+    keep = (area >= 0.02 * area[1:].max()) & (expected > 0.5)
+    keep[1 + int(area[1:].argmax())] = True
+    h, w = mask.shape
+    points = np.floor(sight.xy[sight.visibility > 0.5]).astype(int)
+    points = points[(points >= 0).all(1) & (points[:, 0] < w) & (points[:, 1] < h)]
+    keep[label[points[:, 1], points[:, 0]]] = True
+    keep[0] = False
+    return np.asarray(keep[label])

@@ -1,0 +1,287 @@
+"""Video object segmentation from point trajectories: prompts in, one id mask a frame out, frame by frame."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trackime import segmenters, trackers
+from trackime.devices import resolve_device
+from trackime.errors import InputError
+from trackime.ime import ImeConfig
+from trackime.ime import run as track
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import PointTracker
+from trackime.types import FloatArray, Queries, Tracks
+from trackime.video import Video, open_video
+
+from .config import VosConfig
+from .direction import Direction, working_size
+from .prompts import Ids, Mask, Prompts
+from .queries import BACKGROUND, object_ids, sample_background, sample_objects
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FrameMask:
+    """The result of one frame.
+
+    Attributes:
+        t: its index.
+        ids: uint8 [H, W], 0 background, else the object's id.
+        confidence: float32 [objects], in the order of `Segmentation.objects`; 0 where an object is not found.
+    """
+
+    t: int
+    ids: Ids
+    confidence: FloatArray
+
+
+def segment(
+    video: Any,
+    *,
+    masks: Mapping[int, npt.NDArray[Any]] | None = None,
+    points: Queries | None = None,
+    labels: npt.ArrayLike | None = None,
+    tracks: Tracks | None = None,
+    tracker: PointTracker | str = "lk",
+    segmenter: PointSegmenter | str = "graphcut",
+    config: VosConfig | None = None,
+    ime: ImeConfig | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Follow objects through a video.
+
+    Tracking happens here; masks are made while the result is iterated, in the order of the video, and no more than a
+    chunk of frames is held. Frames before an object's first prompt are done first, backwards; their masks are kept
+    compressed (a few kilobytes each) until their turn.
+
+    Args:
+        video: a path, a frame folder, uint8 [T, H, W, 3], or a `Video`.
+        masks: ids uint8 [H, W] by frame: 0 background, 255 void. An object's first mask starts it, later ones reset it.
+        points: clicks in source pixels, their instance the object's id (-1: object 1); later clicks mend the object.
+        labels: [N] of the clicks, 1 on the object, 0 off it; None: all on.
+        tracks: tracks to use instead of tracking; those of an object's id, or, where none has it, those that lie in
+            its first mask; of the rest, those outside all first masks count as background.
+        tracker: a name of `trackime.trackers.names()`, or any PointTracker.
+        segmenter: a name of `trackime.segmenters.names()`, or any PointSegmenter: turns clicks into masks, and, other
+            than graphcut, is asked in every frame with the tracked points.
+        config: switches of the propagation.
+        ime: switches of the tracking.
+        device: auto, cpu, cuda, cuda:N or mps; used where names are given.
+        progress: called with (stage, done, total).
+
+    Raises:
+        VideoError: a video that cannot be read.
+        InputError, ShapeError: prompts that do not fit the video (see `Prompts`), tracks of another video.
+        DeviceError: no such device.
+    """
+    config, ime = config or VosConfig(), ime or ImeConfig()
+    opened = open_video(video)
+    prompts = Prompts(opened.info, masks, points, labels)
+    if tracks is not None and _shape(tracks) != (opened.info.width, opened.info.height, len(opened)):
+        raise InputError(f"tracks: expected a video of {_words(_shape(opened))}, got {_words(_shape(tracks))}")
+    place = str(resolve_device(device))
+    if isinstance(segmenter, str):
+        segmenter = segmenters.create(segmenter, device=place)
+    if isinstance(tracker, str) and tracks is None:
+        tracker = trackers.create(tracker, device=place)
+    seconds: dict[str, float] = {}
+    begun = time.perf_counter()
+    first = _first_masks(opened, prompts, segmenter)
+    seconds["prompts"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    if tracks is None:
+        assert not isinstance(tracker, str)
+        tracks = _track(opened, prompts, first, tracker, segmenter, config, ime, progress)
+    else:
+        tracks = assign(tracks, prompts.first, first)
+    seconds["tracks"] = time.perf_counter() - begun
+    return Segmentation(opened, prompts, first, tracks, segmenter, config, ime.chunk, seconds, progress)
+
+
+def _shape(of: Tracks | Video) -> tuple[int, int, int]:
+    info = of.video if isinstance(of, Tracks) else of.info
+    return info.width, info.height, info.frames
+
+
+def _words(shape: tuple[int, int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}, {shape[2]} frames"
+
+
+def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> dict[int, Mask]:
+    """Each object's mask bool [H, W] at its first prompt."""
+    masks: dict[int, Mask] = {}
+    for t in sorted(set(prompts.first.values())):
+        stated = prompts.at(t, video[t], segmenter, {})
+        masks.update({k: stated[k] for k, start in prompts.first.items() if start == t})
+    return masks
+
+
+def _track(
+    video: Video,
+    prompts: Prompts,
+    first: Mapping[int, Mask],
+    tracker: PointTracker,
+    segmenter: PointSegmenter,
+    config: VosConfig,
+    ime: ImeConfig,
+    progress: Progress | None,
+) -> Tracks:
+    """Tracks of points on the objects (TrackIME, the first masks known to it) and around them (the tracker alone)."""
+    on, off, known = [], [], {}
+    for t in sorted(set(prompts.first.values())):
+        ids = np.zeros((video.info.height, video.info.width), np.uint8)
+        for k in prompts.objects:
+            if prompts.first[k] == t:
+                ids[first[k]] = k
+        known[t] = ids
+        on.append(sample_objects(ids, t, config, video[t]))
+        off.append(sample_background(ids, t, config))
+    clicked = prompts.labels == 1
+    on.append(prompts.points[clicked])
+    off.append(Queries(prompts.points.xyt[~clicked]))
+    report = progress or (lambda stage, done, total: None)
+    found = track(video, Queries.concat(on), tracker, segmenter, ime, report, masks=known).tracks
+    parts = [Tracks(found.xy, found.visibility, Queries.concat(on), found.video)]
+    around = Queries.concat(off)
+    if len(around):
+        plain = replace(ime, instance_motion=False, clip=False, neighbours=1)
+        lone = Queries(around.xyt)
+        found = track(video, lone, tracker, segmenter, plain, report).tracks
+        parts.append(Tracks(found.xy, found.visibility, Queries(around.xyt, np.zeros(len(around), np.int32)), found.video))
+    return Tracks.concat(parts)
+
+
+def assign(tracks: Tracks, start: Mapping[int, int], first: Mapping[int, Mask]) -> Tracks:
+    """`tracks` with the instance of every one: an object's id, 0 for the background, -1 for unknown.
+
+    Args:
+        tracks: any; those that name an object of `start`, or 0, keep it.
+        start: first frame of each object.
+        first: bool [H, W], its mask there.
+    """
+    instance = np.where(np.isin(tracks.instance, [*start, BACKGROUND]), tracks.instance, -1)
+    outside = np.ones(len(tracks), bool)
+    for k, t in start.items():
+        xy, visible = tracks.at(t)
+        height, width = first[k].shape
+        column, row = np.clip(np.floor(xy).astype(int), 0, [width - 1, height - 1]).T
+        held = first[k][row, column] & visible & (xy >= 0).all(1) & (xy < [width, height]).all(1)
+        outside &= visible & ~held
+        if not (instance == k).any():
+            instance[held & (instance == -1)] = k
+    instance[outside & (instance == -1)] = BACKGROUND
+    return Tracks(tracks.xy, tracks.visibility, Queries(tracks.queries.xyt, instance), tracks.video)
+
+
+class Segmentation:
+    """Masks of all frames, made while it is iterated; iterating again makes them again.
+
+    Attributes:
+        objects: ids of the objects, ascending.
+        tracks: the tracks that carry the masks; instance is the object, 0 the background.
+        confidence: float32 [T, objects], filled as frames are made, 0 before.
+        seconds: time spent by stage: prompts, tracks, masks.
+    """
+
+    def __init__(
+        self,
+        video: Video,
+        prompts: Prompts,
+        first: Mapping[int, Mask],
+        tracks: Tracks,
+        segmenter: PointSegmenter,
+        config: VosConfig,
+        chunk: int,
+        seconds: dict[str, float],
+        progress: Progress | None,
+    ) -> None:
+        self._video, self._prompts, self._first, self._segmenter = video, prompts, dict(first), segmenter
+        self._config, self._chunk, self._progress = config, chunk, progress
+        self.tracks, self.seconds = tracks, seconds
+        self.objects = prompts.objects
+        self.confidence = np.zeros((len(video), len(self.objects)), np.float32)
+
+    def __len__(self) -> int:
+        return len(self._video)
+
+    def __iter__(self) -> Iterator[FrameMask]:
+        """One `FrameMask` a frame, in order."""
+        begun = time.perf_counter()
+        total = len(self._video) + max(self._prompts.first.values())
+        done, spent = 0, 0.0
+        earlier: dict[int, tuple[bytes, FloatArray]] = {}
+        for t, ids, confidence in self._backward():
+            earlier[t] = (zlib.compress(ids.tobytes(), 1), confidence)
+            done += 1
+            self._tell(done, total)
+        for t, ids, confidence in self._forward():
+            if t in earlier:
+                data, before = earlier.pop(t)
+                old = np.frombuffer(zlib.decompress(data), np.uint8).reshape(ids.shape)
+                # An object that the forward pass has not met yet yields to those it has.
+                ids = np.where(ids == 0, old, ids)
+                confidence = np.maximum(confidence, before)
+            self.confidence[t] = confidence
+            done += 1
+            self._tell(done, total)
+            # What the caller does with a frame is not our time.
+            spent += time.perf_counter() - begun
+            self.seconds["masks"] = spent
+            yield FrameMask(t, ids, confidence)
+            begun = time.perf_counter()
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress("masks", done, total)
+
+    def _forward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
+        way = self._direction()
+        for t0, frames in self._video.chunks(self._chunk):
+            for t, frame in enumerate(frames, t0):
+                yield t, *way.step(t, frame, self._stated(way, t, frame, False))
+
+    def _backward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
+        """Frames before the last object's first prompt, last first, with the objects not begun yet."""
+        latest = max(self._prompts.first.values())
+        if latest == 0:
+            return
+        way = self._direction()
+        for t0, frames in self._video.chunks(self._chunk, 0, latest + 1, reverse=True):
+            for t, frame in reversed(list(enumerate(frames, t0))):
+                ids, confidence = way.step(t, frame, self._stated(way, t, frame, True))
+                begun = [k for k in self.objects if self._prompts.first[k] <= t]
+                # The forward pass has these.
+                yield t, np.where(np.isin(ids, begun), 0, ids).astype(np.uint8), np.where(
+                    np.isin(self.objects, begun), 0, confidence
+                ).astype(np.float32)
+
+    def _direction(self) -> Direction:
+        size = (self._video.info.height, self._video.info.width)
+        helper = None if self._segmenter.name == "graphcut" else self._segmenter
+        return Direction(self._config, self.objects, self.tracks, working_size(size, self._config.side), size, helper)
+
+    def _stated(self, way: Direction, t: int, frame: Ids, backward: bool) -> dict[int, Mask]:
+        """What prompts say of frame t; on the way back only first prompts count, the others lie beyond them."""
+        starting = {k: self._first[k] for k, first in self._prompts.first.items() if first == t}
+        if backward or t not in self._prompts.frames:
+            return starting
+        if all(self._prompts.first[k] == t for k in self._concerned(t)):
+            return starting
+        known = way.look(t, frame)
+        return {**self._prompts.at(t, frame, self._segmenter, known), **starting}
+
+    def _concerned(self, t: int) -> list[int]:
+        ids = self._prompts.masks.get(t)
+        clicked = self._prompts.points.instance[self._prompts.points.t == t].tolist()
+        return [*clicked, *([] if ids is None else object_ids(ids))]
+

@@ -1,0 +1,152 @@
+"""`python -m benchmarks`: the tables of the documentation, made by this code on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import memory as memory_benchmark
+from benchmarks import tracking as tracking_benchmark
+from benchmarks import vos as vos_benchmark
+from benchmarks.cases import worlds
+from benchmarks.report import Report, errors
+from trackime import datasets
+from trackime.devices import resolve_device
+from trackime.errors import TrackimeError
+from trackime.ime import ImeConfig
+
+TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
+
+
+class Size(click.ParamType):
+    """WIDTHxHEIGHT."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        try:
+            width, height = (int(v) for v in str(value).lower().split("x"))
+        except ValueError:
+            self.fail(f"expected WIDTHxHEIGHT such as 1280x720, got {value!r}")
+        return width, height
+
+
+def common(command: Any) -> Any:
+    """Options of every benchmark."""
+    for decorate in (
+        click.option(
+            "--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here"
+        ),
+        click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps"),
+        click.option("--segmenter", default="graphcut", show_default=True),
+        click.option("--chunk", default=16, show_default=True, help="frames in memory at once"),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.group()
+def main() -> None:
+    """Tables of trackime, each on the terminal and, with --json, in a file."""
+
+
+@main.command()
+@common
+@click.option("--tracker", "names", multiple=True, default=("correlation",), show_default=True, help="may be repeated")
+@click.option("--table", type=click.Choice(TABLES), default="components", show_default=True)
+@click.option("--seeds", default=4, show_default=True, help="worlds")
+@click.option("--size", type=Size(), default="1280x720", show_default=True)
+@click.option("--frames", default=48, show_default=True)
+@click.option("--points", default=64, show_default=True, help="queries a world")
+@click.option("--objects", default=4, show_default=True)
+@click.option("--background/--objects-only", default=True, show_default=True, help="where points are sampled")
+@click.option("--queries", "mode", type=click.Choice(["first", "strided"]), default="first", show_default=True)
+@click.option("--windows", type=click.Choice(["query", "instance"]), default="query", show_default=True)
+@click.option("--badja", type=click.Path(exists=True, file_okay=False), help="score PCK-T on BADJA sequences instead")
+@click.option("--davis", type=click.Path(exists=True, file_okay=False), help="score in-mask survival on DAVIS instead")
+def tracking(
+    names: tuple[str, ...], table: str, seeds: int, size: tuple[int, int], frames: int, points: int, objects: int,
+    background: bool, mode: Any, windows: str, badja: str | None, davis: str | None,
+    json_path: str | None, device: str, segmenter: str, chunk: int,
+) -> None:  # fmt: skip
+    """The tracker on worlds, or on BADJA or DAVIS folders."""
+    place = str(resolve_device(device))
+    base = ImeConfig(cuts=False, windows=windows, chunk=chunk)
+    title = (
+        f"{table}, {size[0]}x{size[1]}, {frames} frames, {points} queries ({mode}), {seeds} worlds, windows={windows}"
+    )
+    if badja or davis:
+        title = f"PCK-T on {badja}" if badja else f"in-mask survival on {davis}"
+    report = Report(title, place)
+    samples = list(datasets.read("badja", badja) if badja else datasets.read("davis", davis)) if badja or davis else []
+    for index, name in enumerate(names):
+        bench = tracking_benchmark.Bench(
+            name, segmenter, place, base,
+            lambda: worlds(seeds, size, frames, points, mode, objects, background),
+        )  # fmt: skip
+        if badja:
+            tracking_benchmark.badja(bench, samples, report)
+        elif davis:
+            tracking_benchmark.survival(bench, samples, report)
+        elif table == "components":
+            tracking_benchmark.components(bench, report, native=index == 0)
+        else:
+            getattr(tracking_benchmark, table)(bench, report)
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@common
+@click.option(
+    "--davis", required=True, type=click.Path(exists=True, file_okay=False), help="DAVIS-2016 or plain layout"
+)
+@click.option("--tracker", default="lk", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False), help="keep the masks here")
+@click.option("--scale", default=1.0, show_default=True, help="resize frames first; 0.5 is half resolution")
+def vos(
+    davis: str, tracker: str, out: str | None, scale: float,
+    json_path: str | None, device: str, segmenter: str, chunk: int,
+) -> None:  # fmt: skip
+    """Object segmentation from the first mask: DAVIS J and F, first and last frame left out."""
+    place = str(resolve_device(device))
+    report = Report(f"vos from the first mask, {tracker}, {segmenter}, scale {scale:g}", place)
+    config = ImeConfig(chunk=chunk, cuts=False)
+    vos_benchmark.davis(report, list(datasets.read("davis", davis)), tracker, segmenter, place, config, out, scale)
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@common
+@click.option("--tracker", default="lk", show_default=True)
+@click.option("--frames", default=2000, show_default=True)
+@click.option("--size", type=Size(), default="640x480", show_default=True)
+@click.option("--points", default=16, show_default=True)
+@click.option("--video-folder", type=click.Path(file_okay=False), help="keep the rendered video here")
+def memory(
+    tracker: str, frames: int, size: tuple[int, int], points: int, video_folder: str | None,
+    json_path: str | None, device: str, segmenter: str, chunk: int,
+) -> None:  # fmt: skip
+    """Resident memory over a long video: the second half against the first, stage by stage."""
+    place = str(resolve_device(device))
+    base = ImeConfig(chunk=chunk, windows="instance")
+    title = f"memory, {size[0]}x{size[1]}, {frames} frames, {points} queries, {tracker}, windows=instance"
+    report = Report(title, place)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(video_folder or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        memory_benchmark.long_video(report, tracker, segmenter, frames, size, points, folder, base)
+    report.show()
+    report.save(json_path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TrackimeError as error:
+        errors.print(f"error: {error}", style="red", highlight=False)
+        raise SystemExit(1) from None

@@ -1,0 +1,203 @@
+"""Tables of the tracker: the ablation of the method, its switches, its cost, and real joints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.cases import Case
+from benchmarks.report import Report, percent, status
+from trackime import segmenters, trackers
+from trackime.datasets import Sample
+from trackime.ime import ImeConfig, Result, run
+from trackime.metrics import evaluate, in_mask, mean_scores, pck_t
+from trackime.types import Queries, Tracks
+from trackime.video import open_video
+
+SCORES = (
+    ("J1", "jaccard_1"),
+    ("d1", "pts_within_1"),
+    ("AJ", "average_jaccard"),
+    ("d_avg", "average_pts_within_thresh"),
+    ("OA", "occlusion_accuracy"),
+)
+ROWS = {
+    "none": "none",
+    "im": "IM",
+    "im_fusion": "IM + fusion",
+    "im_clip": "IM + clip",
+    "all": "all",
+}
+NATIVE = "lk"
+"""The tracker whose full-frame pass at native resolution is a row of its own."""
+
+Cases = Callable[[], Iterator[Case]]
+
+
+class Bench:
+    """One tracker and segmenter on one set of cases."""
+
+    def __init__(self, tracker: str, segmenter: str, device: str, base: ImeConfig, cases: Cases) -> None:
+        self.name, self.device, self.base, self.cases = tracker, device, base, cases
+        self.tracker = trackers.create(tracker, device=device)
+        self.segmenter = segmenters.create(segmenter, device=device)
+
+    def run(self, case: Case, config: ImeConfig) -> tuple[Result, float]:
+        """A run and its seconds."""
+        start = time.perf_counter()
+        result = run(case.video, case.truth.queries, self.tracker, self.segmenter, config)
+        return result, time.perf_counter() - start
+
+    def sweep(self, report: Report, label: str, configs: dict[str, ImeConfig]) -> None:
+        """A row a config: mean scores over the cases, operations and seconds."""
+        scores: dict[str, list[dict[str, float]]] = {name: [] for name in configs}
+        cost: dict[str, list[tuple[int, float]]] = {name: [] for name in configs}
+        for case in self.cases():
+            for name, config in configs.items():
+                status(f"{self.name}, {case.name}, {label} {name}")
+                result, seconds = self.run(case, config)
+                scores[name].append(evaluate(result.tracks, case.truth, case.mode))
+                cost[name].append((result.operations.frames_encoded, seconds))
+        for name in configs:
+            frames, seconds = np.mean(cost[name], 0)
+            report.add(
+                **{label: f"{self.name}: {name}"},
+                **percent(mean_scores(scores[name]), SCORES),
+                frames_encoded=int(frames),
+                seconds=float(seconds),
+            )
+        report.details.setdefault("cases", {}).update({f"{self.name}: {n}": s for n, s in scores.items()})
+
+
+def components(bench: Bench, report: Report, native: bool) -> None:
+    """The published ablation from one run a case, and plain Lucas-Kanade at native resolution beside it."""
+    scores: dict[str, list[dict[str, float]]] = {}
+    plain = trackers.create(NATIVE)
+    for case in bench.cases():
+        status(f"{bench.name}, {case.name}")
+        result, _ = bench.run(case, bench.base)
+        rows = dict(result.rows)
+        if native:
+            status(f"{NATIVE} at native resolution, {case.name}")
+            rows["native"] = run(
+                case.video, case.truth.queries, plain, bench.segmenter, ImeConfig.plain(cuts=False)
+            ).rows["none"]
+        for name, (xy, visibility) in rows.items():
+            tracks = Tracks(xy, visibility, case.truth.queries, case.truth.video)
+            scores.setdefault(name, []).append(evaluate(tracks, case.truth, case.mode))
+    for name, values in scores.items():
+        label = f"{NATIVE}, native resolution" if name == "native" else f"{bench.name}: {ROWS[name]}"
+        report.add(components=label, **percent(mean_scores(values), SCORES))
+    report.details.setdefault("cases", {})[bench.name] = scores
+
+
+def neighbours(bench: Bench, report: Report) -> None:
+    """Points an instance is tracked by, the query included."""
+    sweep = {str(n): replace(bench.base, neighbours=n) for n in (1, 2, 4, 8, 16, 32, 64)}
+    bench.sweep(report, "neighbours", sweep)
+
+
+def windows(bench: Bench, report: Report) -> None:
+    """Window sizes of 1080p, as shares of the shorter side: one window, and the two of the method."""
+    sweep = {f"{side}/1080": replace(bench.base, window_scales=(side / 1080,)) for side in (1080, 960, 768, 512, 384)}
+    sweep["960/1080 384/1080"] = bench.base
+    bench.sweep(report, "windows", sweep)
+
+
+def weights(bench: Bench, report: Report) -> None:
+    """How a neighbour's step is weighted."""
+    sweep = {name: replace(bench.base, weights=name) for name in ("visibility", "both", "equal")}
+    bench.sweep(report, "weights", sweep)
+
+
+def extras(bench: Bench, report: Report) -> None:
+    """Switches beside the published form."""
+    sweep = {
+        "as configured": bench.base,
+        "resample in windows": replace(bench.base, resample=True),
+        "fuse the full frame": replace(bench.base, fuse_full=True),
+        "joint masks": replace(bench.base, joint_masks=True),
+    }
+    bench.sweep(report, "extras", sweep)
+
+
+def sharing(bench: Bench, report: Report) -> None:
+    """Windows shared by instance against a window a query: accuracy, cost, and the worst query."""
+    for case in bench.cases():
+        outcome: dict[str, tuple[Result, float]] = {}
+        for form in ("query", "instance"):
+            status(f"{bench.name}, {case.name}, windows={form}")
+            outcome[form] = bench.run(case, replace(bench.base, windows=form))
+        for form, (result, seconds) in outcome.items():
+            error = _median_errors(result.tracks, case.truth)
+            other = _median_errors(outcome["query"][0].tracks, case.truth)
+            report.add(
+                sharing=f"{bench.name}: {form}, {case.name}",
+                **percent(evaluate(result.tracks, case.truth, case.mode), SCORES),
+                window_frames=result.operations.window_frames_encoded,
+                windows=result.operations.windows,
+                worst_px=float(np.nanmax(error - other)),
+                seconds=seconds,
+            )
+
+
+def _median_errors(pred: Tracks, truth: Tracks) -> np.ndarray:
+    """[N] median error over a query's visible frames, source pixels; NaN where it has none."""
+    error = np.linalg.norm(pred.xy.astype(np.float64) - truth.xy, axis=-1)
+    cells = truth.visible & (np.arange(truth.video.frames) != truth.queries.t[:, None])
+    return np.array([np.median(e[c]) if c.any() else np.nan for e, c in zip(error, cells, strict=True)])
+
+
+def badja(bench: Bench, samples: list[Sample], report: Report) -> None:
+    """PCK-T of a tracker, alone and with TrackIME."""
+
+    def score(sample: Sample, tracks: Tracks) -> float:
+        assert sample.tracks is not None and sample.masks is not None
+        return 100 * pck_t(tracks, sample.tracks, sample.masks.areas(), sample.known)
+
+    _with_and_without(bench, samples, report, score)
+
+
+def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 64) -> None:
+    """Share of visible predictions that lie in the true mask of the object they started on.
+
+    The queries are `points` random pixels of the first mask.
+    """
+    asked = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
+
+    def score(sample: Sample, tracks: Tracks) -> float:
+        assert sample.masks is not None
+        return 100 * in_mask(tracks, sample.masks)
+
+    _with_and_without(bench, asked, report, score)
+
+
+def _on_first_mask(sample: Sample, points: int) -> Tracks:
+    """Queries on the object of frame 0, as tracks that stand still."""
+    assert sample.masks is not None
+    y, x = np.nonzero((sample.masks[0] > 0) & (sample.masks[0] != 255))
+    rows = np.random.default_rng(0).choice(len(x), min(points, len(x)), replace=False)
+    info = open_video(sample.video).info
+    queries = Queries(np.stack([x[rows] + 0.5, y[rows] + 0.5, np.zeros(len(rows))], 1))
+    still = np.repeat(queries.xy[:, None], info.frames, 1)
+    return Tracks(still, np.ones(still.shape[:2]), queries, info)
+
+
+def _with_and_without(
+    bench: Bench, samples: list[Sample], report: Report, score: Callable[[Sample, Tracks], float]
+) -> None:
+    """A row for the tracker alone and one with TrackIME around it: a score a sequence, and their mean."""
+    for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
+        cells: dict[str, float] = {}
+        seconds = 0.0
+        for sample in samples:
+            status(f"{label}, {sample.name}")
+            assert sample.tracks is not None
+            case = Case(sample.name, open_video(sample.video), sample.tracks, "first")
+            result, spent = bench.run(case, replace(config, cuts=False))
+            cells[sample.name] = score(sample, result.tracks)
+            seconds += spent
+        report.add(tracker=label, **cells, mean=float(np.mean(list(cells.values()))), seconds=seconds)

@@ -1,0 +1,192 @@
+"""RGB-D scans of static scenes: true tracks from depth and camera poses.
+
+Layout: ``color/00000.jpg``, ``depth/00000.png`` (16-bit, millimetres, 0 none), ``poses_c2w.txt`` (4x4 camera-to-world
+in metres, row by row, a line a frame), ``K.txt`` (3x3, its centre in pixels whose centres are integers).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trackime.datasets.sample import Sample, existing_folder, folder_info, list_images, sequences
+from trackime.errors import FormatError, InputError
+from trackime.types import FloatArray, Queries, Tracks
+
+Float64 = npt.NDArray[np.float64]
+
+TOLERANCE = 0.03
+"""Relative difference below which a projected and a measured depth are the same surface."""
+
+EDGE = 0.05
+"""Relative depth range in a query's 5x5 neighbourhood above which it lies on an edge and is not drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan's cameras and depth maps.
+
+    Attributes:
+        depths: T paths.
+        poses: float64 [T, 4, 4] camera-to-world, metres.
+        intrinsics: float64 [3, 3], frame spans [0, W] x [0, H].
+        size: (h, w).
+    """
+
+    depths: tuple[Path, ...]
+    poses: Float64
+    intrinsics: Float64
+    size: tuple[int, int]
+
+    def depth(self, t: int) -> Float64:
+        """float64 [H, W] metres, 0 unknown. Raises FormatError."""
+        image = cv2.imread(str(self.depths[t]), cv2.IMREAD_UNCHANGED)
+        if image is None or image.dtype != np.uint16 or image.shape != self.size:
+            got = "no image" if image is None else f"{image.dtype} {list(image.shape)}"
+            raise FormatError(f"{self.depths[t]}: expected 16-bit depth {list(self.size)}, got {got}")
+        return image.astype(np.float64) / 1000
+
+    def lift(self, xy: Float64, z: Float64, t: int) -> Float64:
+        """World points [N, 3] of pixels [N, 2] of frame t at depths [N]."""
+        rays = np.concatenate([xy, np.ones((len(xy), 1))], 1) @ np.linalg.inv(self.intrinsics).T
+        return (rays * z[:, None]) @ self.poses[t, :3, :3].T + self.poses[t, :3, 3]
+
+    def project(self, points: Float64, t: int) -> tuple[Float64, Float64]:
+        """Pixels [N, 2] in frame t and depths [N] of world points [N, 3]; pixels mean nothing unless depth > 0."""
+        # The rotation is orthogonal: its inverse is its transpose.
+        camera = (points - self.poses[t, :3, 3]) @ self.poses[t, :3, :3]
+        z = camera[:, 2]
+        image = camera @ self.intrinsics.T
+        return image[:, :2] / np.where(z > 1e-6, z, 1)[:, None], z
+
+
+def read(
+    path: str | os.PathLike[str],
+    points: int = 64,
+    query_frames: Sequence[int] | None = None,
+    gap: int | None = 30,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+) -> Iterator[Sample]:
+    """Scans with true tracks of random pixels, lifted by their depth and projected into every other frame.
+
+    A point is visible where the measured depth agrees with its own, hidden where every measurement around it is
+    nearer or it left the frame. Where depth is missing, farther than the point (so something is wrong: pose, sensor,
+    motion), or disagrees around it (an edge), the cell is not `known`. Pixels on depth edges are not queried.
+
+    Args:
+        path: a scan, or a folder of scans.
+        points: queries a query frame.
+        query_frames: frames to query in; None: every `gap` frames (frame 0 alone without a gap).
+        gap: cells farther than this many frames from their query are not known, as poses drift; None: no limit.
+        tolerance: relative difference at which depths agree.
+        seed: of the draw.
+
+    Raises:
+        FormatError: no scans; files that do not agree when reached.
+        InputError: fewer than one point, a gap below 1, a query frame outside a scan.
+    """
+    if points < 1 or (gap is not None and gap < 1) or not tolerance > 0:
+        got = f"{points}, {gap}, {tolerance:g}"
+        raise InputError(f"points, gap, tolerance: expected 1 or more, 1 or more, above 0, got {got}")
+    folders = sequences(existing_folder(path), "poses_c2w.txt", "RGB-D")
+    return (_sample(folder, points, query_frames, gap, tolerance, seed) for folder in folders)
+
+
+def _sample(
+    folder: Path, points: int, query_frames: Sequence[int] | None, gap: int | None, tolerance: float, seed: int
+) -> Sample:
+    info = folder_info(folder / "color")
+    scan = open_scan(folder)
+    frames = list(query_frames) if query_frames is not None else list(range(0, info.frames, gap or info.frames))
+    for t in frames:
+        if not 0 <= t < info.frames:
+            raise InputError(f"query_frames: expected 0 .. {info.frames - 1} in {folder}, got {t}")
+    rng = np.random.default_rng(seed)
+    xyt, world = [np.zeros((0, 3))], [np.zeros((0, 3))]
+    for t in frames:
+        xy, z = _draw(scan.depth(t), points, rng)
+        xyt.append(np.concatenate([xy, np.full((len(xy), 1), t)], 1))
+        world.append(scan.lift(xy, z, t))
+    tracks, known = _true_tracks(scan, np.concatenate(world), Queries(np.concatenate(xyt)), tolerance)
+    if gap is not None:
+        known &= np.abs(np.arange(info.frames) - tracks[2].t[:, None]) <= gap
+    labels = {"intrinsics": scan.intrinsics, "poses": scan.poses}
+    return Sample(folder.name, folder / "color", Tracks(*tracks, info), known, labels=labels)
+
+
+def open_scan(folder: Path) -> Scan:
+    """A scan's cameras and depth maps. Raises FormatError where files are missing or do not agree."""
+    info = folder_info(folder / "color")
+    poses = _numbers(folder / "poses_c2w.txt", (info.frames, 16)).reshape(-1, 4, 4)
+    intrinsics = _numbers(folder / "K.txt", (3, 3))
+    rotation = poses[:, :3, :3]
+    if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() > 1e-2 or intrinsics[0, 0] <= 0:
+        raise FormatError(f"{folder}: expected rotations in poses_c2w.txt and a positive focal length in K.txt")
+    intrinsics[:2, 2] += 0.5  # the file puts pixel centres at integers
+    depths = list_images(folder / "depth")
+    if tuple(p.stem for p in depths) != info.names:
+        raise FormatError(f"{folder}/depth: expected {info.frames} maps named as the frames, got {len(depths)}")
+    return Scan(tuple(depths), poses, intrinsics, (info.height, info.width))
+
+
+def _numbers(path: Path, shape: tuple[int, int]) -> Float64:
+    try:
+        values = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], np.float64)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: expected {shape[0]} lines of {shape[1]} numbers, got: {error}") from None
+    if values.shape != shape or not np.isfinite(values).all():
+        raise FormatError(f"{path}: expected {shape[0]} lines of {shape[1]} finite numbers, got {list(values.shape)}")
+    return values
+
+
+def _draw(depth: Float64, points: int, rng: np.random.Generator) -> tuple[Float64, Float64]:
+    """Centres [M, 2] and depths [M] of up to `points` random pixels away from depth edges and the border."""
+    kernel = np.ones((5, 5), np.uint8)
+    # Outside the frame counts as unknown (0), which erosion spreads: the border is left out.
+    low = cv2.erode(depth, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    high = cv2.dilate(depth, kernel)
+    y, x = np.nonzero((low > 0) & (high < low * (1 + EDGE)))
+    chosen = np.sort(rng.choice(len(y), min(points, len(y)), replace=False))
+    y, x = y[chosen], x[chosen]
+    return np.stack([x, y], 1).astype(np.float64) + 0.5, depth[y, x]
+
+
+def _true_tracks(
+    scan: Scan, world: Float64, queries: Queries, tolerance: float
+) -> tuple[tuple[FloatArray, FloatArray, Queries], npt.NDArray[np.bool_]]:
+    """(xy [N, T, 2], visibility [N, T], queries) and known [N, T] of world points [N, 3]."""
+    n, frames = len(world), len(scan.depths)
+    xy, visible = np.zeros((n, frames, 2)), np.zeros((n, frames), bool)
+    known = np.zeros((n, frames), bool)
+    for t in range(frames):
+        at, z = scan.project(world, t)
+        ahead = (z > 1e-6) & (np.abs(at) < 1e6).all(1)
+        xy[ahead, t] = at[ahead]
+        seen, sure = _compare(scan.depth(t), at, z, tolerance)
+        visible[:, t], known[:, t] = seen & ahead, sure & ahead
+    own = np.arange(n), queries.t
+    xy[own], visible[own], known[own] = queries.xy, True, True
+    return (xy.astype(np.float32), visible.astype(np.float32), queries), known
+
+
+def _compare(
+    depth: Float64, xy: Float64, z: Float64, tolerance: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which points [N] are visible, and of which that is known, from the four measurements around each."""
+    h, w = depth.shape
+    inside = np.asarray(((xy >= 0) & (xy <= (w, h))).all(axis=1), bool)
+    corner = np.floor(np.where(inside[:, None], xy, 0) - 0.5).astype(np.int64)
+    x = np.clip(corner[:, :1] + (0, 1, 0, 1), 0, w - 1)
+    y = np.clip(corner[:, 1:] + (0, 0, 1, 1), 0, h - 1)
+    measured = depth[y, x]  # [N, 4]
+    some = (measured > 0).all(1)
+    agrees = (np.abs(measured - z[:, None]) <= tolerance * np.abs(z[:, None])).all(1)
+    nearer = (measured < z[:, None] * (1 - tolerance)).all(1)
+    return inside & some & agrees, ~inside | (some & (agrees | nearer))

@@ -1,0 +1,354 @@
+"""The canonical cost-volume tracker (InstaTAP, section 3.2) with hand-made descriptors: nothing to download.
+
+Frames are resized to 256 x 256. A point is found again in each frame by one matrix product of its descriptor with
+those of 64 x 64 cells, a mild motion prior, a soft-argmax, a search at two pixels, and an alignment of the query
+frame's own pixels; how well all of these agree is the visibility. The whole frame is searched every time, so a point
+that was covered is found wherever it reappears, and more pixels a point (a smaller window) mean finer tracks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError, ShapeError
+from trackime.geometry import resize_frames, sample, scale_points
+from trackime.trackers import align as A
+from trackime.trackers import costvolume as C
+from trackime.trackers import descriptors as D
+from trackime.trackers.base import Features, PointTracker, query_chunks
+
+STRIDE = 4
+"""Pixels a cell of the cost volume."""
+DISTRACTORS = 16
+"""Places of the query frame that look most like the query, kept for the backward check."""
+CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "backward", "jump", "before")
+"""What visibility is judged by, in the order of `_visibility`'s coefficients."""
+TRUST_RATE = 0.2
+"""Share of the newest frame in the trust in a template's samples."""
+COEFFICIENTS = (1.188, -0.032, -0.017, 1.732, 3.953, 0.46, 15.81, -1.055, -0.236)
+INTERCEPT = -4.707
+
+
+@dataclass
+class Points:
+    """State of the N points of one clip; every tensor has N rows, so that rows can be taken and put back.
+
+    Attributes:
+        query: [N, 3] (x, y, t), pixels of the resized frame.
+        xy: [N, 2] last place.
+        velocity: [N, 2] pixels a frame.
+        warp: [N, 2, 2] query frame to last frame.
+        visibility: [N] in the last frame.
+        hidden: [N] frames since the point was last seen.
+        recent: [N, SIZE] descriptor where it was last surely seen.
+        crops: [N, 4, K, K] half precision, the query frame's pixels.
+        centre, colour, inner, outer: the query's `descriptors.Surround`, half precision.
+        distractors: [N, DISTRACTORS, SIZE] half precision.
+        emphasis: [N, SIZE] half precision, how much each number of a descriptor counts.
+        wide, close: [N, P] half precision, trust in the samples of the two templates.
+    """
+
+    query: Tensor
+    xy: Tensor
+    velocity: Tensor
+    warp: Tensor
+    visibility: Tensor
+    hidden: Tensor
+    recent: Tensor
+    crops: Tensor
+    centre: Tensor
+    colour: Tensor
+    inner: Tensor
+    outer: Tensor
+    distractors: Tensor
+    emphasis: Tensor
+    wide: Tensor
+    close: Tensor
+
+    def take(self, rows: Tensor) -> Points:
+        """The points of some rows, a copy."""
+        return Points(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def put(self, rows: Tensor, points: Points) -> None:
+        """Write rows back."""
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(points, f.name).to(getattr(self, f.name).dtype)
+
+    def surround(self) -> D.Surround:
+        """In full precision."""
+        return D.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Features of one frame: Lab image [1, 3, h, w], maps of descriptors, and the cells' descriptors [P, SIZE]."""
+
+    image: Tensor
+    maps: D.Maps
+    cells: Tensor
+
+
+@dataclass
+class State:
+    """Where `advance` left off: the next frame's index and the points of each clip."""
+
+    t: int
+    points: list[Points]
+    size: tuple[int, int]
+
+
+class Correlation(PointTracker):
+    """Cost-volume tracker on hand-made descriptors.
+
+    Args:
+        device: cpu, cuda, cuda:N, mps or auto.
+        input_size: (h, w) frames are resized to, multiples of 4 of at least 32.
+        query_chunk: points followed at once: bounds the cost volume's memory (query_chunk x cells floats).
+        motion_weight: similarity a unit of the motion prior's log costs; 0: no prior.
+        motion_scale: pixels a point moves away from where it is expected without being thought less likely.
+        recent_weight: share of the last sure appearance, beside the query's, in what is looked for; 0: query alone.
+
+    Raises:
+        InputError: an option outside its range.
+        DeviceError: no such device.
+    """
+
+    name = "correlation"
+
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        input_size: tuple[int, int] = (256, 256),
+        query_chunk: int = 512,
+        motion_weight: float = 0.04,
+        motion_scale: float = 6.0,
+        recent_weight: float = 0.5,
+    ) -> None:
+        size = tuple(int(v) for v in input_size)
+        if len(size) != 2 or any(v < 32 or v % 4 for v in size):
+            raise InputError(f"input_size: expected (h, w), multiples of 4 of at least 32, got {input_size}")
+        if query_chunk < 1:
+            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        if not 0 <= recent_weight < 1 or motion_weight < 0 or not motion_scale > 0:
+            raise InputError(
+                "options: expected 0 <= recent_weight < 1, motion_weight >= 0, motion_scale > 0, "
+                f"got {recent_weight:g}, {motion_weight:g}, {motion_scale:g}"
+            )
+        self.device = resolve_device(device)
+        self.input_size: tuple[int, int] = (size[0], size[1])
+        self.query_chunk = query_chunk
+        self.motion_weight, self.motion_scale, self.recent_weight = motion_weight, motion_scale, recent_weight
+        self._cells = D.cell_centres(*self.input_size, STRIDE, torch.zeros((), device=self.device))
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Lab image, pooled maps and cell descriptors of each frame, half precision (about 3 MB a frame)."""
+        if frames.ndim != 5 or frames.shape[2] != 3:
+            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        b, t = frames.shape[:2]
+        # A frame at a time: rounding cannot depend on how many came together, and memory stays flat.
+        rows = [[self._encode(frames[i, k]) for k in range(t)] for i in range(b)]
+        names = ("image", "centre", "inner", "outer", "colour", "cells")
+        return Features({n: [[f[n] for f in row] for row in rows] for n in names}, tuple(frames.shape[-2:]))
+
+    def _encode(self, frame: Tensor) -> dict[str, Tensor]:
+        rgb = resize_frames(frame[None].to(self.device, torch.float32), self.input_size)
+        image = D.blur(D.lab(rgb.clamp(0, 1)), 0.6)
+        maps = D.describe_frames(image)
+        data = {"image": image, "cells": D.describe_cells(maps)[0]}
+        data |= {f.name: getattr(maps, f.name) for f in fields(maps)}
+        return {k: v.half() for k, v in data.items()}
+
+    @torch.no_grad()
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """See `PointTracker.open`."""
+        if queries.ndim != 3 or queries.shape[-1] != 3:
+            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        queries = queries.to(self.device, torch.float32)
+        xy = scale_points(queries[..., :2], size, self.input_size)
+        rows = torch.cat([xy, queries[..., 2:]], -1)
+        return State(0, [_blank(row) for row in rows], size)
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """See `PointTracker.advance`. The state given is used up."""
+        if len(state.points) != features.batch:
+            raise ShapeError("features", f"{len(state.points)} clips", (features.batch,))
+        clips = [self._advance(points, state.t, features, b) for b, points in enumerate(state.points)]
+        xy = scale_points(torch.stack([c[0] for c in clips]), self.input_size, state.size)
+        visibility = torch.stack([c[1] for c in clips])
+        return xy, visibility, replace(state, t=state.t + features.frames)
+
+    def _advance(self, points: Points, t0: int, features: Features, b: int) -> tuple[Tensor, Tensor]:
+        xy, visibility = [], []
+        for k in range(features.frames):
+            frame = _frame(features, b, k)
+            due = points.query[:, 2]
+            for rows in _row_chunks(due < t0 + k, self.query_chunk):
+                points.put(rows, self._step(points.take(rows), frame))
+            for rows in _row_chunks(due == t0 + k, self.query_chunk):
+                points.put(rows, self._start(points.take(rows), frame))
+            xy.append(points.xy.clone())
+            visibility.append(points.visibility.clone())
+        return torch.stack(xy, 1), torch.stack(visibility, 1)
+
+    def _start(self, points: Points, frame: Frame) -> Points:
+        """What is remembered of points in their query frame."""
+        xy = points.query[:, :2]
+        around = D.surround(frame.maps, xy)
+        recent = D.describe(frame.maps, xy[None])[0]
+        weights = D.emphasis(frame.maps, xy)
+        cost = C.cost_volume(recent * weights, frame.cells)
+        far = C.motion_prior(self._cells[0], xy, torch.full_like(xy[:, 0], 1.0)) < -4.2  # further than 8 px
+        best = cost.masked_fill(~far, -1.0).topk(DISTRACTORS, 1).indices
+        crops = A.crop_templates(frame.image, xy)
+        return replace(
+            points,
+            xy=xy,
+            visibility=torch.ones_like(points.visibility),
+            recent=recent,
+            crops=crops,
+            emphasis=weights,
+            wide=A.support(crops, A.WIDE),
+            close=A.support(crops, A.CLOSE),
+            distractors=frame.cells[best],
+            **{f.name: getattr(around, f.name) for f in fields(around)},
+        )
+
+    def _step(self, points: Points, frame: Frame) -> Points:
+        """One frame on: look everywhere, look closely, align, judge."""
+        expected = points.xy + points.velocity
+        wanted = D.describe_warped(points.surround(), points.warp)
+        mixed = (wanted + self.recent_weight * (points.recent - wanted)) * points.emphasis.float()
+        cost = C.cost_volume(mixed, frame.cells)
+        scale = self.motion_scale * (1 + points.hidden).sqrt()
+        prior = C.motion_prior(self._cells[0], expected, scale) * self.motion_weight
+        h, w = self.input_size
+        peaks = C.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
+        n = len(expected)
+        starts = torch.cat([peaks.xy, peaks.second_xy])
+        starts = self._search(frame, mixed.repeat(2, 1), starts).view(2, n, 2)
+        starts = torch.cat([starts, expected[None]])  # [3, N, 2]
+        # The other two are tried only where they are not where the first one is.
+        apart = (starts - starts[0]).norm(dim=-1) > 3.0
+        apart[0] = True
+        kind, rows = torch.nonzero(apart, as_tuple=True)
+        tried = points.take(rows)
+        wide, fit = self._align(tried, frame, starts[kind, rows])
+        now = D.describe(frame.maps, fit.xy[None])[0]
+        cues = self._cues(tried, wanted[rows], now, (peaks.value - peaks.second)[rows], expected[rows], fit)
+        scores = torch.full_like(apart, -torch.inf, dtype=cues.dtype)
+        scores[kind, rows] = cues @ cues.new_tensor(COEFFICIENTS) + INTERCEPT
+        score, best = scores.max(0)
+        place = torch.empty_like(apart, dtype=torch.long)
+        place[kind, rows] = torch.arange(len(rows), device=rows.device)
+        chosen = place.gather(0, best[None])[0]
+        fits = (wide[chosen], fit.fits[chosen])
+        return self._remember(points, torch.sigmoid(score), fit.xy[chosen], fit.warp[chosen], now[chosen], fits)
+
+    def _search(self, frame: Frame, wanted: Tensor, xy: Tensor) -> Tensor:
+        """Places [N, 2] near xy that look most like wanted [N, SIZE]: every 2 px within 6, then a parabola."""
+        n, k = len(xy), 7
+        axis = (torch.arange(k, device=xy.device, dtype=xy.dtype) - k // 2) * 2
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
+        near = D.describe(frame.maps, (xy[:, None] + grid).reshape(1, -1, 2))[0].view(n, k * k, -1)
+        similarity = (near @ wanted[:, :, None])[:, :, 0].view(n, k, k)
+        return xy + C.refine_peaks(similarity, 2.0)[0]
+
+    def _align(self, points: Points, frame: Frame, xy: Tensor) -> tuple[Tensor, A.Aligned]:
+        """The query frame's pixels laid over the frame: wide and deforming first, then the pixels next to the point."""
+        crops = points.crops.float()
+        fit = A.align(
+            frame.image, A.templates(crops, A.WIDE, points.wide.float()), xy, points.warp, iterations=4, affine=3
+        )
+        close = A.templates(crops, A.CLOSE, points.close.float())
+        return fit.fits, A.align(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
+
+    def _cues(
+        self, points: Points, wanted: Tensor, now: Tensor, margin: Tensor, expected: Tensor, fit: A.Aligned
+    ) -> Tensor:
+        """What candidates are judged by, [N, len(CUES)]."""
+        weighed = now * points.emphasis.float()
+        similarity = (weighed * wanted).sum(-1)
+        rivals = (points.distractors.float() @ weighed[:, :, None])[:, :, 0].amax(1)
+        cues = (
+            fit.correlation,
+            fit.residual,
+            fit.colour,
+            similarity,
+            (weighed * points.recent).sum(-1),
+            margin,
+            similarity - rivals,
+            torch.log1p((fit.xy - expected).square().sum(-1) / self.motion_scale**2),
+            points.visibility,
+        )
+        return torch.stack(cues, -1)
+
+    def _remember(
+        self,
+        points: Points,
+        visibility: Tensor,
+        xy: Tensor,
+        warp: Tensor,
+        now: Tensor,
+        fits: tuple[Tensor, Tensor],
+    ) -> Points:
+        """The state after a frame."""
+        seen = visibility > 0.5
+        velocity = 0.5 * points.velocity + 0.5 * (xy - points.xy)
+        keep = seen & (points.hidden < 1)
+        return replace(
+            points,
+            xy=xy,
+            velocity=torch.where(keep[:, None], velocity, 0 * points.velocity),
+            warp=torch.where(seen[:, None, None], warp, points.warp),
+            visibility=visibility,
+            hidden=torch.where(seen, 0 * points.hidden, points.hidden + 1),
+            recent=torch.where(seen[:, None], 0.5 * points.recent + 0.5 * now, points.recent),
+            wide=torch.where(seen[:, None], points.wide.float().lerp(fits[0], TRUST_RATE), points.wide.float()),
+            close=torch.where(seen[:, None], points.close.float().lerp(fits[1], TRUST_RATE), points.close.float()),
+        )
+
+
+def _blank(query: Tensor) -> Points:
+    """Points [N, 3] that have not met their query frame."""
+    n = len(query)
+
+    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(n, *shape, device=query.device, dtype=dtype)
+
+    half = torch.float16
+    return Points(
+        query=query,
+        xy=query[:, :2].clone(),
+        velocity=zeros(2),
+        warp=torch.eye(2, device=query.device).repeat(n, 1, 1),
+        visibility=zeros(),
+        hidden=zeros(),
+        recent=zeros(D.SIZE),
+        crops=zeros(4, A.CROP, A.CROP, dtype=half),
+        centre=zeros(D.BINS, dtype=half),
+        colour=zeros(6, dtype=half),
+        inner=zeros(D.BINS, D.CROP, D.CROP, dtype=half),
+        outer=zeros(D.BINS, D.CROP, D.CROP, dtype=half),
+        distractors=zeros(DISTRACTORS, D.SIZE, dtype=half),
+        emphasis=zeros(D.SIZE, dtype=half),
+        wide=zeros((2 * A.WIDE.radius + 1) ** 2, dtype=half),
+        close=zeros((2 * A.CLOSE.radius + 1) ** 2, dtype=half),
+    )
+
+
+def _row_chunks(mask: Tensor, size: int) -> list[Tensor]:
+    rows = torch.nonzero(mask)[:, 0]
+    return [rows[part] for part in query_chunks(len(rows), size)]
+
+
+def _frame(features: Features, b: int, k: int) -> Frame:
+    data: dict[str, Any] = {name: rows[b][k].float() for name, rows in features.data.items()}
+    maps = D.Maps(*(data[f.name] for f in fields(D.Maps)))
+    return Frame(data["image"], maps, data["cells"])

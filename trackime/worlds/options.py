@@ -1,0 +1,82 @@
+"""What a world can be asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from trackime.errors import InputError
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """How a world looks and moves. Shares are probabilities an object has the property.
+
+    Attributes:
+        speed: median pixels a frame of the objects, for a frame of 256 x 256 (it grows with the frame); log-normal,
+            the 90th percentile is four times as much. 0 stops everything but warps and turns.
+        camera: strength of the camera's pan, zoom, roll and tilt; 0 holds it still.
+        shake: hand-held jitter in pixels at 256 x 256; 0 for a tripod.
+        size: least and largest diameter of an object as a share of the shorter side.
+        occlusion: share of objects whose paths are led across another's.
+        leaving: share of objects that may leave the frame and come back.
+        nonrigid: share of objects that bend.
+        jerky: share of objects that dash and stop.
+        turn: largest rotation to either side in degrees over the clip.
+        zoom: largest factor an object grows or shrinks by over the clip, 1 for none.
+        depth_swaps: share of six occasions a clip on which two objects change their depth order (never while they
+            overlap).
+        low_texture: share of objects nearly without texture.
+        camouflage: share of objects with the background's own texture and colours.
+        shading: drift of each object's brightness and of the exposure, as a share; 0 for constant colours.
+        noise: standard deviation of the sensor noise, white is 1.
+        blur: share of the frame time the shutter is open; 0 for sharp frames.
+        fps: frames a second.
+    """
+
+    speed: float = 2.5
+    camera: float = 1.0
+    shake: float = 0.1
+    size: tuple[float, float] = (0.15, 0.4)
+    occlusion: float = 0.5
+    leaving: float = 0.25
+    nonrigid: float = 0.5
+    jerky: float = 0.2
+    turn: float = 45.0
+    zoom: float = 2.0
+    depth_swaps: float = 0.3
+    low_texture: float = 0.2
+    camouflage: float = 0.0
+    shading: float = 0.05
+    noise: float = 0.01
+    blur: float = 0.0
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        shares = ("occlusion", "leaving", "nonrigid", "jerky", "depth_swaps", "low_texture", "camouflage", "blur")
+        for name in shares:
+            self._check(name, 0, 1)
+        self._check("shading", 0, 0.5)
+        self._check("noise", 0, 1)
+        for name in ("speed", "camera", "shake", "turn"):
+            self._check(name, 0, 1000)
+        self._check("zoom", 1, 8)
+        self._check("fps", 1e-3, 1e5)
+        low, high = self.size if isinstance(self.size, tuple | list) and len(self.size) == 2 else (0.0, 0.0)
+        if not 0 < low <= high <= 2:
+            raise InputError(f"size: expected (least, largest) shares of the shorter side up to 2, got {self.size!r}")
+        object.__setattr__(self, "size", (float(low), float(high)))
+
+    def _check(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+            raise InputError(f"{name}: expected a number of {low:g} to {high:g}, got {value!r}")
+
+    @classmethod
+    def make(cls, **options: object) -> WorldOptions:
+        """Options by name; InputError for one that does not exist or cannot be."""
+        known = [item.name for item in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise InputError(f"make_world takes no option {name!r}: expected one of {', '.join(known)}")
+        return cls(**options)  # type: ignore[arg-type]

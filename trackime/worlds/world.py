@@ -1,0 +1,158 @@
+"""The world itself: what it is made of, its frames, and its ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from trackime.errors import InputError
+from trackime.types import BoolArray, FloatArray, IntArray, Queries, Tracks, VideoInfo
+from trackime.worlds import render, truth
+from trackime.worlds.layer import Layer
+from trackime.worlds.options import WorldOptions
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A procedural video whose every point is known at every frame. Made by `make_world`.
+
+    Nothing is rendered until it is asked for; a frame depends on nothing but its number, so `frame`, `mask` and
+    `render` work on videos of any length in flat memory.
+
+    Attributes:
+        info: size and times.
+        seed: what it was made from.
+        options: what it was made with.
+        layers: the background (0) and the objects (their id is their index).
+        rank: int [T, K + 1], nearness of each layer at each frame: higher covers lower; the background is 0.
+        exposure: float64 [T], brightness of the whole frame.
+        device: where frames are rendered.
+    """
+
+    info: VideoInfo
+    seed: int
+    options: WorldOptions
+    layers: tuple[Layer, ...]
+    rank: IntArray
+    exposure: FloatArray
+    device: torch.device
+
+    def __len__(self) -> int:
+        return self.info.frames
+
+    def frame(self, t: int) -> np.ndarray:
+        """Frame t: uint8 [H, W, 3].
+
+        Raises:
+            InputError: no such frame.
+        """
+        self.check_frame(t)
+        return render.render_frame(self, t)
+
+    def mask(self, t: int) -> np.ndarray:
+        """Object seen at each pixel centre of frame t: uint8 [H, W], 0 the background.
+
+        Raises:
+            InputError: no such frame.
+        """
+        self.check_frame(t)
+        return render.render_mask(self, t)
+
+    def render(self, t0: int, t1: int) -> np.ndarray:
+        """Frames t0 .. t1 - 1: uint8 [t1 - t0, H, W, 3].
+
+        Raises:
+            InputError: not 0 <= t0 <= t1 <= T.
+        """
+        if not 0 <= t0 <= t1 <= len(self):
+            raise InputError(f"render: expected 0 <= t0 <= t1 <= {len(self)}, got [{t0}, {t1})")
+        out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
+        for t in range(t0, t1):
+            out[t - t0] = self.frame(t)
+        return out
+
+    @cached_property
+    def video(self) -> np.ndarray:
+        """All frames, uint8 [T, H, W, 3]; rendered once, then kept."""
+        return self.render(0, len(self))
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """All masks, uint8 [T, H, W]; rendered once, then kept."""
+        return np.stack([self.mask(t) for t in range(len(self))])
+
+    def track(self, queries: Queries) -> Tracks:
+        """The true tracks of any pixels: visibility 0 or 1, instance the object seen there (0 the background).
+
+        Raises:
+            InputError: a query outside the video.
+        """
+        return truth.track(self, queries)
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        t: int | None = None,
+        ids: Sequence[int] | None = None,
+        edge_share: float = 0.5,
+        object_share: float = 0.7,
+    ) -> Tracks:
+        """True tracks of n random visible points.
+
+        Args:
+            n: how many.
+            seed: other seeds, other points.
+            t: their query frame; None: uniform over the video.
+            ids: only points of these objects (0 is the background).
+            edge_share: share of points close to an edge between objects, 0 to 1.
+            object_share: share of points on objects rather than the background, 0 to 1.
+
+        Raises:
+            InputError: n or seed below 0, a share outside [0, 1], no such frame or object, or `ids` that are nowhere
+                seen.
+        """
+        if n < 0 or seed < 0:
+            raise InputError(f"sample: expected n and seed of 0 or more, got n={n}, seed={seed}")
+        for name, share in (("edge_share", edge_share), ("object_share", object_share)):
+            if not 0 <= share <= 1:
+                raise InputError(f"{name}: expected a share of 0 to 1, got {share}")
+        chosen = None if ids is None else [int(k) for k in ids]
+        if chosen is not None and (not chosen or any(not 0 <= k < len(self.layers) for k in chosen)):
+            raise InputError(f"ids: expected some of 0 .. {len(self.layers) - 1}, got {chosen}")
+        return self.track(truth.sample_queries(self, n, seed, t, chosen, edge_share, object_share))
+
+    def positions(self, ids: IntArray, uv: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Points of layers over the whole video.
+
+        Args:
+            ids: [N], 0 the background.
+            uv: [N, 2], the layers' own coordinates: an object spans the disc of radius 1, the background is in pixels
+                of the frame at rest.
+
+        Returns:
+            float64 [N, T, 2] frame pixels, bool [N, T] whether each can be seen. (A point off its own object's
+            silhouette is followed all the same.)
+        """
+        return truth.follow(self, np.asarray(ids), np.asarray(uv, np.float64), np.arange(len(self)))
+
+    def owner(self, xy: FloatArray, t: IntArray) -> tuple[IntArray, FloatArray]:
+        """Layer seen at points [N, 2] of frames [N], and its own coordinates there: int64 [N], float64 [N, 2]."""
+        return truth.find_owner(self, xy, np.asarray(t, np.int64))
+
+    def flow(self, t0: int, t1: int) -> tuple[FloatArray, BoolArray]:
+        """Optical flow from frame t0 to t1: float32 [H, W, 2], and bool [H, W] whether the point is seen in t1.
+
+        Raises:
+            InputError: no such frame.
+        """
+        return truth.flow(self, t0, t1)
+
+    def check_frame(self, t: int) -> None:
+        """Raise InputError unless the video has a frame t."""
+        if not 0 <= t < len(self):
+            raise InputError(f"frame: expected 0 .. {len(self) - 1}, got {t}")
