@@ -37,6 +37,7 @@ class Sampler:
     def progress(self, stage: str, done: int, total: int) -> None:
         """To be given to `run`."""
         self.stage, self.share = stage, done / max(1, total)
+        self.samples.append((self.stage, self.share, resident()))
 
     def __enter__(self) -> Sampler:
         self._thread.start()
@@ -83,7 +84,7 @@ def long_video(
         rows = [(share, size) for s, share, size in sampler.samples if s == stage]
         first = max((size for share, size in rows if share <= 0.5), default=0)
         second = max((size for share, size in rows if share > 0.5), default=0)
-        if min(first, second) == 0 or len(rows) < 20:
+        if min(first, second) == 0:  # a stage too short to have halves
             continue
         whole = {"first": max(whole["first"], first), "second": max(whole["second"], second)}
         report.add(

@@ -17,6 +17,10 @@ from trackime.segmenters.base import PointSegmenter
 from trackime.trackers.base import Features, PointTracker
 
 
+# Frames here are small: threads cost more than they bring, and other work on the machine makes it far worse.
+torch.set_num_threads(1)
+
+
 def ramp_video(width: int = 120, height: int = 90, frames: int = 10) -> np.ndarray:
     """uint8 [T, H, W, 3]: red is the column, green the row, blue the frame."""
     video = np.zeros((frames, height, width, 3), np.uint8)

@@ -171,3 +171,9 @@ class TestToTorch:
         assert tensor.dtype == torch.float32 and tensor.shape == (2, 3, 4, 5)
         np.testing.assert_array_equal(tensor.numpy(), frames[:, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255)
         assert to_torch(np.zeros((0, 4, 5, 3), np.uint8)).shape == (0, 3, 4, 5)
+
+
+def test_whole_numbers_scale_too():
+    points = [[10, 20], [3, 5]]
+    np.testing.assert_allclose(scale_points(np.array(points), (40, 40), (20, 10)), [[2.5, 10], [0.75, 2.5]])
+    np.testing.assert_allclose(scale_points(torch.tensor(points), (40, 40), (20, 10)), [[2.5, 10], [0.75, 2.5]])

@@ -297,3 +297,13 @@ def test_every_error_has_one_root() -> None:
     extra = errors.MissingExtraError("the rerun format", "rerun")
     assert isinstance(extra, ImportError) and "pip install 'trackime[rerun]'" in str(extra)
     assert issubclass(InputError, ValueError)
+
+
+def test_rate_of_times_rounded_to_milliseconds():
+    info = VideoInfo(4, 4, np.round(np.arange(97) / 24, 3))
+    assert info.fps == pytest.approx(24, abs=1e-2)
+
+
+def test_rate_of_irregular_times_is_the_usual_one():
+    info = VideoInfo(4, 4, np.cumsum([0, 0.04, 0.04, 0.04, 1.0, 0.04]))
+    assert info.fps == pytest.approx(25)

@@ -32,6 +32,9 @@ KEPT_BYTES = 64 << 20
 """Memory for frames already decoded (in the codec's own pixel format): overlapping windows and reverse chunks reuse
 them instead of decoding their group of pictures again."""
 
+KEPT_FRAMES = 64
+"""And no more than these: of small frames a decoder's own tables are most of the memory."""
+
 DEFAULT_FPS = Fraction(25)
 
 
@@ -121,7 +124,7 @@ class FileFrames:
     def _keep(self, number: int, frame: Any) -> None:
         size = max(1, sum(plane.buffer_size for plane in frame.planes))
         self._kept[number] = frame
-        while len(self._kept) > max(2, KEPT_BYTES // size):
+        while len(self._kept) > min(KEPT_FRAMES, max(2, KEPT_BYTES // size)):
             self._kept.popitem(last=False)
 
     def _convert(self, frame: Any, out: npt.NDArray[np.uint8], rows: list[int]) -> None:

@@ -7,10 +7,15 @@ made from, so that a program need not parse it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class TrackimeError(Exception):
     """Root of everything trackime raises on purpose. The command line prints it as one line, exit code 1."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Children take the data of their message, not the message: worker processes must still hand them over.
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class InputError(TrackimeError, ValueError):
@@ -72,3 +77,10 @@ class MissingExtraError(TrackimeError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         self.what, self.extra = what, extra
         super().__init__(f"{what} needs an optional dependency: pip install 'trackime[{extra}]'")
+
+
+def _restore(kind: type[TrackimeError], args: tuple[Any, ...], data: dict[str, Any]) -> TrackimeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(data)
+    return error

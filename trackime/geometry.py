@@ -28,8 +28,8 @@ def scale_points(
     """Points [..., 2] of a frame of `size` (h, w), in the same frame resized to `new_size` (h, w)."""
     (h, w), (h2, w2) = size, new_size
     if isinstance(xy, Tensor):
-        return xy * xy.new_tensor([w2 / w, h2 / h])
-    return xy * np.array([w2 / w, h2 / h], dtype=xy.dtype)
+        return xy * torch.tensor([w2 / w, h2 / h], dtype=torch.result_type(xy, 1.0), device=xy.device)
+    return xy * np.array([w2 / w, h2 / h], dtype=np.result_type(xy.dtype, np.float32))
 
 
 def resize_frames(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -118,8 +118,17 @@ class VideoInfo:
 
     @property
     def fps(self) -> float:
-        """Frames a second from the median interval; 25 where there are fewer than two frames."""
-        return 25.0 if len(self.pts) < 2 else float(1.0 / np.median(np.diff(self.pts)))
+        """Frames a second: the mean rate where times are regular to a millisecond, else from the median interval.
+
+        25 where there are fewer than two frames. Containers that round times to milliseconds (mkv, webm) make 24
+        fps look like intervals of 41 and 42 ms, whose median is neither.
+        """
+        if len(self.pts) < 2:
+            return 25.0
+        steps = np.diff(self.pts)
+        mean = (self.pts[-1] - self.pts[0]) / len(steps)
+        regular = np.abs(steps - mean).max() <= 1.001e-3
+        return float(1.0 / (mean if regular else np.median(steps)))
 
     def window(self, t0: int, t1: int) -> VideoInfo:
         """The same video's frames t0 .. t1 - 1, with their own times."""

@@ -127,7 +127,7 @@ class Video:
             start: first frame.
             stop: one past the last frame; None: the end.
             reverse: the last chunk comes first; inside a chunk frames keep the order of the video. A group of
-                pictures is decoded again for every 64 MB of its frames, so that memory stays bounded.
+                pictures is decoded again for every 64 MB (at most 64) of its frames, so that memory stays bounded.
 
         Returns:
             Pairs of the chunk's first frame index and its frames uint8 [n, H, W, 3].

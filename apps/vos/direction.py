@@ -84,14 +84,16 @@ class Direction:
                 self._states[k] = ObjectState(self.config, scene, mask, sights[k])
                 confidence[index] = 1.0
             elif k in stated:
-                self._states[k].accept(scene, mask, 1.0, sights[k], given=True)
+                self._states[k].accept(scene, mask, 1.0, sights[k])
                 confidence[index] = 1.0
             elif k in shown:
                 confidence[index] = beliefs[k].confidence if mask.any() else 0.0
-                self._states[k].accept(scene, mask, float(confidence[index]), sights[k])
+                self._states[k].accept(scene, mask, float(confidence[index]), sights[k], beliefs[k].support)
             elif k in beliefs:
                 # Left out of the frame, but remembered where it may be, for when more speaks for it.
-                self._states[k].accept(scene, beliefs[k].mask & (small == 0), beliefs[k].confidence, sights[k])
+                belief = beliefs[k]
+                free = belief.mask & (small == 0)
+                self._states[k].accept(scene, free, belief.confidence, sights[k], belief.support)
         self._previous, self._pending = scene, None
         return ids, confidence
 

@@ -91,11 +91,13 @@ class Belief:
         mask: bool [h, w].
         logits: [h, w], by which objects compete for pixels.
         confidence: in [0, 1]; 0 where the mask is empty.
+        support: share of its points that are found in it, those of earlier frames counting a little.
     """
 
     mask: Mask
     logits: Float
     confidence: float
+    support: float
 
 
 class ObjectState:
@@ -112,7 +114,7 @@ class ObjectState:
         self.config = config
         reference = Reference(scene.t, _distance(mask), sight)
         self.first = self.sure = self.last = reference
-        self.confidence = 1.0
+        self.confidence = self.support = 1.0
         self._rng = np.random.default_rng(config.seed)
         self._inside, self._outside = self._samples(scene, mask, 3000)
         self.frozen = self._models(self._inside, self._outside)
@@ -128,27 +130,36 @@ class ObjectState:
             vote: evidence [h, w] in nats of another segmenter, or None.
         """
         prior, sigma = self._prior(scene, sight)
-        ratio = self._ratio(scene)
         if vote is not None:
             vote = np.clip(vote, -2 * self.config.shape, 2 * self.config.shape)
             prior, sigma = (vote, SIGMA[1]) if prior is None else (prior + vote, sigma)
         if prior is None or not (prior > 0).any():
             nothing = np.zeros(scene.grey.shape, bool)
-            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0)
-        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.telling
-        evidence = prior + colour + self._seeds(prior, ratio, sight)
+            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0, 0.98 * self.support)
         # Deep inside the frame may still take pixels away (something passes before the object), so all of it is free.
         reach = min(self.config.band, max(6.0, 3 * sigma))
         free = _distance(prior > 0) > -reach
+        ratio = self._ratio(scene, free)
+        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.telling
+        evidence = prior + colour + self._seeds(prior, ratio, sight)
         mask = min_cut(evidence, scene.edges, free, np.zeros_like(free))
         mask = _tidy(mask, sight, prior)
         logits = np.where(free, np.clip(_distance(mask), -6, 6) + 0.25 * evidence, -12.0)
-        confidence = self._confidence(mask, prior > 0, ratio, sight)
-        return Belief(mask, np.asarray(logits, np.float32), confidence)
+        confidence, support = self._confidence(mask, prior > 0, ratio, sight)
+        return Belief(mask, np.asarray(logits, np.float32), confidence, support)
 
-    def accept(self, scene: Scene, mask: Mask, confidence: float, sight: Sight, given: bool = False) -> None:
-        """Take the mask that the object was left with (after competing, or given by a prompt) as its own."""
-        self.confidence = confidence
+    def accept(self, scene: Scene, mask: Mask, confidence: float, sight: Sight, support: float | None = None) -> None:
+        """Take the mask that the object was left with after competing as its own.
+
+        Args:
+            scene: the frame.
+            mask: bool [h, w].
+            confidence: how sure it is.
+            sight: the object's points.
+            support: as the belief has it; None: a prompt gave the mask.
+        """
+        given = support is None
+        self.confidence, self.support = confidence, 1.0 if support is None else support
         self.last = Reference(scene.t, _distance(mask), sight)
         if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
             self.sure = self.last
@@ -184,12 +195,14 @@ class ObjectState:
         sigma = float(sum(w * s for w, (_, s, _) in zip(weights, votes, strict=True)))
         return np.asarray(np.clip(mean * self.config.shape / 2, -self.config.shape, self.config.shape)), sigma
 
-    def _ratio(self, scene: Scene) -> Float:
-        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten."""
+    def _ratio(self, scene: Scene, where: Mask) -> Float:
+        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten; 0 elsewhere."""
         share = self.config.frozen
-        ratio = share * log_ratio(scene.lab, *self.frozen)
+        lab = scene.lab[where]
+        ratio = np.zeros(where.shape, np.float32)
+        ratio[where] = share * log_ratio(lab, *self.frozen)
         if share < 1:
-            ratio = ratio + (1 - share) * log_ratio(scene.lab, *self.recent)
+            ratio[where] += (1 - share) * log_ratio(lab, *self.recent)
         return np.asarray(cv2.GaussianBlur(ratio, (0, 0), 0.8))
 
     def _seeds(self, prior: Float, ratio: Float, sight: Sight) -> Float:
@@ -203,10 +216,10 @@ class ObjectState:
                     cv2.circle(evidence, (x, y), 2, sign * self.config.seeds, -1)
         return evidence
 
-    def _confidence(self, mask: Mask, carried: Mask, ratio: Float, sight: Sight) -> float:
-        """How far colours, carried masks and visible points agree with a mask."""
+    def _confidence(self, mask: Mask, carried: Mask, ratio: Float, sight: Sight) -> tuple[float, float]:
+        """How far colours, carried masks and visible points agree with a mask, and the points alone."""
         if not mask.any():
-            return 0.0
+            return 0.0, 0.98 * self.support
         h, w = mask.shape
         likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
         looks = likely * self.telling + 0.7 * (1 - self.telling)
@@ -217,8 +230,8 @@ class ObjectState:
         near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
         # Without points: what was believed, fading. A few points move that belief, many replace it.
         held = float(near[where[:, 1], where[:, 0]].sum())
-        support = (held + 2 * 0.95 * self.confidence**2) / (len(where) + 2)
-        return float(np.clip(looks * np.sqrt(overlap) * support, 0, 1) ** 0.5)
+        support = (held + 2 * 0.98 * self.support) / (len(where) + 2)
+        return float(np.clip(looks * np.sqrt(overlap) * support, 0, 1) ** 0.5), support
 
     def _samples(self, scene: Scene, mask: Mask, count: int) -> tuple[Float, Float]:
         """Colours [n, 3] inside the mask and around it, a pixel beside the border left out."""
@@ -253,8 +266,8 @@ class ObjectState:
         around = (~mask) & (distance > -reach)
         if not mask.any() or not around.any():
             return 0.1
-        ratio = log_ratio(scene.lab, *self.frozen)
-        right = 0.5 * float((ratio[mask] > 0).mean() + (ratio[around] < 0).mean())
+        inside, outside = log_ratio(scene.lab[mask], *self.frozen), log_ratio(scene.lab[around], *self.frozen)
+        right = 0.5 * float((inside > 0).mean() + (outside < 0).mean())
         return float(np.clip(2.5 * (right - 0.55), 0.1, 1))
 
 

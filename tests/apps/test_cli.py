@@ -16,7 +16,7 @@ from trackime.types import Queries, Tracks
 from trackime.video import open_video
 from trackime_apps import cli
 
-W, H, T = 64, 48, 6
+W, H, T = 96, 64, 6
 FILES = ["config.toml", "frames.csv", "overlay.mp4", "result.json", "sheet.png", "tracks.csv", "tracks.npz"]
 
 
@@ -118,11 +118,11 @@ def test_quiet_says_nothing(run: Any, video: Path, tmp_path: Path) -> None:
 
 def test_without_points_there_is_a_grid(run: Any, video: Path, tmp_path: Path, tracked: list[Queries]) -> None:
     run("track", video, "-o", tmp_path / "a")
-    assert len(tracked[0]) == 12  # 4 x 3 at 16 px
+    assert len(tracked[0]) == 24  # 6 x 4 at 16 px
     run("track", video, "-o", tmp_path / "b", "--grid", "8")
-    assert len(tracked[1]) == 48
+    assert len(tracked[1]) == 96
     run("track", video, "-o", tmp_path / "c", "--grid", "8", "--point", "1,2,3", "--point", "1,2,3")
-    assert len(tracked[2]) == 50  # duplicates are kept
+    assert len(tracked[2]) == 98  # duplicates are kept
 
 
 def test_a_grid_wider_than_the_frame_has_one_point(run: Any, video: Path, tmp_path: Path, tracked: Any) -> None:
@@ -211,7 +211,7 @@ def test_a_missing_or_empty_video_is_a_failure(run: Any, tmp_path: Path) -> None
 def test_a_mask_of_another_size_or_empty_is_refused(run: Any, video: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "m.png"), np.full((H, W + 1), 255, np.uint8))
     ran = run("track", video, "-o", tmp_path / "out", "--mask", tmp_path / "m.png")
-    assert ran.code == 2 and "expected a mask of the video's 64x48, got 65x48" in ran.err
+    assert ran.code == 2 and "expected a mask of the video's 96x64, got 97x64" in ran.err
     cv2.imwrite(str(tmp_path / "m.png"), np.zeros((H, W), np.uint8))
     ran = run("track", video, "-o", tmp_path / "out", "--mask", tmp_path / "m.png")
     assert ran.code == 2 and "empty mask" in ran.err
@@ -221,7 +221,7 @@ def test_tracks_of_another_video_are_refused(run: Any, video: Path, tmp_path: Pa
     run("track", video, "-o", tmp_path / "a", "--point", "10,20")
     Tracks.load(tmp_path / "a" / "tracks.npz").window(0, 3).save(tmp_path / "short.npz")
     ran = run("track", video, "-o", tmp_path / "b", "--tracks", tmp_path / "short.npz")
-    assert ran.code == 2 and "64x48, 6 frames" in ran.err and "64x48, 3 frames" in ran.err
+    assert ran.code == 2 and "96x64, 6 frames" in ran.err and "96x64, 3 frames" in ran.err
 
 
 def test_results_are_refused_skipped_and_replaced(run: Any, video: Path, tmp_path: Path, tracked: Any) -> None:

@@ -43,14 +43,27 @@ class Mixture:
 
     def log_likelihood(self, features: Float) -> npt.NDArray[np.float32]:
         """Natural log of the density [...] at features [..., d]."""
-        flat = features.reshape(-1, features.shape[-1]).astype(np.float32)
-        k, d = self.means.shape
-        stacked = self.whiten.reshape(k * d, d).astype(np.float32)
-        shift = np.einsum("kij,kj->ki", self.whiten, self.means).reshape(-1).astype(np.float32)
-        z = (flat @ stacked.T - shift).reshape(-1, k, d)
-        terms = self.log_scale.astype(np.float32) - 0.5 * np.einsum("nkd,nkd->nk", z, z)
-        top = terms.max(1)
-        return (top + np.log(np.exp(terms - top[:, None]).sum(1))).reshape(features.shape[:-1])
+        d = self.means.shape[1]
+        # Every log density is a quadratic form: one matrix product over (x_i x_j, x_i, 1), centred for precision.
+        origin = self.weights @ self.means
+        precision = np.einsum("kji,kjl->kil", self.whiten, self.whiten)
+        shifted = self.means - origin
+        pull = np.einsum("kij,kj->ki", precision, shifted)
+        first, second = np.triu_indices(d)
+        twice = np.where(first == second, 1.0, 2.0)
+        form = np.concatenate(
+            [
+                -0.5 * precision[:, first, second] * twice,
+                pull,
+                (self.log_scale - 0.5 * (pull * shifted).sum(1))[:, None],
+            ],
+            1,
+        ).astype(np.float32)
+        x = np.ascontiguousarray((features.reshape(-1, d) - origin).T, np.float32)
+        basis = np.concatenate([x[first] * x[second], x, np.ones((1, x.shape[1]), np.float32)])
+        terms = form @ basis  # [K, n]
+        top = terms.max(0)
+        return np.asarray(top + np.log(np.exp(terms - top).sum(0)), np.float32).reshape(features.shape[:-1])
 
 
 def fit(

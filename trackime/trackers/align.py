@@ -110,7 +110,7 @@ def templates(crops: Tensor, grid: Grid, trust: Tensor) -> Patches:
     return Patches(values[..., inner, inner].flatten(2), (by_x, by_y), offsets, weight)
 
 
-def support(crops: Tensor, grid: Grid, tolerance: float = 15.0, least: float = 0.25) -> Tensor:
+def support(crops: Tensor, grid: Grid, tolerance: float = 10.0, least: float = 0.1) -> Tensor:
     """First trust [N, P] in samples of templates: those coloured like the point are likely to move with it.
 
     Adaptive support weights (Yoon, Kweon, PAMI 2006).

@@ -8,6 +8,7 @@ that was covered is found wherever it reappears, and more pixels a point (a smal
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,12 +27,12 @@ STRIDE = 4
 """Pixels a cell of the cost volume."""
 DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""
-CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "backward", "jump", "before")
+CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "backward", "jump", "before", "hidden", "trusted")
 """What visibility is judged by, in the order of `_visibility`'s coefficients."""
 TRUST_RATE = 0.2
 """Share of the newest frame in the trust in a template's samples."""
-COEFFICIENTS = (1.188, -0.032, -0.017, 1.732, 3.953, 0.46, 15.81, -1.055, -0.236)
-INTERCEPT = -4.707
+COEFFICIENTS = (1.749, -0.012, -0.018, -3.046, 8.901, 1.461, 11.726, -1.136, 0.297, 0.318, 16.409)
+INTERCEPT = -16.772
 
 
 @dataclass
@@ -74,14 +75,19 @@ class Points:
         """The points of some rows, a copy."""
         return Points(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-    def put(self, rows: Tensor, points: Points) -> None:
-        """Write rows back."""
-        for f in fields(self):
-            getattr(self, f.name)[rows] = getattr(points, f.name).to(getattr(self, f.name).dtype)
+    def put(self, rows: Tensor, points: Points, names: Iterable[str]) -> None:
+        """Write some attributes of rows back."""
+        for name in names:
+            getattr(self, name)[rows] = getattr(points, name).to(getattr(self, name).dtype)
 
     def surround(self) -> D.Surround:
         """In full precision."""
         return D.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
+
+
+ALL = tuple(f.name for f in fields(Points))
+MOVING = ("xy", "velocity", "warp", "visibility", "hidden", "recent", "wide", "close")
+"""What of `Points` changes after the query frame."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +196,9 @@ class Correlation(PointTracker):
             frame = _frame(features, b, k)
             due = points.query[:, 2]
             for rows in _row_chunks(due < t0 + k, self.query_chunk):
-                points.put(rows, self._step(points.take(rows), frame))
+                points.put(rows, self._step(points.take(rows), frame), MOVING)
             for rows in _row_chunks(due == t0 + k, self.query_chunk):
-                points.put(rows, self._start(points.take(rows), frame))
+                points.put(rows, self._start(points.take(rows), frame), ALL)
             xy.append(points.xy.clone())
             visibility.append(points.visibility.clone())
         return torch.stack(xy, 1), torch.stack(visibility, 1)
@@ -230,10 +236,7 @@ class Correlation(PointTracker):
         prior = C.motion_prior(self._cells[0], expected, scale) * self.motion_weight
         h, w = self.input_size
         peaks = C.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
-        n = len(expected)
-        starts = torch.cat([peaks.xy, peaks.second_xy])
-        starts = self._search(frame, mixed.repeat(2, 1), starts).view(2, n, 2)
-        starts = torch.cat([starts, expected[None]])  # [3, N, 2]
+        starts = torch.stack([self._search(frame, mixed, peaks.xy), peaks.second_xy, expected])  # [3, N, 2]
         # The other two are tried only where they are not where the first one is.
         apart = (starts - starts[0]).norm(dim=-1) > 3.0
         apart[0] = True
@@ -252,8 +255,8 @@ class Correlation(PointTracker):
         return self._remember(points, torch.sigmoid(score), fit.xy[chosen], fit.warp[chosen], now[chosen], fits)
 
     def _search(self, frame: Frame, wanted: Tensor, xy: Tensor) -> Tensor:
-        """Places [N, 2] near xy that look most like wanted [N, SIZE]: every 2 px within 6, then a parabola."""
-        n, k = len(xy), 7
+        """Places [N, 2] near xy that look most like wanted [N, SIZE]: every 2 px within 4, then a parabola."""
+        n, k = len(xy), 5
         axis = (torch.arange(k, device=xy.device, dtype=xy.dtype) - k // 2) * 2
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
         near = D.describe(frame.maps, (xy[:, None] + grid).reshape(1, -1, 2))[0].view(n, k * k, -1)
@@ -276,6 +279,8 @@ class Correlation(PointTracker):
         weighed = now * points.emphasis.float()
         similarity = (weighed * wanted).sum(-1)
         rivals = (points.distractors.float() @ weighed[:, :, None])[:, :, 0].amax(1)
+        close = points.close.float()
+        trusted = (close * fit.fits).sum(1) / close.sum(1)
         cues = (
             fit.correlation,
             fit.residual,
@@ -286,6 +291,8 @@ class Correlation(PointTracker):
             similarity - rivals,
             torch.log1p((fit.xy - expected).square().sum(-1) / self.motion_scale**2),
             points.visibility,
+            torch.log1p(points.hidden),
+            trusted,
         )
         return torch.stack(cues, -1)
 

@@ -43,10 +43,12 @@ def motion_prior(cells: Tensor, expected: Tensor, scale: Tensor) -> Tensor:
     Returns:
         [N, P].
     """
-    # |c - e|^2 expanded, so that no [N, P, 2] is made; clamped as it may round below zero.
-    cross = expected @ cells.T
-    square = (cells.square().sum(-1) + expected.square().sum(-1, keepdim=True) - 2 * cross).clamp_(min=0)
-    return square.div_(scale.square()[:, None]).log1p_().neg_()
+    # The square expanded, so that one matrix product makes it: no [N, P, 2], and a single pass over [N, P].
+    inverse = scale.square().reciprocal()[:, None]
+    ones = torch.ones_like(cells[:, :1])
+    left = torch.cat([-2 * expected * inverse, inverse, 1 + expected.square().sum(1, keepdim=True) * inverse], 1)
+    right = torch.cat([cells, cells.square().sum(1, keepdim=True), ones], 1)
+    return (left @ right.T).clamp_(min=1).log_().neg_()
 
 
 def find_peaks(
@@ -78,18 +80,19 @@ def find_peaks(
     weight = torch.softmax(local / temperature, 1).view(n, len(step), len(step))
     centre = (torch.stack([columns, rows], -1).to(cost.dtype) + 0.5) * stride  # [N, K, 2]
     xy = torch.stack([(weight.sum(1) * centre[..., 0]).sum(1), (weight.sum(2) * centre[..., 1]).sum(1)], -1)
-    other = second_peak(total, row, column, grid, exclusion / stride)
+    value = cost.gather(1, best[:, None])[:, 0]
+    other = second_peak(total, row, column, grid, int(exclusion / stride))
     second_xy = (torch.stack([other % w, other // w], -1).to(cost.dtype) + 0.5) * stride
-    return Peaks(xy, cost.gather(1, best[:, None])[:, 0], cost.gather(1, other[:, None])[:, 0], second_xy)
+    return Peaks(xy, value, cost.gather(1, other[:, None])[:, 0], second_xy)
 
 
-def second_peak(total: Tensor, row: Tensor, column: Tensor, grid: tuple[int, int], cells: float) -> Tensor:
-    """Index [N] of the largest value outside the square of `cells` around a cell."""
+def second_peak(total: Tensor, row: Tensor, column: Tensor, grid: tuple[int, int], cells: int) -> Tensor:
+    """Index [N] of the largest value more than `cells` to a side of a cell. Overwrites those nearer with -inf."""
     h, w = grid
-    near_y = (torch.arange(h, device=total.device) - row[:, None]).abs() <= cells
-    near_x = (torch.arange(w, device=total.device) - column[:, None]).abs() <= cells
-    near = (near_y[:, :, None] & near_x[:, None, :]).view(len(total), -1)
-    return total.masked_fill(near, -torch.inf).argmax(1)
+    step = torch.arange(-cells, cells + 1, device=total.device)
+    rows, columns = (row[:, None] + step).clamp(0, h - 1), (column[:, None] + step).clamp(0, w - 1)
+    near = (rows[:, :, None] * w + columns[:, None, :]).flatten(1)
+    return total.scatter_(1, near, -torch.inf).argmax(1)
 
 
 def refine_peaks(similarity: Tensor, step: float) -> tuple[Tensor, Tensor]:

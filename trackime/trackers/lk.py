@@ -25,8 +25,8 @@ from trackime.trackers.redetect import Frame, dominant_motion, search
 Rows = npt.NDArray[np.intp]
 
 PARAM = dict(
-    drift=0.5, drift_ncc=0.8, drift_px=2.0, retry_fb=1.0, retry_ncc=0.8, steps=4, steps_found=8, damp=0.8,
-    radius=0.05, grow=0.015, radius_max=0.15, found_ncc=0.85, lost=0.5, aff_ncc=0.8,
+    drift=1.0, drift_ncc=0.8, drift_px=2.0, retry_fb=1.0, retry_ncc=0.8, steps=4, steps_found=8, damp=0.8,
+    radius=0.05, grow=0.015, radius_max=0.15, found_ncc=0.85, lost=0.5, aff_ncc=0.8, cw=1.0, fbw=0.1, small=0, srch=0.0, keep=5.0,
 )
 W_SEEN = np.array([4.0, -2.0, -3.0, -3.0, -2.0, -3.0, -1.0, -0.5, -1.0], np.float32)
 LOG: list | None = None
@@ -43,6 +43,8 @@ class _Points:
     visibility: Array  # [N]
     hidden: npt.NDArray[np.int64]  # [N] frames since it was last seen; 0: followed
     templates: Templates  # of the query frame
+    kept: Array
+    lkpos: Array
     recent: Array  # [N, G] patch when last surely seen
     time: int = 0
     last: Frame | None = None
@@ -75,7 +77,7 @@ class LucasKanade(PointTracker):
         return _Points(
             q[:, 2].astype(np.int64), q[:, :2].astype(np.float32), np.zeros((n, 2), np.float32),
             np.tile(IDENTITY, (n, 1, 1)), np.zeros(n, np.float32), np.zeros(n, np.int64),
-            Templates.empty(n), np.zeros((n, 169), np.float32),
+            Templates.empty(n), np.zeros(n), np.zeros((n, 2), np.float32), np.zeros((n, 169), np.float32),
         )
 
     def advance(self, state, features):
@@ -124,17 +126,18 @@ class LucasKanade(PointTracker):
         s.time += 1
         s.last = frame
 
-    def _lk(self, a, b, p, guess, levels):
-        opts = dict(winSize=(self.win, self.win), maxLevel=levels, minEigThreshold=1e-5,
+    def _lk(self, a, b, p, guess, levels, win=None):
+        win = win or self.win
+        opts = dict(winSize=(win, win), maxLevel=levels, minEigThreshold=1e-5,
                     criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01),
                     flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
         q, ok, _ = cv2.calcOpticalFlowPyrLK(a, b, p[:, None] - 0.5, guess[:, None].copy() - 0.5, **opts)
         q = q[:, 0] + 0.5
         return np.where((ok > 0) & np.isfinite(q).all(1, keepdims=True), q, guess)
 
-    def _pair(self, s, frame, p, guess, levels, before):
-        q = self._lk(s.last.grey, frame.grey, p, guess, levels)
-        r = self._lk(frame.grey, s.last.grey, q, q + (p - guess), levels)
+    def _pair(self, s, frame, p, guess, levels, before, win=None):
+        q = self._lk(s.last.grey, frame.grey, p, guess, levels, win)
+        r = self._lk(frame.grey, s.last.grey, q, q + (p - guess), levels, win)
         fb = np.sqrt(((r - p) ** 2).sum(1))
         eye = np.broadcast_to(IDENTITY, (len(p), 2, 2))
         after = sample(frame.smooth, q, eye)
@@ -149,14 +152,25 @@ class LucasKanade(PointTracker):
         q, fb, after, ncc = self._pair(s, frame, p, p, L, before)
         bad = np.flatnonzero((fb > P["retry_fb"]) | (ncc < P["retry_ncc"]))
         if len(bad):
+            def tryit(k, guess, lv, win):
+                q2, fb2, af2, ncc2 = self._pair(s, frame, p[k], guess.astype(np.float32), lv, before[k], win)
+                better = cost(ncc2, fb2, before[k], af2) < cost(ncc[k], fb[k], before[k], after[k])
+                kk = k[better]
+                q[kk], fb[kk], after[kk], ncc[kk] = q2[better], fb2[better], af2[better], ncc2[better]
+
+            def cost(n, f, b4, af):
+                return P["cw"] * (1 - n) + (1 - P["cw"]) * (1 - similarity(b4[:, CENTRAL], af[:, CENTRAL])) + P["fbw"] * np.minimum(f, 5)
             m = dom()
-            pb = p[bad]
-            gm = (pb @ m[:, :2].T + m[:, 2]).astype(np.float32)
-            for guess, lv in ((pb + s.velocity[rows[bad]], min(L, 2)), (gm, min(L, 2))):
-                q2, fb2, af2, ncc2 = self._pair(s, frame, pb, guess.astype(np.float32), lv, before[bad])
-                better = ncc2 - 0.1 * np.minimum(fb2, 5) > ncc[bad] - 0.1 * np.minimum(fb[bad], 5)
-                k = bad[better]
-                q[k], fb[k], after[k], ncc[k] = q2[better], fb2[better], af2[better], ncc2[better]
+            tryit(bad, p[bad] + s.velocity[rows[bad]], min(L, 2), self.win)
+            tryit(bad, p[bad] @ m[:, :2].T + m[:, 2], min(L, 2), self.win)
+            if P["small"]:
+                tryit(bad, q[bad].copy(), 1, P["small"])
+                tryit(bad, p[bad], L, P["small"])
+            bad = bad[(fb[bad] > P["retry_fb"]) | (ncc[bad] < P["retry_ncc"])]
+            if P["srch"] and len(bad):
+                rad = np.full(len(bad), P["srch"] * min(frame.grey.shape), np.float32)
+                c = search(frame.half, before[bad], p[bad] + 0.5 * s.velocity[rows[bad]], rad)
+                tryit(bad, c, 1, P["small"] or self.win)
         tm = s.templates[rows]
         a_xy, a_aff, a_patch = align(frame.smooth, tm, q, s.affine[rows], P["steps"])
         sim_t = similarity(a_patch, tm.patch)
@@ -185,6 +199,8 @@ class LucasKanade(PointTracker):
         b = rows[~seen]
         s.hidden[b] = 1
         s.visibility[b] = prob[~seen]
+        s.kept[b] = fb[~seen] < 1
+        s.lkpos[b] = q[~seen]
         # where LK at least agrees with itself, it is the better guess
 
     def _coast(self, s, rows, frame, dom):

@@ -61,6 +61,8 @@ def wander(
     # Some frames more on both sides: rounding corners off would slow the ends down.
     margin = 8
     total = frames + 2 * margin
+    heading: FloatArray
+    gain: FloatArray
     if jerky:
         dash = np.repeat(np.arange(total), rng.integers(3, 11, total))[:total]
         heading = rng.uniform(0, 2 * math.pi, total)[dash]

@@ -172,7 +172,8 @@ def make_texture(rng: Generator, kind: str, h: int, w: int, grain: float, palett
         makers = {"noise": _noise, "leaves": _leaves, "cells": _cells, "stripes": _stripes, "glyphs": _glyphs}
         out = makers[kind](rng, h, w, grain, palette)
         # Fine grain within flat parts, slow light and dark over the whole.
-        out = out * (1 + 0.10 * fractal(rng, h, w, grain * 0.5)) * (1 + 0.08 * fractal(rng, h, w, max(h, w) / 2, grain))
+        out = out * (1 + 0.12 * fractal(rng, h, w, grain * 0.5, persistence=0.85))
+        out = out * (1 + 0.08 * fractal(rng, h, w, max(h, w) / 2, fine=grain))
     return _soften(np.clip(out, 0.02, 0.98).astype(np.float32))
 
 

@@ -1,0 +1,191 @@
+"""`trackime-apps demo`: a world with known truth, everything run on it, and how well it went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from trackime.ime.config import ImeConfig
+
+from .options import Command, build_config, compute_options, config_options, in_order, output_options
+from .progress import Progress
+from .results import Result, result_folder, seal
+from .track import check_names, describe, track_into
+from .vos.command import MaskAt, MaskFiles, vos_into
+from .vos.config import VosConfig
+
+if TYPE_CHECKING:
+    from trackime.worlds import World
+
+POINTS = 48
+"""Points tracked: random ones of the first frame, half of them close to objects' edges."""
+
+
+@click.command("demo", cls=Command)
+@output_options(default="demo")
+@click.option("--world-seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another world.")
+@compute_options
+@config_options("Method", ImeConfig)
+def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
+    """Render a small world, track points and segment objects in it, score both against its truth.
+
+    OUT gets world/ (video.mp4, masks, true tracks), track/ and vos/ (as those commands write them), frames.csv,
+    config.toml and result.json with the scores. Takes a minute or two on two cores.
+    """
+    config = build_config(ImeConfig, settings)
+    check_names(settings["tracker"], settings["segmenter"])
+    settings = in_order(settings)
+    with Progress(quiet) as progress, result_folder(output, "demo", settings, (), overwrite, resume) as result:
+        if result is not None:
+            demo_into(result, config, progress, settings)
+    if result is None:
+        if not quiet:
+            click.echo(f"{output}: finished already, skipped")
+    elif not quiet:
+        show_scores(output, result.record["scores"], progress)
+
+
+def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
+    """Write all of a demo but what every result has; its scores are in `result.record`."""
+    from trackime.devices import resolve_device
+    from trackime.video import open_video
+    from trackime.worlds import make_world
+
+    place = str(resolve_device(settings["device"]))
+    with progress.stage("world"):
+        world = make_world(settings["world_seed"])
+        source = write_world(result.folder / "world", world, progress)
+    with open_video(source) as video:
+        names = {name: settings[name] for name in ("tracker", "segmenter")} | {"device": place}
+        describe(result, video, place, progress)
+        scores = {
+            **score_tracks(result, world, source, config, progress, names),
+            **score_masks(result, world, source, config, progress, names),
+        }
+    result.record["scores"] = scores
+
+
+def write_world(folder: Path, world: World, progress: Progress) -> Path:
+    """The world's video.mp4, masks/NAME.png and tracks.npz (true tracks of the points); the path of the video."""
+    from trackime.maskio import write_mask
+    from trackime.writing import VideoWriter
+
+    folder.mkdir()
+    (folder / "masks").mkdir()
+    info, path = world.info, folder / "video.mp4"
+    with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
+        for t, name in enumerate(info.names):
+            writer.write(world.frame(t))
+            write_mask(folder / "masks" / f"{name}.png", world.mask(t))
+            progress("world", t + 1, len(world))
+    world.sample(POINTS, t=0).save(folder / "tracks.npz")
+    return path
+
+
+def score_tracks(
+    result: Result, world: World, source: Path, config: ImeConfig, progress: Progress, names: dict[str, str]
+) -> dict[str, Any]:
+    """Track the true points' queries into track/; TAP-Vid's measures by name of the method."""
+    from trackime.metrics import evaluate
+    from trackime.types import Queries, Tracks
+
+    truth = Tracks.load(source.with_name("tracks.npz"))
+    asked = Queries(truth.queries.xyt)  # which object a point is on is not told
+    part, scores = result.part("track"), {}
+    tracks = track_into(part, source, config, progress, queries=asked, **names)
+    runs = {"TrackIME": tracks}
+    if config.instance_motion or config.clip:
+        alone = ImeConfig(instance_motion=False, clip=False, cuts=config.cuts, chunk=config.chunk)
+        saved = result.checkpoint / "alone.npz"
+        with progress.stage("tracker alone"):
+            runs["tracker alone"] = follow_saved(saved, source, asked, alone, progress, names)
+    for name, found in runs.items():
+        measures = evaluate(Tracks(found.xy, found.visibility, truth.queries, truth.video), truth)
+        kept = ("average_pts_within_thresh", "average_jaccard", "occlusion_accuracy", "pts_within_1")
+        scores[name] = {key: round(measures[key], 4) for key in kept}
+        scores[name]["median_error_px"] = round(median_error(found, truth), 3)
+    part.record["scores"] = {"track": scores}
+    seal(part, "track", {**names, **vars(config)})
+    return {"track": scores}
+
+
+def score_masks(
+    result: Result, world: World, source: Path, config: ImeConfig, progress: Progress, names: dict[str, str]
+) -> dict[str, Any]:
+    """Follow the first frame's objects into vos/; DAVIS's measures over objects, and of a mask that stays put."""
+    from .vos.metrics import evaluate, summary
+
+    part, given = result.part("vos"), source.parent / "masks" / f"{world.info.names[0]}.png"
+    vos = VosConfig(seed=config.seed)
+    vos_into(part, source, vos, config, progress, mask=[MaskAt(str(given))], **names)
+    truth = MaskFiles(source.parent / "masks", world.info.names)
+    with progress.stage("scoring"):
+        runs = {"tracked": MaskFiles(part.folder / "masks", world.info.names), "first mask kept": Still(truth)}
+        scores = {
+            name: {key: round(value, 4) for key, value in summary(evaluate(masks, truth)).items()}
+            for name, masks in runs.items()
+        }
+    part.record["scores"] = {"vos": scores}
+    seal(part, "vos", {**names, **vars(config), **vars(vos)})
+    return {"vos": scores}
+
+
+class Still(MaskFiles):
+    """The first of some masks, for every frame."""
+
+    def __init__(self, masks: MaskFiles) -> None:
+        self._paths = [masks._paths[0]] * len(masks)
+
+
+def follow_saved(
+    saved: Path, source: Path, queries: Any, config: ImeConfig, progress: Progress, names: dict[str, str]
+) -> Any:
+    """Tracks of `queries`, from the checkpoint `saved` where it is there."""
+    from trackime.ime.pipeline import track
+    from trackime.types import Tracks
+
+    if saved.exists():
+        return Tracks.load(saved)
+    found = track(source, queries, config=config, progress=progress, **names)
+    found.save(saved)
+    return found
+
+
+def median_error(tracks: Any, truth: Any) -> float:
+    """Median distance in pixels of the points that truth says are visible, query frames left out."""
+    scored = truth.visible & (np.arange(truth.video.frames) != truth.queries.t[:, None])
+    return float(np.median(np.linalg.norm(tracks.xy - truth.xy, axis=-1)[scored]))
+
+
+def show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> None:
+    """The scores as a table on stdout, and where to look."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    points = Table(title="Points against the truth", title_justify="left")
+    for heading in ("", "within 1 .. 16 px", "Jaccard", "occlusion", "within 1 px", "median error"):
+        points.add_column(heading, justify="right" if heading else "left")
+    for name, row in scores["track"].items():
+        values = [f"{100 * value:.1f} %" for key, value in row.items() if key != "median_error_px"]
+        points.add_row(name, *values, f"{row['median_error_px']:.2f} px")
+    objects = Table(title="Objects against the truth", title_justify="left")
+    for heading in ("", "J&F", "J (region)", "F (boundary)"):
+        objects.add_column(heading, justify="right" if heading else "left")
+    for name, row in scores["vos"].items():
+        objects.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("J&F", "J_mean", "F_mean")))
+    console.print(points, objects)
+    click.echo(f"done in {sum(progress.seconds.values()):.0f} s; look at")
+    for place, what in (
+        ("track/overlay.mp4", "points and their trails"),
+        ("vos/overlay.mp4", "objects"),
+        ("track/sheet.png", "the same on one page, and vos/sheet.png"),
+        ("world/video.mp4", "the world, with its true masks and tracks beside it"),
+        ("result.json", "the scores"),
+    ):
+        click.echo(f"  {output / place!s:<32} {what}")
