@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,20 @@ from .vos.command import MaskAt, MaskFiles, vos_into
 from .vos.config import VosConfig
 
 if TYPE_CHECKING:
+    from trackime.video import Video
     from trackime.worlds import World
 
+WORLD = {"objects": 3, "size": (0.3, 0.5), "occlusion": 0.4, "low_texture": 0.0}
+"""Options of the world: a few objects large enough to be looked at."""
+SEED = 8
+"""A world whose objects stand apart at first and cross later; chosen by its look."""
 POINTS = 48
 """Points tracked: random ones of the first frame, half of them close to objects' edges."""
 
 
 @click.command("demo", cls=Command)
 @output_options(default="demo")
-@click.option("--world-seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another world.")
+@click.option("--world-seed", type=click.IntRange(0), default=SEED, show_default=True, help="Another seed, another world.")
 @compute_options
 @config_options("Method", ImeConfig)
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
@@ -56,14 +62,15 @@ def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: d
 
     place = str(resolve_device(settings["device"]))
     with progress.stage("world"):
-        world = make_world(settings["world_seed"])
+        world = make_world(settings["world_seed"], **WORLD)
         source = write_world(result.folder / "world", world, progress)
     with open_video(source) as video:
+        video.info = replace(video.info, source="world/video.mp4")  # where it will be, not where it is made
         names = {name: settings[name] for name in ("tracker", "segmenter")} | {"device": place}
         describe(result, video, place, progress)
         scores = {
-            **score_tracks(result, world, source, config, progress, names),
-            **score_masks(result, world, source, config, progress, names),
+            **score_tracks(result, world, video, config, progress, names),
+            **score_masks(result, world, video, config, progress, names),
         }
     result.record["scores"] = scores
 
@@ -73,10 +80,12 @@ def write_world(folder: Path, world: World, progress: Progress) -> Path:
     from trackime.maskio import write_mask
     from trackime.writing import VideoWriter
 
+    from .pictures import REPEATABLE
+
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"
-    with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
+    with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8, options=REPEATABLE) as writer:
         for t, name in enumerate(info.names):
             writer.write(world.frame(t))
             write_mask(folder / "masks" / f"{name}.png", world.mask(t))
@@ -86,22 +95,22 @@ def write_world(folder: Path, world: World, progress: Progress) -> Path:
 
 
 def score_tracks(
-    result: Result, world: World, source: Path, config: ImeConfig, progress: Progress, names: dict[str, str]
+    result: Result, world: World, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Track the true points' queries into track/; TAP-Vid's measures by name of the method."""
     from trackime.metrics import evaluate
     from trackime.types import Queries, Tracks
 
-    truth = Tracks.load(source.with_name("tracks.npz"))
+    truth = Tracks.load(result.folder / "world" / "tracks.npz")
     asked = Queries(truth.queries.xyt)  # which object a point is on is not told
     part, scores = result.part("track"), {}
-    tracks = track_into(part, source, config, progress, queries=asked, **names)
+    tracks = track_into(part, lent(video), config, progress, queries=asked, **names)
     runs = {"TrackIME": tracks}
     if config.instance_motion or config.clip:
         alone = ImeConfig(instance_motion=False, clip=False, cuts=config.cuts, chunk=config.chunk)
         saved = result.checkpoint / "alone.npz"
         with progress.stage("tracker alone"):
-            runs["tracker alone"] = follow_saved(saved, source, asked, alone, progress, names)
+            runs["tracker alone"] = follow_saved(saved, video, asked, alone, progress, names)
     for name, found in runs.items():
         measures = evaluate(Tracks(found.xy, found.visibility, truth.queries, truth.video), truth)
         kept = ("average_pts_within_thresh", "average_jaccard", "occlusion_accuracy", "pts_within_1")
@@ -113,15 +122,15 @@ def score_tracks(
 
 
 def score_masks(
-    result: Result, world: World, source: Path, config: ImeConfig, progress: Progress, names: dict[str, str]
+    result: Result, world: World, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Follow the first frame's objects into vos/; DAVIS's measures over objects, and of a mask that stays put."""
     from .vos.metrics import evaluate, summary
 
-    part, given = result.part("vos"), source.parent / "masks" / f"{world.info.names[0]}.png"
+    part, given = result.part("vos"), result.folder / "world" / "masks" / f"{world.info.names[0]}.png"
     vos = VosConfig(seed=config.seed)
-    vos_into(part, source, vos, config, progress, mask=[MaskAt(str(given))], **names)
-    truth = MaskFiles(source.parent / "masks", world.info.names)
+    vos_into(part, lent(video), vos, config, progress, mask=[MaskAt(str(given))], **names)
+    truth = MaskFiles(given.parent, world.info.names)
     with progress.stage("scoring"):
         runs = {"tracked": MaskFiles(part.folder / "masks", world.info.names), "first mask kept": Still(truth)}
         scores = {
@@ -133,6 +142,13 @@ def score_masks(
     return {"vos": scores}
 
 
+def lent(video: Video) -> Video:
+    """`video` again, for someone who closes it when done."""
+    clip = video.clip(0, len(video))
+    clip.info = video.info
+    return clip
+
+
 class Still(MaskFiles):
     """The first of some masks, for every frame."""
 
@@ -141,7 +157,7 @@ class Still(MaskFiles):
 
 
 def follow_saved(
-    saved: Path, source: Path, queries: Any, config: ImeConfig, progress: Progress, names: dict[str, str]
+    saved: Path, video: Video, queries: Any, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> Any:
     """Tracks of `queries`, from the checkpoint `saved` where it is there."""
     from trackime.ime.pipeline import track
@@ -149,7 +165,7 @@ def follow_saved(
 
     if saved.exists():
         return Tracks.load(saved)
-    found = track(source, queries, config=config, progress=progress, **names)
+    found = track(video, queries, config=config, progress=progress, **names)
     found.save(saved)
     return found
 

@@ -88,11 +88,15 @@ class TrackPainter:
         tracks: what to draw; more than MOST_POINTS are thinned out.
         by_instance: a colour for each instance; else by place in the frame.
         trail: frames a trail reaches back; 0: no trails.
+        scale: of the points' size.
+        hidden: draw occluded points, too.
     """
 
     tracks: Tracks
     by_instance: bool = False
     trail: int = TRAIL
+    scale: float = 1.0
+    hidden: bool = True
     radius: float = field(init=False)
     palette: list[Colour] = field(init=False)
     entry: IntArray = field(init=False)
@@ -102,7 +106,8 @@ class TrackPainter:
         info = self.tracks.video
         # A disc follows the resolution, and leaves the frame between the points to be seen.
         spacing = np.sqrt(info.width * info.height / max(1, len(self.tracks)))
-        self.radius = float(np.clip(0.0025 * np.hypot(info.width, info.height) + 0.9, 1.2, max(1.2, 0.2 * spacing)))
+        size = self.scale * (0.0025 * np.hypot(info.width, info.height) + 0.9)
+        self.radius = float(np.clip(size, 1.0, max(1.2, 0.2 * spacing)))
         self.palette, self.entry = track_colours(self.tracks, self.by_instance)
         far = 4 * np.array([info.width, info.height])  # OpenCV's fixed point is int32; nothing is drawn out there
         xy = np.clip(self.tracks.xy, -far, far + far)
@@ -141,7 +146,7 @@ class TrackPainter:
         line = max(1, round(0.3 * self.radius))
         disc, rim = _circle(self.radius), _circle(self.radius + max(0.6, 0.25 * self.radius))
         # Rings first: what is seen lies above what is hidden.
-        for n in np.flatnonzero(near & ~visible):
+        for n in np.flatnonzero(near & ~visible) if self.hidden else ():
             ring = [self._fixed[n, t] + disc]
             cv2.polylines(frame, ring, True, self.palette[self.entry[n]], line, cv2.LINE_AA, SHIFT)
         for n in np.flatnonzero(near & visible):

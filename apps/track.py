@@ -128,6 +128,7 @@ def track_into(
     from trackime.devices import resolve_device
     from trackime.video import open_video
 
+    from .overlay import TrackPainter
     from .pictures import write_pictures
     from .queries import gather_queries, load_tracks
 
@@ -143,7 +144,7 @@ def track_into(
             save_tracks(found, result.folder, format)
         with progress.stage("overlay"):
             known = mask is not None or any(p.id is not None for p in point)
-            write_pictures(result.folder, video, found, None, known, config.chunk, progress)
+            write_pictures(result.folder, video, TrackPainter(found, known), None, config.chunk, progress)
         describe(result, video, place, progress)
     return found
 
@@ -185,6 +186,8 @@ def describe(result: Result, video: Video, device: str, progress: Progress) -> N
     write_frames(result.folder / "frames.csv", info)
     about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
     result.record.update(video=about, device=device, seconds=progress.seconds)
+    if video.warnings:
+        result.record["warnings"] = list(video.warnings)
 
 
 def check_names(tracker: str, segmenter: str) -> None:

@@ -59,5 +59,5 @@ def test_in_mask_survival(davis, tmp_path):
 
 
 def test_memory(tmp_path):
-    got = run("memory", "--frames", "30", "--size", "96x64", "--points", "3", path=tmp_path / "a.json")
+    got = run("memory", "--frames", "80", "--size", "96x64", "--points", "3", path=tmp_path / "a.json")
     assert got["rows"][-1]["stage"] == "whole run" and got["rows"][-1]["first_half_MiB"] > 50

@@ -121,6 +121,7 @@ def vos_into(
     from trackime.devices import resolve_device
     from trackime.video import open_video
 
+    from ..overlay import TrackPainter
     from ..pictures import write_pictures
     from ..queries import load_tracks, read_ids
     from .run import segment
@@ -146,8 +147,10 @@ def vos_into(
             write_masks(result.folder, video, found)
         with progress.stage("overlay"):
             on_objects = found.tracks[found.tracks.instance > 0]
+            # Small, seen points alone: what matters here is the mask below them.
+            paint = TrackPainter(on_objects, by_instance=True, trail=0, scale=0.6, hidden=False)
             ids = MaskFiles(result.folder / "masks", video.info.names)
-            write_pictures(result.folder, video, on_objects, ids, True, ime.chunk, progress, trail=0)
+            write_pictures(result.folder, video, paint, ids, ime.chunk, progress)
         describe(result, video, place, progress)
         result.record["objects"] = list(found.objects)
     return found
