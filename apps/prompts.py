@@ -96,7 +96,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot read queries: {getattr(error, 'strerror', None) or error}") from None
-    prompts = []
+    prompts: list[Prompt] = []
     for number, line in enumerate(lines, 1):
         stripped = line.strip()
         header = not prompts and stripped[:1].isalpha()

@@ -85,7 +85,8 @@ def mask_grid(ids: npt.NDArray[np.uint8], step: float) -> Queries:
     for k in sorted(set(np.unique(ids).tolist()) - {0, 255} - set(at.tolist())):
         inside = cv2.copyMakeBorder((ids == k).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         y, x = np.unravel_index(cv2.distanceTransform(inside, cv2.DIST_L2, 3).argmax(), inside.shape)
-        parts.append(Queries(np.array([(x - 0.5, y - 0.5, 0)]), np.array([k])))  # less the border of 1, plus half a pixel
+        centre = np.array([(x - 0.5, y - 0.5, 0)])  # less the border of 1, plus half a pixel
+        parts.append(Queries(centre, np.array([k])))
     return Queries.concat(parts)
 
 

@@ -12,7 +12,7 @@ from trackime.errors import InputError
 class VosConfig:
     """How masks are carried through a video."""
 
-    points: int = option(32, "points tracked on each object")
+    points: int = option(32, "points tracked on each object; small ones get one per 16 pixels, at least 4")
     strategy: str = option(
         "mixed",
         "where they are put: spread (k-medoids), on textured corners, at random, or half spread and half corners",

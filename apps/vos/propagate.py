@@ -8,7 +8,7 @@ contrast, where the prior leaves a doubt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -27,6 +27,9 @@ Mask = npt.NDArray[np.bool_]
 
 FAR = 60.0
 """Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
+
+ALIKE = 15.0
+"""Two colours nearer than this in Lab may be the same point's."""
 
 SIGMA = (2.0, 15.0)
 """Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
@@ -47,7 +50,7 @@ class Scene:
         self.t = t
         small = frame
         if frame.shape[:2] != size:
-            small = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+            small = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
         self.lab = to_lab(small)
         self.grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY), np.uint8)
         self.edges = contrast_edges(self.lab, smoothing)
@@ -120,6 +123,7 @@ class ObjectState:
         self.frozen = self._models(self._inside, self._outside)
         self.recent = self.frozen
         self.telling = self._how_telling(scene, mask)
+        self._looks = _colours(scene.lab, sight.xy)
 
     def step(self, scene: Scene, sight: Sight, vote: Float | None = None) -> Belief:
         """The object in the next frame. Call `accept` with what became of it before the next step.
@@ -129,6 +133,7 @@ class ObjectState:
             sight: the object's points in it.
             vote: evidence [h, w] in nats of another segmenter, or None.
         """
+        sight = self._plausible(scene, sight)
         prior, sigma = self._prior(scene, sight)
         if vote is not None:
             vote = np.clip(vote, -2 * self.config.shape, 2 * self.config.shape)
@@ -160,13 +165,20 @@ class ObjectState:
         """
         given = support is None
         self.confidence, self.support = confidence, 1.0 if support is None else support
-        self.last = Reference(scene.t, _distance(mask), sight)
+        self.last = Reference(scene.t, _distance(mask), self._plausible(scene, sight))
         if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
             self.sure = self.last
         if mask.any() and (given or confidence > 0.5):
             inside, outside = self._samples(scene, mask, 600)
             self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
             self.recent = self._models(self._inside, self._outside)
+
+    def _plausible(self, scene: Scene, sight: Sight) -> Sight:
+        """The points without those that have drifted: neither of their first colour nor of the object's at all."""
+        looks = _colours(scene.lab, sight.xy)
+        alike = ((looks - self._looks) ** 2).sum(1) < ALIKE**2
+        likely = self.telling * log_ratio(looks, *self.frozen) > -1
+        return replace(sight, visibility=np.where(alike | likely, sight.visibility, 0))
 
     def _prior(self, scene: Scene, sight: Sight) -> tuple[Float | None, float]:
         """Evidence [h, w] of the carried masks in nats, at most `shape`, and its uncertainty in pixels."""
@@ -196,7 +208,10 @@ class ObjectState:
         return np.asarray(np.clip(mean * self.config.shape / 2, -self.config.shape, self.config.shape)), sigma
 
     def _ratio(self, scene: Scene, where: Mask) -> Float:
-        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten; 0 elsewhere."""
+        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten.
+
+        0 but `where`.
+        """
         share = self.config.frozen
         lab = scene.lab[where]
         ratio = np.zeros(where.shape, np.float32)
@@ -269,6 +284,13 @@ class ObjectState:
         inside, outside = log_ratio(scene.lab[mask], *self.frozen), log_ratio(scene.lab[around], *self.frozen)
         right = 0.5 * float((inside > 0).mean() + (outside < 0).mean())
         return float(np.clip(2.5 * (right - 0.55), 0.1, 1))
+
+
+def _colours(lab: Float, xy: Float) -> Float:
+    """Lab [N, 3] at points [N, 2]; of the nearest pixel for those outside."""
+    h, w = lab.shape[:2]
+    x, y = np.clip(np.floor(xy).astype(int), 0, [w - 1, h - 1]).T
+    return np.asarray(lab[y, x])
 
 
 def _distance(mask: Mask) -> npt.NDArray[np.float32]:

@@ -20,13 +20,17 @@ BACKGROUND = 0
 """The instance of points that lie on no object."""
 
 
+FEWEST = 4
+"""Points wanted even on the smallest object."""
+
+
 def object_ids(ids: npt.NDArray[np.integer]) -> list[int]:
     """The objects of an id mask, ascending: every value but 0 (background) and 255 (void)."""
     return [int(k) for k in np.unique(ids) if k not in (0, 255)]
 
 
 def sample_objects(ids: npt.NDArray[np.integer], t: int, config: VosConfig, frame: npt.NDArray) -> Queries:
-    """`config.points` points on every object of an id mask, their instance the object's id.
+    """`config.points` points on every object of an id mask, fewer on small ones; their instance is the object's id.
 
     Args:
         ids: [H, W], 0 background, 255 void.
@@ -38,7 +42,10 @@ def sample_objects(ids: npt.NDArray[np.integer], t: int, config: VosConfig, fram
         raise ShapeError("ids", f"[{frame.shape[0]}, {frame.shape[1]}]", ids.shape)
     parts = []
     for k in object_ids(ids):
-        xy = sample_mask(ids == k, config.points, config.strategy, frame, config.seed + k)
+        mask = ids == k
+        # Points nearer than four pixels to each other say the same thing twice.
+        count = min(config.points, max(FEWEST, int(mask.sum()) // 16))
+        xy = sample_mask(mask, count, config.strategy, frame, config.seed + k)
         parts.append(_queries(xy, t, k))
     return Queries.concat(parts)
 

@@ -157,7 +157,8 @@ def _track(
         plain = replace(ime, instance_motion=False, clip=False, neighbours=1)
         lone = Queries(around.xyt)
         found = track(video, lone, tracker, segmenter, plain, report).tracks
-        parts.append(Tracks(found.xy, found.visibility, Queries(around.xyt, np.zeros(len(around), np.int32)), found.video))
+        named = Queries(around.xyt, np.full(len(around), BACKGROUND))
+        parts.append(Tracks(found.xy, found.visibility, named, found.video))
     return Tracks.concat(parts)
 
 

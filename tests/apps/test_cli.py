@@ -20,58 +20,7 @@ W, H, T = 96, 64, 6
 FILES = ["config.toml", "frames.csv", "overlay.mp4", "result.json", "sheet.png", "tracks.csv", "tracks.npz"]
 
 
-@pytest.fixture(autouse=True)
-def tracked(monkeypatch: pytest.MonkeyPatch) -> list[Queries]:
-    """Tracking that takes no time: points move 1 px a frame. The queries it was asked for."""
-    asked: list[Queries] = []
-
-    def track(video: Any, queries: Queries, *, progress: Any, **options: Any) -> Tracks:
-        asked.append(queries)
-        info = open_video(video).info
-        progress("tracking", 1, 1)
-        step = np.arange(info.frames)[None, :, None] - queries.t[:, None, None]
-        xy = queries.xy[:, None] + step * np.array([1.0, 0.0])
-        return Tracks(xy, np.ones(xy.shape[:2]), queries, info)
-
-    monkeypatch.setattr("trackime.ime.pipeline.track", track)
-    return asked
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of frames with names of their own."""
-    folder = tmp_path_factory.mktemp("video") / "frames"
-    folder.mkdir()
-    for t in range(T):
-        frame = np.full((H, W, 3), 90, np.uint8)
-        frame[10:30, 10 + t : 30 + t] = (30, 60, 200)
-        cv2.imwrite(str(folder / f"shot_{t:02d}.png"), frame)
-    return folder
-
-
-@pytest.fixture
-def mask(tmp_path: Path) -> Path:
-    ids = np.zeros((H, W), np.uint8)
-    ids[10:30, 10:30] = 255
-    cv2.imwrite(str(tmp_path / "mask.png"), ids)
-    return tmp_path / "mask.png"
-
-
-class Ran:
-    """What a run said and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*typed: Any) -> Ran:
-        code = cli.main([str(word) for word in typed])
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return call
+pytestmark = pytest.mark.usefixtures("tracked")
 
 
 def test_no_command_and_help_list_the_commands(run: Any) -> None:

@@ -148,19 +148,24 @@ def align(
     start = xy
     gx, gy = patches.slope
     gram = torch.stack([(gx * gx).sum(0), (gx * gy).sum(0), (gy * gy).sum(0)], 1)  # [N, 3, P]
+    gain = torch.ones_like(xy[:, 0])
     for turn in range(iterations + affine):
-        error, weight, _ = _compare(image, patches, xy, warp)
+        found, weight = _look(image, patches, xy, warp)
+        if turn in (0, iterations):
+            gain = _gain(patches.values, found, weight)
+        error = _error(patches.values, found, weight, gain)
         robust = weight * _fits(error, weight)
         right = torch.stack([(gx * error).sum(0), (gy * error).sum(0)], 1) * robust[:, None]  # [N, 2, P]
         if turn < iterations:
-            move = _solve_shift((gram * robust[:, None]).sum(2), right.sum(2))
+            move = _solve_shift((gram @ robust[:, :, None])[:, :, 0], right.sum(2))
         else:
             move, deform = _solve_affine(gram * robust[:, None], right, patches.offsets)
             warp = sane_warps(warp @ inverse2(deform), warp)
         xy = xy - (warp @ move[:, :, None])[:, :, 0].clamp(-2, 2)
         gone = (xy - start).norm(dim=-1, keepdim=True) > reach
         xy = torch.where(gone, start, xy)
-    error, weight, found = _compare(image, patches, xy, warp)
+    found, weight = _look(image, patches, xy, warp)
+    error = _error(patches.values, found, weight, _gain(patches.values, found, weight))
     return Aligned(xy, warp, *_agreement(patches, error, weight, found), _fits(error, weight))
 
 
@@ -174,21 +179,32 @@ def sane_warps(warp: Tensor, fallback: Tensor) -> Tensor:
     return torch.where(good[:, None, None], warp, fallback)
 
 
-def _compare(image: Tensor, patches: Patches, xy: Tensor, warp: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Error [C, N, P] of the image against templates with gain and bias removed; weights [N, P] that sum to 1 where
-    anything is inside; values [C, N, P]."""
+def _look(image: Tensor, patches: Patches, xy: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
+    """Values [C, N, P] of the image under warped templates, and weights [N, P] that sum to 1 where any is inside."""
     h, w = image.shape[-2:]
-    places = xy[:, None] + patches.offsets @ warp.transpose(1, 2)
-    grid = places * (2 / places.new_tensor([w, h])) - 1
+    # Points and warps in grid_sample's units first: they are fewer than the samples.
+    unit = 2 / xy.new_tensor([w, h])
+    grid = torch.baddbmm((xy * unit - 1)[:, None], patches.offsets.expand(len(xy), -1, -1), (warp * unit[:, None]).mT)
     found = F.grid_sample(image, grid[None], padding_mode="border", align_corners=False)[0]
     weight = patches.weight * (grid.abs().amax(-1) <= 1)
-    weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
-    t = patches.values - (weight * patches.values).sum(2, keepdim=True)
-    f = found - (weight * found).sum(2, keepdim=True)
-    spread_t = (weight * t[0].square()).sum(1).sqrt() + 1.0  # noise of a flat patch is not blown up
-    spread_f = (weight * f[0].square()).sum(1).sqrt() + 1.0
-    gain = (spread_t / spread_f).clamp(0.6, 1.6)
-    return f * gain[:, None] - t, weight, found
+    return found, weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
+
+
+def _gain(values: Tensor, found: Tensor, weight: Tensor) -> Tensor:
+    """Factor [N] that gives the values found the template's contrast of lightness, within 0.6 .. 1.6."""
+
+    def spread(lightness: Tensor) -> Tensor:
+        mean = (weight * lightness).sum(1, keepdim=True)
+        return (weight * (lightness - mean).square()).sum(1).sqrt() + 1.0  # noise of a flat patch is not blown up
+
+    return (spread(values[0]) / spread(found[0])).clamp(0.6, 1.6)
+
+
+def _error(values: Tensor, found: Tensor, weight: Tensor, gain: Tensor) -> Tensor:
+    """What the image [C, N, P] differs by from templates after gain and bias."""
+    error = found * gain[:, None] - values
+    bias = torch.einsum("np,cnp->cn", weight, error)
+    return error.sub_(bias[:, :, None])
 
 
 def _fits(error: Tensor, weight: Tensor) -> Tensor:

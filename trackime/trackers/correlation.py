@@ -31,8 +31,8 @@ CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "
 """What visibility is judged by, in the order of `_visibility`'s coefficients."""
 TRUST_RATE = 0.2
 """Share of the newest frame in the trust in a template's samples."""
-COEFFICIENTS = (1.749, -0.012, -0.018, -3.046, 8.901, 1.461, 11.726, -1.136, 0.297, 0.318, 16.409)
-INTERCEPT = -16.772
+COEFFICIENTS = (1.312, -0.014, -0.035, -0.963, 1.386, 0.919, 6.445, -0.787, 0.046, 0.188, 16.491)
+INTERCEPT = -11.2
 
 
 @dataclass

@@ -56,7 +56,7 @@ def find_peaks(
     prior: Tensor,  # [N, h * w] added to choose the peak
     grid: tuple[int, int],  # (h, w) cells
     stride: int,  # pixels a cell
-    temperature: float = 0.03,
+    temperature: float = 0.06,
     radius: int = 2,
     exclusion: float = 12.0,
 ) -> Peaks:

@@ -20,14 +20,14 @@ BINS = 8
 """Orientations of a histogram."""
 SIGMAS = (1.6, 3.0, 6.0)
 """Standard deviations of the pooling of centre, inner and outer ring; pixels of the resized frame."""
-RADII = (5.5, 13.0)
+RADII = (6.0, 14.0)
 """Radii of the two rings; pixels."""
-WEIGHTS = (0.8, 1.0, 0.8)
+WEIGHTS = (0.5, 1.0, 0.8)
 """Weight of centre, inner and outer ring in the similarity."""
 COLOUR_WEIGHTS = (0.7, 0.5)
 """Weight of the fine and the coarse colour in the similarity."""
-FLOORS = (0.012, 0.030, 0.030)
-"""Gradient magnitude (of Lab / 100 a pixel) below which centre and rings fade out: noise has no direction."""
+FLOORS = (0.004, 0.010, 0.010)
+"""Energy (sums of gradients of Lab / 100 a pixel) below which centre and rings fade out: noise has no direction."""
 CYCLES = (0.012, 0.030, 0.030)
 """Turns a unit of L, a and b makes on the circle that codes it; lightness is coarser, it follows the light."""
 RING = 8
@@ -139,7 +139,10 @@ def assemble(centre: Tensor, inner: Tensor, outer: Tensor, colour: Tensor) -> Te
     """Descriptors of unit length at most from histograms [..., 8], [..., 64], [..., 64] and Lab [..., 6]."""
     parts = []
     for part, floor, weight in zip((centre, inner, outer), FLOORS, WEIGHTS, strict=True):
-        scaled = part.clamp(min=0).sqrt()  # Hellinger kernel: strong edges do not drown the rest
+        # Hellinger kernel: strong edges do not drown the rest. Without the mean, only what differs between directions
+        # and places counts: energy in all directions is what any two textures have in common.
+        scaled = part.clamp(min=0).sqrt()
+        scaled = scaled - scaled.mean(-1, keepdim=True)
         parts.append(scaled * (weight / (scaled.square().sum(-1, keepdim=True) + floor).sqrt()))
     total = math.sqrt(sum(w * w for w in WEIGHTS + COLOUR_WEIGHTS))
     return torch.cat([*parts, code_colour(colour)], -1) / total

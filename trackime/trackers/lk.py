@@ -26,9 +26,10 @@ Rows = npt.NDArray[np.intp]
 
 PARAM = dict(
     drift=1.0, drift_ncc=0.8, drift_px=2.0, retry_fb=1.0, retry_ncc=0.8, steps=4, steps_found=8, damp=0.8,
-    radius=0.05, grow=0.015, radius_max=0.15, found_ncc=0.85, lost=0.5, aff_ncc=0.8, cw=1.0, fbw=0.1, small=0, srch=0.0, keep=5.0,
+    radius=0.05, grow=0.015, radius_max=0.15, found_ncc=0.85, lost=0.5, aff_ncc=0.8, cw=0.5, fbw=0.1, small=11, srch=0.1, keep=5.0, keeplk=0, found=.4,
 )
-W_SEEN = np.array([4.0, -2.0, -3.0, -3.0, -2.0, -3.0, -1.0, -0.5, -1.0], np.float32)
+W_SEEN = np.array([1.94, -0.41, 2.3, 0.74, -7.15, -4.8, -0.7, -0.44, 1.12], np.float32)
+W_FOUND = np.array([1.02, -3.35, -1.68, -2.04, -0.5, -1.24], np.float32)
 LOG: list | None = None
 
 
@@ -213,6 +214,9 @@ class LucasKanade(PointTracker):
         own = own * np.float32(P["damp"])
         s.velocity[rows] = own
         new = carried + own
+        if P['keeplk']:
+            kk = (s.hidden[rows] == 1) & (s.kept[rows] > 0)
+            new = np.where(kk[:, None], s.lkpos[rows], new)
         h, w = frame.grey.shape
         new = np.clip(new, (-w, -h), (2 * w, 2 * h)).astype(np.float32)
         s.xy[rows] = new
@@ -249,10 +253,13 @@ class LucasKanade(PointTracker):
             d = np.sqrt(((x - new[k]) ** 2).sum(1))
             LOG.append(("found", s.time, rows[k], x.copy(), new[k].copy(), np.stack(
                 [ncc, cc, d / radius[k], hid[k], tm.patch.std(1), score], 1)))
-        got = (score > P["found_ncc"]) & (x >= 0).all(1) & (x <= (w, h)).all(1)
+        d = np.sqrt(((x - new[k]) ** 2).sum(1))
+        F = np.stack([np.ones_like(ncc), 1 - ncc, 1 - cc, d / radius[k], np.log(hid[k]), 1 / (1 + tm.patch.std(1) / 5)], 1)
+        pf = 1 / (1 + np.exp(-(F * W_FOUND).sum(1)))
+        got = (score > -1) & (pf > P["found"]) & (x >= 0).all(1) & (x <= (w, h)).all(1)
         g = rows[k[got]]
         s.hidden[g] = 0
         s.xy[g] = x[got]
         s.affine[g] = a[got]
-        s.visibility[g] = np.minimum(0.9, score[got])
+        s.visibility[g] = np.maximum(0.51, pf[got])
         s.velocity[g] = 0

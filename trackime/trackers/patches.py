@@ -19,7 +19,8 @@ Array = npt.NDArray[np.float32]
 
 RADIUS = 6
 """Samples on either side of a patch's centre: 13 x 13 samples."""
-STRIDE = 2.0
+import os
+STRIDE = float(os.environ.get('STRIDE','2'))
 """Pixels between samples: a patch spans 25 pixels."""
 NOISE = 3.0
 """Grey levels of contrast (standard deviation) below which a patch counts as flat."""

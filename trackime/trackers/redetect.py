@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trackime.trackers import patches as patches_mod
 from trackime.trackers.patches import GRID, RADIUS, Array
 
 SIDE = 2 * RADIUS + 1
@@ -42,7 +43,7 @@ class Frame:
     @cached_property
     def half(self) -> Array:
         """float32 [ceil(H / 2), ceil(W / 2)], every second pixel of `smooth`."""
-        return np.ascontiguousarray(self.smooth[::2, ::2])
+        return np.ascontiguousarray(self.smooth[::int(patches_mod.STRIDE), ::int(patches_mod.STRIDE)])
 
 
 def dominant_motion(
@@ -95,10 +96,11 @@ def search(
     Distance counts a little: at the edge of the search the correlation must be 0.1 higher than at its middle.
     """
     found = xy.astype(np.float32)
-    middle = np.rint((xy - 0.5) / 2).astype(int)
+    S = int(patches_mod.STRIDE)
+    middle = np.rint((xy - 0.5) / S).astype(int)
     height, width = half.shape
     for n in range(len(xy)):
-        reach = int(np.ceil(radius[n] / 2))
+        reach = int(np.ceil(radius[n] / S))
         low = middle[n] - reach - RADIUS
         high = middle[n] + reach + RADIUS + 1
         x0, y0 = max(low[0], -RADIUS), max(low[1], -RADIUS)
@@ -114,7 +116,7 @@ def search(
         v = np.arange(score.shape[0]) + (y0 + RADIUS - middle[n][1])
         score = np.nan_to_num(score) - 0.1 * (u**2 + v[:, None] ** 2) / max(1, reach) ** 2
         best = np.unravel_index(np.argmax(score), score.shape)
-        found[n] = 2 * (middle[n] + (u[best[1]], v[best[0]])) + 0.5
+        found[n] = S * (middle[n] + (u[best[1]], v[best[0]])) + 0.5
     return found
 
 
