@@ -84,12 +84,11 @@ def write_world(folder: Path, world: World, progress: Progress) -> Path:
     from trackime.maskio import write_mask
     from trackime.writing import VideoWriter
 
-    from .pictures import REPEATABLE
 
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"
-    with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8, options=REPEATABLE) as writer:
+    with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
         for t, name in enumerate(info.names):
             writer.write(world.frame(t))
             write_mask(folder / "masks" / f"{name}.png", world.mask(t))

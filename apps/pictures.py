@@ -12,9 +12,6 @@ from .overlay import Frame, TrackPainter, overlay_frames
 from .progress import Report
 from .sheet import Sheet
 
-REPEATABLE = {"mbtree": "0"}
-"""Encoder options that make the same frames the same file: x264's macroblock tree reads memory it never wrote."""
-
 
 def write_pictures(
     folder: Path,
@@ -38,7 +35,7 @@ def write_pictures(
         OutputError: a file that cannot be written.
     """
     info, sheet = video.info, Sheet(video.info)
-    with VideoWriter(folder / "overlay.mp4", info.width, info.height, pts=info.pts, options=REPEATABLE) as writer:
+    with VideoWriter(folder / "overlay.mp4", info.width, info.height, pts=info.pts) as writer:
         for t, frame in overlay_frames(video.chunks(chunk), paint, masks):
             writer.write(frame)
             sheet.take(t, frame)

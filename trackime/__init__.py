@@ -3,8 +3,9 @@
 The names below are imported when first used; importing the package loads no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trackime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from trackime.errors import TrackimeError as TrackimeError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOMES = {
     "ImeConfig": "trackime.ime",
     "Queries": "trackime.types",
     "TrackimeError": "trackime.errors",
@@ -30,13 +31,8 @@ _HOME = {
     "save": "trackime.formats",
     "track": "trackime.ime",
 }
-__all__ = ["__version__", *_HOME]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'trackime' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__all__ = ["__version__", *_HOMES]
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

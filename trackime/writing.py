@@ -257,7 +257,11 @@ def _can_encode(name: str) -> bool:
 
 
 def _quality(codec: str, crf: int) -> dict[str, str]:
-    if codec in ("libx264", "libx265"):
+    if codec == "libx264":
+        # With x264's macroblock tree the same frames were not the same file from run to run (its bytes changed with
+        # the allocator's fill pattern); without it they are.
+        return {"crf": str(min(crf, 51)), "mbtree": "0"}
+    if codec == "libx265":
         return {"crf": str(min(crf, 51))}
     if codec in ("libvpx-vp9", "libvpx"):
         return {"crf": str(crf), "b": "0" if codec == "libvpx-vp9" else "8M", "cpu-used": "4", "deadline": "good"}
