@@ -24,7 +24,7 @@ class ImeConfig:
     )
     windows: str = option(
         "instance",
-        "instance: queries on one instance share windows; query: a window each (the published form)",
+        "instance: queries that keep together share windows; query: a window each (the published form)",
         ("instance", "query"),
     )
     window_scales: tuple[float, ...] = option(

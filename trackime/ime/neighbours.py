@@ -65,7 +65,7 @@ def find_instances(
         config: neighbours, confidence, windows, seed.
         masks: known masks by frame, uint8 [H, W] of ids; a query on an id above 0 and below 255 belongs to it.
         operations: counts masks cut.
-        progress: told of query frames done.
+        progress: told of queries done.
 
     Returns:
         Instances that cover every query once.
@@ -73,8 +73,8 @@ def find_instances(
     operations = operations if operations is not None else Operations()
     wanted = config.neighbours > 1 or config.windows == "instance"
     instances: list[Instance] = []
-    frames = np.unique(queries.t)
-    for done, t in enumerate(frames.tolist()):
+    done = 0
+    for t in np.unique(queries.t).tolist():
         rows = np.flatnonzero(queries.t == t)
         rows = rows[np.lexsort((queries.xy[rows, 0], queries.xy[rows, 1]))]
         if not wanted:
@@ -91,14 +91,13 @@ def find_instances(
                     groups.append(([row], confidence))
                 else:  # nobody can join: a mask a query need not be kept
                     instances.append(_instance([row], confidence, queries, t, config))
+            done += len(batch_rows)
+            progress("neighbours", done, len(queries))
         instances += [_instance(members, confidence, queries, t, config) for members, confidence in groups]
-        progress("neighbours", done + 1, len(frames))
     return instances
 
 
-def _instance(
-    members: list[int], confidence: FloatArray, queries: Queries, t: int, config: ImeConfig
-) -> Instance:
+def _instance(members: list[int], confidence: FloatArray, queries: Queries, t: int, config: ImeConfig) -> Instance:
     points = draw_neighbours(confidence, queries.xy[members[0]], t, config)
     stored = np.round(confidence * 255).astype(np.uint8) if config.resample else None
     return Instance(t, np.array(members), points, stored)

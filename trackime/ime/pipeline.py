@@ -174,7 +174,7 @@ class _Shot:
         """Every row of the ablation, by name."""
         with torch.inference_mode():
             config = self.config
-            if config.instance_motion or config.clip:
+            if config.instance_motion or config.resample:
                 self.instances = find_instances(
                     self.video, self.queries, self.segmenter, config, self.masks, self.operations, self.progress
                 )
@@ -245,7 +245,7 @@ class _Shot:
             if (side, side) == self.frame:
                 scales.append(full)  # the window is the whole frame: the same pixels, the same result
             else:
-                windows = plan_windows(self.instances, guide, side, self.frame, self.config.margin)
+                windows = plan_windows(self.queries, guide, side, self.frame, self.config)
                 scales.append(
                     track_in_windows(
                         self.tracker,

@@ -21,34 +21,41 @@ class Window:
     """A moving window and the queries it serves.
 
     Attributes:
-        instance: index of the instance.
-        members: int [M], rows of the queries.
+        members: int [M], rows of the queries; all of one query frame.
         offsets: int [T, 2] first pixel (x0, y0) in each frame.
         side: pixels.
     """
 
-    instance: int
     members: IntArray
     offsets: IntArray
     side: int
 
 
 def plan_windows(
-    instances: list[Instance], guide: FloatArray, side: int, frame: tuple[int, int], margin: float
+    queries: Queries, guide: FloatArray, side: int, frame: tuple[int, int], config: ImeConfig
 ) -> list[Window]:
     """Windows of one side along the queries' trajectories.
 
+    With `config.windows == "query"` one each, as published. Else whatever keeps together shares a window: the
+    queries of an instance do, and so do instances that stay side by side (the parts of a background, say).
+    Queries are visited by position, so that their order changes nothing.
+
     Args:
-        instances: who may share (one member each: a window a query, as published).
-        guide: [N, T, 2] trajectories of all queries, pixels.
+        queries: the N queries.
+        guide: [N, T, 2] trajectories to follow, pixels.
         side: pixels.
         frame: (H, W).
-        margin: see `share_windows`.
+        config: windows, margin.
     """
+    order = np.lexsort((queries.xy[:, 0], queries.xy[:, 1], queries.t))
+    if config.windows == "query":
+        groups = [order[k : k + 1] for k in range(len(order))]
+    else:
+        groups = [order[queries.t[order] == t] for t in np.unique(queries.t)]
     return [
-        Window(index, instance.members[rows], offsets, side)
-        for index, instance in enumerate(instances)
-        for rows, offsets in share_windows(guide[instance.members], instance.t, side, frame, margin)
+        Window(rows[held], offsets, side)
+        for rows in groups
+        for held, offsets in share_windows(guide[rows], int(queries.t[rows[0]]), side, frame, config.margin)
     ]
 
 
@@ -70,37 +77,41 @@ def track_in_windows(
     Returns:
         xy float32 [N, T, 2] in pixels of the video, visibility float32 [N, T].
     """
-    views, extra = [], []
-    for window in windows:
-        instance = instances[window.instance]
-        fresh = np.zeros((0, 2), np.float32)
-        if config.resample and instance.confidence is not None:
-            fresh = _draw_inside(instance, window, queries, config)
-        points = np.concatenate([queries.xy[window.members], fresh])
-        xyt = np.concatenate([points, np.full((len(points), 1), instance.t)], 1).astype(np.float32)
-        views.append(View(xyt, window.offsets, (window.side, window.side)))
-        extra.append(len(fresh))
+    guides = [_guides(window, queries, instances, config) if config.resample else [] for window in windows]
+    views = []
+    for window, found in zip(windows, guides, strict=True):
+        points = np.concatenate([queries.xy[window.members], *(fresh for _, fresh in found)])
+        t = np.full((len(points), 1), queries.t[window.members[0]])
+        views.append(View(np.concatenate([points, t], 1).astype(np.float32), window.offsets, (window.side,) * 2))
     operations.windows += len(windows)
     side = windows[0].side if windows else 0
     outputs = drive(tracker, video, views, config.chunk, operations, progress, f"windows of {side} px")
     xy = np.zeros((len(queries), len(video), 2), np.float32)
     visibility = np.zeros((len(queries), len(video)), np.float32)
-    for window, count, (window_xy, window_vis) in zip(windows, extra, outputs, strict=True):
-        own = len(window.members)
-        xy[window.members], visibility[window.members] = window_xy[:own], window_vis[:own]
-        if count:
-            asked = queries.xyt[window.members]
-            steps = instance_steps(window_xy, window_vis, config.weights)
+    for window, found, (window_xy, window_vis) in zip(windows, guides, outputs, strict=True):
+        first = len(window.members)
+        xy[window.members], visibility[window.members] = window_xy[:first], window_vis[:first]
+        for own, fresh in found:
+            who = np.r_[own, first : first + len(fresh)]
+            first += len(fresh)
+            asked = queries.xyt[window.members[own]]
+            steps = instance_steps(window_xy[who], window_vis[who], config.weights)
             guided = integrate(asked[:, :2], asked[:, 2].astype(np.int64), steps)
-            xy[window.members] = prefer_query(window_xy[:own], window_vis[:own], guided, asked)
+            xy[window.members[own]] = prefer_query(window_xy[own], window_vis[own], guided, asked)
     return xy, visibility
 
 
-def _draw_inside(instance: Instance, window: Window, queries: Queries, config: ImeConfig) -> FloatArray:
-    """Neighbours [S, 2] of the part of the instance that the window shows in the query frame."""
-    assert instance.confidence is not None
-    x0, y0 = window.offsets[instance.t].tolist()
-    shown = np.zeros(instance.confidence.shape, np.float32)
-    part = np.s_[y0 : y0 + window.side, x0 : x0 + window.side]
-    shown[part] = instance.confidence[part] / np.float32(255)
-    return draw_neighbours(shown, queries.xy[window.members[0]], instance.t, config)
+def _guides(
+    window: Window, queries: Queries, instances: list[Instance], config: ImeConfig
+) -> list[tuple[IntArray, FloatArray]]:
+    """For each instance in a window: its members' places in `window.members`, and fresh neighbours [S, 2]."""
+    found = []
+    for instance in instances:
+        own = np.flatnonzero(np.isin(window.members, instance.members))
+        if len(own) and instance.confidence is not None:
+            x0, y0 = window.offsets[instance.t].tolist()
+            part = np.s_[y0 : y0 + window.side, x0 : x0 + window.side]
+            shown = np.zeros(instance.confidence.shape, np.float32)
+            shown[part] = instance.confidence[part] / np.float32(255)
+            found.append((own, draw_neighbours(shown, queries.xy[window.members[own[0]]], instance.t, config)))
+    return found

@@ -14,8 +14,11 @@ NATIVE_SIDE = 256
 STRAY = 0.1
 """Share of frames in which a query may be too near the edge of a shared window: one bad frame is no new window."""
 
-CANDIDATES = 64
-"""Members whose windows are tried as shared ones; frames looked at are thinned to four times this."""
+CANDIDATES = 24
+"""Queries whose windows are tried as shared ones, each time one is chosen."""
+
+FRAMES = 96
+"""Frames looked at when windows are shared: longer videos are thinned to about as many."""
 
 
 def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[int, int] | None) -> list[int]:
@@ -45,7 +48,7 @@ def share_windows(
     frame: tuple[int, int],
     margin: float,
 ) -> list[tuple[IntArray, IntArray]]:
-    """Cover an instance's queries with few windows.
+    """Cover queries that move together with few windows.
 
     Greedy: the window that holds most of the queries left is centred on those it holds, until none is left. A
     query is held where it keeps `margin` of the side to the window's edges (the frame's own edges do not count)
@@ -61,7 +64,7 @@ def share_windows(
     Returns:
         (rows [K] of `xy`, offsets [T, 2] of their window), rows ascending; every row in exactly one.
     """
-    thin = np.unique(np.r_[t, np.linspace(0, xy.shape[1] - 1, min(xy.shape[1], 4 * CANDIDATES)).astype(int)])
+    thin = np.unique(np.r_[t, np.linspace(0, xy.shape[1] - 1, min(xy.shape[1], FRAMES)).astype(int)])
     left = np.arange(len(xy))
     shared: list[tuple[IntArray, IntArray]] = []
     while len(left):

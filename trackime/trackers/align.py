@@ -216,7 +216,7 @@ def _fits(error: Tensor, weight: Tensor) -> Tensor:
 
 DAMPING = 0.1
 """A gradient of 0.3 L a pixel is as strong as the damping of displacements: flat directions stay where they are."""
-DAMPING_AFFINE = 30.0
+DAMPING_AFFINE = 10.0
 
 
 def _solve_shift(gram: Tensor, right: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""
 CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "backward", "jump", "before", "hidden", "trusted")
 """What visibility is judged by, in the order of `_visibility`'s coefficients."""
+APART = 3.0
+"""Pixels between two candidates that are both tried."""
+RIVAL = 0.1
+"""Similarity below the first peak's at which the second peak still is tried."""
 TRUST_RATE = 0.2
 """Share of the newest frame in the trust in a template's samples."""
 COEFFICIENTS = (1.312, -0.014, -0.035, -0.963, 1.386, 0.919, 6.445, -0.787, 0.046, 0.188, 16.491)
@@ -237,9 +241,10 @@ class Correlation(PointTracker):
         h, w = self.input_size
         peaks = C.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
         starts = torch.stack([self._search(frame, mixed, peaks.xy), peaks.second_xy, expected])  # [3, N, 2]
-        # The other two are tried only where they are not where the first one is.
-        apart = (starts - starts[0]).norm(dim=-1) > 3.0
+        # The other two are tried where they are elsewhere, the second peak only where it is close to the first's height.
+        apart = (starts - starts[0]).norm(dim=-1) > APART
         apart[0] = True
+        apart[1] &= peaks.value - peaks.second < RIVAL
         kind, rows = torch.nonzero(apart, as_tuple=True)
         tried = points.take(rows)
         wide, fit = self._align(tried, frame, starts[kind, rows])
