@@ -17,26 +17,37 @@ from torch import Tensor
 
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
-from trackime.geometry import resize_frames, sample, scale_points
-from trackime.trackers import align as A
-from trackime.trackers import costvolume as C
-from trackime.trackers import descriptors as D
+from trackime.geometry import resize_frames, scale_points
+from trackime.trackers import align, costvolume, descriptors
 from trackime.trackers.base import Features, PointTracker, query_chunks
 
 STRIDE = 4
 """Pixels a cell of the cost volume."""
 DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""
-CUES = ("correlation", "residual", "colour", "similarity", "recent", "margin", "backward", "jump", "before", "hidden", "trusted")
-"""What visibility is judged by, in the order of `_visibility`'s coefficients."""
 APART = 3.0
 """Pixels between two candidates that are both tried."""
 RIVAL = 0.1
 """Similarity below the first peak's at which the second peak still is tried."""
 TRUST_RATE = 0.2
 """Share of the newest frame in the trust in a template's samples."""
-COEFFICIENTS = (1.312, -0.014, -0.035, -0.963, 1.386, 0.919, 6.445, -0.787, 0.046, 0.188, 16.491)
+CUES = {
+    "correlation": 1.312,
+    "residual": -0.014,
+    "colour": -0.035,
+    "similarity": -0.963,
+    "recent": 1.386,
+    "margin": 0.919,
+    "backward": 6.445,
+    "jump": -0.787,
+    "before": 0.046,
+    "hidden": 0.188,
+    "trusted": 16.491,
+}
+"""What visibility is judged by (`Correlation._cues`) and the coefficient of each: a logistic regression on procedural
+worlds, where a candidate counts as right when the point is visible and within 5 px."""
 INTERCEPT = -11.2
+"""Of that regression; raised from -11.7 to where Jaccard and occlusion accuracy are best."""
 
 
 @dataclass
@@ -84,9 +95,9 @@ class Points:
         for name in names:
             getattr(self, name)[rows] = getattr(points, name).to(getattr(self, name).dtype)
 
-    def surround(self) -> D.Surround:
+    def surround(self) -> descriptors.Surround:
         """In full precision."""
-        return D.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
+        return descriptors.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
 
 
 ALL = tuple(f.name for f in fields(Points))
@@ -99,16 +110,17 @@ class Frame:
     """Features of one frame: Lab image [1, 3, h, w], maps of descriptors, and the cells' descriptors [P, SIZE]."""
 
     image: Tensor
-    maps: D.Maps
+    maps: descriptors.Maps
     cells: Tensor
 
 
 @dataclass
 class State:
-    """Where `advance` left off: the next frame's index and the points of each clip."""
+    """Where `advance` left off: the next frame's index, the points of each clip, and the queries [B, N, 3] as given."""
 
     t: int
     points: list[Points]
+    queries: Tensor
     size: tuple[int, int]
 
 
@@ -153,7 +165,7 @@ class Correlation(PointTracker):
         self.input_size: tuple[int, int] = (size[0], size[1])
         self.query_chunk = query_chunk
         self.motion_weight, self.motion_scale, self.recent_weight = motion_weight, motion_scale, recent_weight
-        self._cells = D.cell_centres(*self.input_size, STRIDE, torch.zeros((), device=self.device))
+        self._cells = descriptors.cell_centres(*self.input_size, STRIDE, torch.zeros((), device=self.device))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -164,13 +176,14 @@ class Correlation(PointTracker):
         # A frame at a time: rounding cannot depend on how many came together, and memory stays flat.
         rows = [[self._encode(frames[i, k]) for k in range(t)] for i in range(b)]
         names = ("image", "centre", "inner", "outer", "colour", "cells")
-        return Features({n: [[f[n] for f in row] for row in rows] for n in names}, tuple(frames.shape[-2:]))
+        h, w = frames.shape[-2:]
+        return Features({n: [[f[n] for f in row] for row in rows] for n in names}, (h, w))
 
     def _encode(self, frame: Tensor) -> dict[str, Tensor]:
         rgb = resize_frames(frame[None].to(self.device, torch.float32), self.input_size)
-        image = D.blur(D.lab(rgb.clamp(0, 1)), 0.6)
-        maps = D.describe_frames(image)
-        data = {"image": image, "cells": D.describe_cells(maps)[0]}
+        image = descriptors.blur(descriptors.lab(rgb.clamp(0, 1)), 0.6)
+        maps = descriptors.describe_frames(image)
+        data = {"image": image, "cells": descriptors.describe_cells(maps)[0]}
         data |= {f.name: getattr(maps, f.name) for f in fields(maps)}
         return {k: v.half() for k, v in data.items()}
 
@@ -182,7 +195,7 @@ class Correlation(PointTracker):
         queries = queries.to(self.device, torch.float32)
         xy = scale_points(queries[..., :2], size, self.input_size)
         rows = torch.cat([xy, queries[..., 2:]], -1)
-        return State(0, [_blank(row) for row in rows], size)
+        return State(0, [_blank(row) for row in rows], queries, size)
 
     @torch.no_grad()
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
@@ -192,6 +205,10 @@ class Correlation(PointTracker):
         clips = [self._advance(points, state.t, features, b) for b, points in enumerate(state.points)]
         xy = scale_points(torch.stack([c[0] for c in clips]), self.input_size, state.size)
         visibility = torch.stack([c[1] for c in clips])
+        # Up to the query frame a point is the query to the last bit, which two scalings would not return.
+        times = torch.arange(state.t, state.t + features.frames, device=self.device)
+        resting = times <= state.queries[..., 2:]  # [B, N, T']
+        xy = torch.where(resting[..., None], state.queries[:, :, None, :2], xy)
         return xy, visibility, replace(state, t=state.t + features.frames)
 
     def _advance(self, points: Points, t0: int, features: Features, b: int) -> tuple[Tensor, Tensor]:
@@ -210,13 +227,13 @@ class Correlation(PointTracker):
     def _start(self, points: Points, frame: Frame) -> Points:
         """What is remembered of points in their query frame."""
         xy = points.query[:, :2]
-        around = D.surround(frame.maps, xy)
-        recent = D.describe(frame.maps, xy[None])[0]
-        weights = D.emphasis(frame.maps, xy)
-        cost = C.cost_volume(recent * weights, frame.cells)
-        far = C.motion_prior(self._cells[0], xy, torch.full_like(xy[:, 0], 1.0)) < -4.2  # further than 8 px
+        around = descriptors.surround(frame.maps, xy)
+        recent = descriptors.describe(frame.maps, xy[None])[0]
+        weights = descriptors.emphasis(frame.maps, xy)
+        cost = costvolume.cost_volume(recent * weights, frame.cells)
+        far = costvolume.motion_prior(self._cells[0], xy, torch.full_like(xy[:, 0], 1.0)) < -4.2  # further than 8 px
         best = cost.masked_fill(~far, -1.0).topk(DISTRACTORS, 1).indices
-        crops = A.crop_templates(frame.image, xy)
+        crops = align.crop_templates(frame.image, xy)
         return replace(
             points,
             xy=xy,
@@ -224,63 +241,80 @@ class Correlation(PointTracker):
             recent=recent,
             crops=crops,
             emphasis=weights,
-            wide=A.support(crops, A.WIDE),
-            close=A.support(crops, A.CLOSE),
+            wide=align.support(crops, align.WIDE),
+            close=align.support(crops, align.CLOSE),
             distractors=frame.cells[best],
             **{f.name: getattr(around, f.name) for f in fields(around)},
         )
 
     def _step(self, points: Points, frame: Frame) -> Points:
-        """One frame on: look everywhere, look closely, align, judge."""
+        """One frame on: look everywhere, look closely, align, judge, remember."""
         expected = points.xy + points.velocity
-        wanted = D.describe_warped(points.surround(), points.warp)
-        mixed = (wanted + self.recent_weight * (points.recent - wanted)) * points.emphasis.float()
-        cost = C.cost_volume(mixed, frame.cells)
-        scale = self.motion_scale * (1 + points.hidden).sqrt()
-        prior = C.motion_prior(self._cells[0], expected, scale) * self.motion_weight
-        h, w = self.input_size
-        peaks = C.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
-        starts = torch.stack([self._search(frame, mixed, peaks.xy), peaks.second_xy, expected])  # [3, N, 2]
-        # The other two are tried where they are elsewhere, the second peak only where it is close to the first's height.
-        apart = (starts - starts[0]).norm(dim=-1) > APART
-        apart[0] = True
-        apart[1] &= peaks.value - peaks.second < RIVAL
-        kind, rows = torch.nonzero(apart, as_tuple=True)
+        wanted = descriptors.describe_warped(points.surround(), points.warp)
+        kind, rows, starts, margin = self._candidates(points, frame, wanted, expected)
         tried = points.take(rows)
-        wide, fit = self._align(tried, frame, starts[kind, rows])
-        now = D.describe(frame.maps, fit.xy[None])[0]
-        cues = self._cues(tried, wanted[rows], now, (peaks.value - peaks.second)[rows], expected[rows], fit)
-        scores = torch.full_like(apart, -torch.inf, dtype=cues.dtype)
-        scores[kind, rows] = cues @ cues.new_tensor(COEFFICIENTS) + INTERCEPT
-        score, best = scores.max(0)
-        place = torch.empty_like(apart, dtype=torch.long)
+        wide, fit = self._align(tried, frame, starts)
+        now = descriptors.describe(frame.maps, fit.xy[None])[0]
+        cues = self._cues(tried, wanted[rows], now, margin[rows], expected[rows], fit)
+        # Sums by cue, not a product: each row's rounding is then its own.
+        judged = (cues * cues.new_tensor(list(CUES.values()))).sum(1) + INTERCEPT
+        scores = judged.new_full((3, len(expected)), -torch.inf)
+        place = torch.zeros_like(scores, dtype=torch.long)
+        scores[kind, rows] = judged
         place[kind, rows] = torch.arange(len(rows), device=rows.device)
+        score, best = scores.max(0)
         chosen = place.gather(0, best[None])[0]
         fits = (wide[chosen], fit.fits[chosen])
         return self._remember(points, torch.sigmoid(score), fit.xy[chosen], fit.warp[chosen], now[chosen], fits)
+
+    def _candidates(
+        self, points: Points, frame: Frame, wanted: Tensor, expected: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Places worth a closer look: the best peak, the second one, and where the motion leads.
+
+        Returns:
+            kind [K] 0, 1 or 2; row [K] of `points`; place [K, 2]; and the margin [N] of the first peak over the second.
+        """
+        mixed = (wanted + self.recent_weight * (points.recent - wanted)) * points.emphasis.float()
+        cost = costvolume.cost_volume(mixed, frame.cells)
+        scale = self.motion_scale * (1 + points.hidden).sqrt()
+        prior = costvolume.motion_prior(self._cells[0], expected, scale) * self.motion_weight
+        h, w = self.input_size
+        peaks = costvolume.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
+        margin = peaks.value - peaks.second
+        starts = torch.stack([self._search(frame, mixed, peaks.xy), peaks.second_xy, expected])  # [3, N, 2]
+        # The others are tried where they are elsewhere, the second peak only where it is nearly as high.
+        apart = (starts - starts[0]).norm(dim=-1) > APART
+        apart[0] = True
+        apart[1] &= margin < RIVAL
+        kind, rows = torch.nonzero(apart, as_tuple=True)
+        return kind, rows, starts[kind, rows], margin
 
     def _search(self, frame: Frame, wanted: Tensor, xy: Tensor) -> Tensor:
         """Places [N, 2] near xy that look most like wanted [N, SIZE]: every 2 px within 4, then a parabola."""
         n, k = len(xy), 5
         axis = (torch.arange(k, device=xy.device, dtype=xy.dtype) - k // 2) * 2
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
-        near = D.describe(frame.maps, (xy[:, None] + grid).reshape(1, -1, 2))[0].view(n, k * k, -1)
+        near = descriptors.describe(frame.maps, (xy[:, None] + grid).reshape(1, -1, 2))[0].view(n, k * k, -1)
         similarity = (near @ wanted[:, :, None])[:, :, 0].view(n, k, k)
-        return xy + C.refine_peaks(similarity, 2.0)[0]
+        return xy + costvolume.refine_peaks(similarity, 2.0)[0]
 
-    def _align(self, points: Points, frame: Frame, xy: Tensor) -> tuple[Tensor, A.Aligned]:
-        """The query frame's pixels laid over the frame: wide and deforming first, then the pixels next to the point."""
+    def _align(self, points: Points, frame: Frame, xy: Tensor) -> tuple[Tensor, align.Aligned]:
+        """The query frame's pixels laid over the frame: wide and deforming first, then those next to the point.
+
+        Returns:
+            how well each sample of the wide template fits [N, P], and the final fit.
+        """
         crops = points.crops.float()
-        fit = A.align(
-            frame.image, A.templates(crops, A.WIDE, points.wide.float()), xy, points.warp, iterations=4, affine=3
-        )
-        close = A.templates(crops, A.CLOSE, points.close.float())
-        return fit.fits, A.align(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
+        wide = align.templates(crops, align.WIDE, points.wide.float())
+        fit = align.align(frame.image, wide, xy, points.warp, iterations=4, affine=3)
+        close = align.templates(crops, align.CLOSE, points.close.float())
+        return fit.fits, align.align(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
 
     def _cues(
-        self, points: Points, wanted: Tensor, now: Tensor, margin: Tensor, expected: Tensor, fit: A.Aligned
+        self, points: Points, wanted: Tensor, now: Tensor, margin: Tensor, expected: Tensor, fit: align.Aligned
     ) -> Tensor:
-        """What candidates are judged by, [N, len(CUES)]."""
+        """What candidates are judged by, [N, 11]."""
         weighed = now * points.emphasis.float()
         similarity = (weighed * wanted).sum(-1)
         rivals = (points.distractors.float() @ weighed[:, :, None])[:, :, 0].amax(1)
@@ -342,16 +376,16 @@ def _blank(query: Tensor) -> Points:
         warp=torch.eye(2, device=query.device).repeat(n, 1, 1),
         visibility=zeros(),
         hidden=zeros(),
-        recent=zeros(D.SIZE),
-        crops=zeros(4, A.CROP, A.CROP, dtype=half),
-        centre=zeros(D.BINS, dtype=half),
+        recent=zeros(descriptors.SIZE),
+        crops=zeros(4, align.CROP, align.CROP, dtype=half),
+        centre=zeros(descriptors.BINS, dtype=half),
         colour=zeros(6, dtype=half),
-        inner=zeros(D.BINS, D.CROP, D.CROP, dtype=half),
-        outer=zeros(D.BINS, D.CROP, D.CROP, dtype=half),
-        distractors=zeros(DISTRACTORS, D.SIZE, dtype=half),
-        emphasis=zeros(D.SIZE, dtype=half),
-        wide=zeros((2 * A.WIDE.radius + 1) ** 2, dtype=half),
-        close=zeros((2 * A.CLOSE.radius + 1) ** 2, dtype=half),
+        inner=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
+        outer=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
+        distractors=zeros(DISTRACTORS, descriptors.SIZE, dtype=half),
+        emphasis=zeros(descriptors.SIZE, dtype=half),
+        wide=zeros((2 * align.WIDE.radius + 1) ** 2, dtype=half),
+        close=zeros((2 * align.CLOSE.radius + 1) ** 2, dtype=half),
     )
 
 
@@ -362,5 +396,5 @@ def _row_chunks(mask: Tensor, size: int) -> list[Tensor]:
 
 def _frame(features: Features, b: int, k: int) -> Frame:
     data: dict[str, Any] = {name: rows[b][k].float() for name, rows in features.data.items()}
-    maps = D.Maps(*(data[f.name] for f in fields(D.Maps)))
+    maps = descriptors.Maps(*(data[f.name] for f in fields(descriptors.Maps)))
     return Frame(data["image"], maps, data["cells"])

@@ -1,16 +1,17 @@
 """Pyramidal Lucas-Kanade with a memory: needs no weights, works at the video's own resolution.
 
-From frame to frame each point is followed by OpenCV's pyramidal Lucas-Kanade (Bouguet 2000), forward and back. Its
-appearance is compared with the frame before and, after affine alignment, with the query frame (Shi and Tomasi 1994,
-"Good Features to Track"), which also takes out drift (Matthews, Ishikawa and Baker 2004, "The Template Update
-Problem"). A logistic function of these cues is the visibility. A point that is lost coasts and is looked for.
+From frame to frame each point is followed by OpenCV's pyramidal Lucas-Kanade (Bouguet 2000), forward and back
+(Kalal, Mikolajczyk and Matas 2010, "Forward-Backward Error"). Its surroundings are aligned with those in the query
+frame by an affine map (Shi and Tomasi 1994, "Good Features to Track"), which takes out drift (Matthews, Ishikawa
+and Baker 2004, "The Template Update Problem"). A logistic function of how well all this agrees is the visibility.
+A point that is lost coasts along and is looked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,248 +19,278 @@ from torch import Tensor
 
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.trackers.base import Features, PointTracker
-from trackime.trackers.patches import CENTRAL, IDENTITY, Array, Templates, align, plausible, sample, similarity
-from trackime.trackers.redetect import Frame, dominant_motion, search
-
-Rows = npt.NDArray[np.intp]
-
-PARAM = dict(
-    drift=1.0, drift_ncc=0.8, drift_px=2.0, retry_fb=1.0, retry_ncc=0.8, steps=4, steps_found=8, damp=0.8,
-    radius=0.05, grow=0.015, radius_max=0.15, found_ncc=0.85, lost=0.5, aff_ncc=0.8, cw=0.5, fbw=0.1, small=11, srch=0.1, keep=5.0, keeplk=0, found=.4,
+from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.framepair import Frame, FramePair
+from trackime.trackers.patches import (
+    CENTRAL,
+    GRID,
+    Array,
+    Rows,
+    Templates,
+    align,
+    central_similarity,
+    identity,
+    length,
+    plausible,
+    similarity,
 )
-W_SEEN = np.array([1.94, -0.41, 2.3, 0.74, -7.15, -4.8, -0.7, -0.44, 1.12], np.float32)
-W_FOUND = np.array([1.02, -3.35, -1.68, -2.04, -0.5, -1.24], np.float32)
-LOG: list | None = None
+from trackime.trackers.redetect import search
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601: share of red, green and blue in grey."""
+STRIDE_SIDE = 320
+"""Shorter side of a frame for each pixel between the samples of patches: a patch is 4 to 5 % of it."""
+ALIGN_STEPS, FIND_STEPS = 4, 8
+"""Gauss-Newton steps of the alignment while followed, and after a search."""
+ALIKE = 0.8
+"""Similarity with the query's surroundings from which the alignment is believed."""
+DRIFT_SAMPLES = 2.0
+"""Farthest, in samples of the patch, that the alignment may pull a point."""
+LOST = 0.5
+"""Visibility at which a point is no longer followed but looked for."""
+SURE = 0.8
+"""Visibility from which the present appearance is remembered for a later search."""
+FOUND = 0.2
+"""Probability from which a place found by search is gone on from. Low on purpose: most lost points are in view, and
+a wrong place is soon lost again."""
+DAMPING = 0.8
+"""What is left after each hidden frame of a point's motion relative to the frame's."""
+REACH, REACH_GROWTH, REACH_MOST = 0.05, 0.015, 0.15
+"""How far a hidden point is looked for, as shares of the shorter side: at first, more each frame, at most."""
+
+SEEN_WEIGHTS = np.array([4.0, -2.0, -3.0, -3.0, -2.0, -3.0, -1.0, -0.5, -1.0], np.float32)
+"""Logistic weights of `_seen_cues`."""
+FOUND_WEIGHTS = np.array([1.02, -3.35, -1.68, -2.04, -0.5, -1.24], np.float32)
+"""Logistic weights of `_found_cues`, fitted on procedural worlds."""
 
 
 @dataclass
 class _Points:
-    """The N points of one clip between two frames."""
+    """The N points of one clip after `time` frames. Arrays are changed in place."""
 
     start: npt.NDArray[np.int64]  # [N] query frame
     xy: Array  # [N, 2]
-    velocity: Array  # [N, 2] pixels a frame
+    velocity: Array  # [N, 2] pixels a frame; relative to the dominant motion while hidden
     affine: Array  # [N, 2, 2] from the query frame's surroundings to the present ones
     visibility: Array  # [N]
-    hidden: npt.NDArray[np.int64]  # [N] frames since it was last seen; 0: followed
+    hidden: npt.NDArray[np.int64]  # [N] frames since last seen; 0: followed
     templates: Templates  # of the query frame
-    kept: Array
-    lkpos: Array
-    recent: Array  # [N, G] patch when last surely seen
+    recent: Array  # [N, G] surroundings when last surely seen
     time: int = 0
     last: Frame | None = None
 
 
 class LucasKanade(PointTracker):
+    """The tracker that is always there. Follows each point on its own: others change nothing.
+
+    It computes on the CPU whatever the device: `device` is checked to exist, frames may come from any, and results
+    are CPU tensors (`self.device`).
+
+    Args:
+        device: checked, otherwise without effect.
+        window: side in pixels of Lucas-Kanade's window, odd, at least 5; None: by frame size (15 up to 480 pixels
+            on the shorter side, 21 up to 800, ...).
+        levels: highest pyramid level; None: as many as leave the window inside the frame.
+        redetect: look for lost points; False: they coast for good.
+        query_chunk: points handled at a time, which bounds memory and changes nothing else.
+
+    Raises:
+        DeviceError: no such device.
+        InputError: a window that is even or too small, negative levels, a query_chunk below 1.
+    """
+
     name = "lk"
 
-    def __init__(self, device="cpu", win=21, levels=None, query_chunk=2048, redetect=True):
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        window: int | None = None,
+        levels: int | None = None,
+        redetect: bool = True,
+        query_chunk: int = 2048,
+    ) -> None:
         resolve_device(device)
+        if window is not None and (window < 5 or window % 2 == 0):
+            raise InputError(f"window: expected an odd number of pixels of 5 or more, got {window}")
+        if levels is not None and levels < 0:
+            raise InputError(f"levels: expected 0 or more, got {levels}")
+        if query_chunk < 1:
+            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
         self.device = torch.device("cpu")
-        self.win, self.levels, self.query_chunk, self.redetect = win, levels, query_chunk, redetect
+        self.window, self.levels, self.redetect, self.query_chunk = window, levels, redetect, query_chunk
 
     def encode(self, frames: Tensor) -> Features:
-        weights = frames.new_tensor([0.299, 0.587, 0.114])
+        """Grey frames [B][T]; see `PointTracker.encode`."""
+        stride = max(1, round(min(frames.shape[-2:]) / STRIDE_SIDE))
+        weights = frames.new_tensor(LUMA)[:, None, None]
         rows = []
         for clip in frames:
-            row = []
-            for f in clip:
-                g = (f * weights[:, None, None]).sum(0)
-                row.append(Frame((g * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()))
-            rows.append(row)
+            # A frame at a time: the grey of a long clip as float would be as large as a third of the clip.
+            greys = [((f * weights).sum(0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy() for f in clip]
+            rows.append([Frame(np.ascontiguousarray(grey), stride) for grey in greys])
         return Features({"frames": rows}, (frames.shape[-2], frames.shape[-1]))
 
-    def open(self, queries: Tensor, size):
-        return [self._open(q.detach().cpu().numpy()) for q in queries]
+    def open(self, queries: Tensor, size: tuple[int, int]) -> list[_Points]:
+        """See `PointTracker.open`."""
+        return [_open(clip) for clip in queries.detach().cpu().to(torch.float32).numpy()]
 
-    def _open(self, q):
-        n = len(q)
-        return _Points(
-            q[:, 2].astype(np.int64), q[:, :2].astype(np.float32), np.zeros((n, 2), np.float32),
-            np.tile(IDENTITY, (n, 1, 1)), np.zeros(n, np.float32), np.zeros(n, np.int64),
-            Templates.empty(n), np.zeros(n), np.zeros((n, 2), np.float32), np.zeros((n, 169), np.float32),
-        )
-
-    def advance(self, state, features):
-        n, length = (len(state[0].xy) if state else 0), features.frames
-        xy = np.zeros((len(state), n, length, 2), np.float32)
-        vis = np.zeros((len(state), n, length), np.float32)
+    def advance(self, state: list[_Points], features: Features) -> tuple[Tensor, Tensor, list[_Points]]:
+        """See `PointTracker.advance`."""
+        count = len(state[0].start) if state else 0
+        xy = np.zeros((len(state), count, features.frames, 2), np.float32)
+        visibility = np.zeros((len(state), count, features.frames), np.float32)
         for b, points in enumerate(state):
             for t, frame in enumerate(features.data["frames"][b]):
                 self._step(points, frame)
-                xy[b, :, t] = points.xy
-                vis[b, :, t] = points.visibility
-        return torch.from_numpy(xy), torch.from_numpy(vis), state
+                xy[b, :, t], visibility[b, :, t] = points.xy, points.visibility
+        return torch.from_numpy(xy), torch.from_numpy(visibility), state
 
-    def _levels(self, grey):
-        if self.levels is not None:
-            return self.levels
-        return int(max(0, np.floor(np.log2(max(1.0, min(grey.shape) / self.win)))))
+    def _step(self, points: _Points, frame: Frame) -> None:
+        """One frame on."""
+        running = np.flatnonzero(points.start < points.time)
+        if points.last is not None and len(running):
+            pair = self._pair(points.last, frame)
+            for rows in self._chunks(running[points.hidden[running] == 0]):
+                _follow(points, rows, pair, self.redetect)
+            for rows in self._chunks(running[points.hidden[running] > 0]):
+                _coast(points, rows, pair)
+                if self.redetect:
+                    _look_for(points, rows, frame)
+            points.visibility[running[~_inside(points.xy[running], frame)]] = 0
+        for rows in self._chunks(np.flatnonzero(points.start == points.time)):
+            templates = Templates.cut(frame.smooth, points.xy[rows], frame.stride)
+            points.templates.put(rows, templates)
+            points.recent[rows] = templates.patch
+            points.visibility[rows] = _inside(points.xy[rows], frame)
+        points.time += 1
+        points.last = frame
 
-    def _step(self, s: _Points, frame: Frame):
-        running = np.flatnonzero(s.start < s.time)
-        if len(running) and s.last is not None:
-            P = PARAM
-            motion = None
+    def _pair(self, before: Frame, after: Frame) -> FramePair:
+        window = self.window or 9 + 6 * after.stride
+        fitting = max(0, int(np.log2(max(1.0, after.side / window))))
+        return FramePair(before, after, window, fitting if self.levels is None else self.levels)
 
-            def dom():
-                nonlocal motion
-                if motion is None:
-                    motion = dominant_motion(s.last.grey, frame.grey, self.win, self._levels(frame.grey))
-                return motion
+    def _chunks(self, rows: Rows) -> Iterator[Rows]:
+        for part in query_chunks(len(rows), self.query_chunk):
+            yield rows[part]
 
-            rows = running[s.hidden[running] == 0]
-            if len(rows):
-                self._follow(s, rows, frame, dom)
-            rows = running[s.hidden[running] > 0]
-            if len(rows):
-                self._coast(s, rows, frame, dom)
-            h, w = frame.grey.shape
-            out = (s.xy[running] < 0).any(1) | (s.xy[running] > (w, h)).any(1)
-            s.visibility[running[out]] = 0
-        new = np.flatnonzero(s.start == s.time)
-        if len(new):
-            t = Templates.cut(frame.smooth, s.xy[new])
-            s.templates.put(new, t)
-            s.recent[new] = t.patch
-            s.visibility[new] = 1
-        s.time += 1
-        s.last = frame
 
-    def _lk(self, a, b, p, guess, levels, win=None):
-        win = win or self.win
-        opts = dict(winSize=(win, win), maxLevel=levels, minEigThreshold=1e-5,
-                    criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01),
-                    flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
-        q, ok, _ = cv2.calcOpticalFlowPyrLK(a, b, p[:, None] - 0.5, guess[:, None].copy() - 0.5, **opts)
-        q = q[:, 0] + 0.5
-        return np.where((ok > 0) & np.isfinite(q).all(1, keepdims=True), q, guess)
+def _open(queries: Array) -> _Points:
+    """Points [N, 3] (x, y, t) before the first frame."""
+    n = len(queries)
+    return _Points(
+        start=np.rint(queries[:, 2]).astype(np.int64),
+        xy=queries[:, :2].copy(),
+        velocity=np.zeros((n, 2), np.float32),
+        affine=identity(n),
+        visibility=np.zeros(n, np.float32),
+        hidden=np.zeros(n, np.int64),
+        templates=Templates.empty(n),
+        recent=np.zeros((n, len(GRID)), np.float32),
+    )
 
-    def _pair(self, s, frame, p, guess, levels, before, win=None):
-        q = self._lk(s.last.grey, frame.grey, p, guess, levels, win)
-        r = self._lk(frame.grey, s.last.grey, q, q + (p - guess), levels, win)
-        fb = np.sqrt(((r - p) ** 2).sum(1))
-        eye = np.broadcast_to(IDENTITY, (len(p), 2, 2))
-        after = sample(frame.smooth, q, eye)
-        return q, fb, after, similarity(before, after)
 
-    def _follow(self, s, rows, frame, dom):
-        P = PARAM
-        p = s.xy[rows]
-        eye = np.broadcast_to(IDENTITY, (len(p), 2, 2))
-        before = sample(s.last.smooth, p, eye)
-        L = self._levels(frame.grey)
-        q, fb, after, ncc = self._pair(s, frame, p, p, L, before)
-        bad = np.flatnonzero((fb > P["retry_fb"]) | (ncc < P["retry_ncc"]))
-        if len(bad):
-            def tryit(k, guess, lv, win):
-                q2, fb2, af2, ncc2 = self._pair(s, frame, p[k], guess.astype(np.float32), lv, before[k], win)
-                better = cost(ncc2, fb2, before[k], af2) < cost(ncc[k], fb[k], before[k], after[k])
-                kk = k[better]
-                q[kk], fb[kk], after[kk], ncc[kk] = q2[better], fb2[better], af2[better], ncc2[better]
+def _inside(xy: Array, frame: Frame) -> npt.NDArray[np.bool_]:
+    """bool [N]: in the frame, edges included."""
+    return (xy >= 0).all(1) & (xy <= frame.size).all(1)
 
-            def cost(n, f, b4, af):
-                return P["cw"] * (1 - n) + (1 - P["cw"]) * (1 - similarity(b4[:, CENTRAL], af[:, CENTRAL])) + P["fbw"] * np.minimum(f, 5)
-            m = dom()
-            tryit(bad, p[bad] + s.velocity[rows[bad]], min(L, 2), self.win)
-            tryit(bad, p[bad] @ m[:, :2].T + m[:, 2], min(L, 2), self.win)
-            if P["small"]:
-                tryit(bad, q[bad].copy(), 1, P["small"])
-                tryit(bad, p[bad], L, P["small"])
-            bad = bad[(fb[bad] > P["retry_fb"]) | (ncc[bad] < P["retry_ncc"])]
-            if P["srch"] and len(bad):
-                rad = np.full(len(bad), P["srch"] * min(frame.grey.shape), np.float32)
-                c = search(frame.half, before[bad], p[bad] + 0.5 * s.velocity[rows[bad]], rad)
-                tryit(bad, c, 1, P["small"] or self.win)
-        tm = s.templates[rows]
-        a_xy, a_aff, a_patch = align(frame.smooth, tm, q, s.affine[rows], P["steps"])
-        sim_t = similarity(a_patch, tm.patch)
-        fine = plausible(a_aff)
-        shift = np.sqrt(((a_xy - q) ** 2).sum(1))
-        feats = np.stack([
-            np.ones_like(fb), np.minimum(fb, 5), 1 - ncc, 1 - similarity(before[:, CENTRAL], after[:, CENTRAL]),
-            1 - sim_t, 1 - similarity(a_patch[:, CENTRAL], tm.patch[:, CENTRAL]),
-            np.minimum(np.abs(before[:, CENTRAL].mean(1) - after[:, CENTRAL].mean(1)) / 10, 5),
-            np.minimum(shift, 3), 1 - np.maximum(similarity(after, s.recent[rows]), sim_t),
-        ], 1).astype(np.float32)
-        prob = 1 / (1 + np.exp(-(feats * W_SEEN).sum(1)))
-        if LOG is not None:
-            LOG.append(("seen", s.time, rows.copy(), p.copy(), q.copy(), a_xy.copy(), feats))
-        use = fine & (sim_t > P["drift_ncc"]) & (shift < P["drift_px"])
-        new = np.where(use[:, None], q + np.float32(P["drift"]) * (a_xy - q), q)
-        upd = fine & (sim_t > P["aff_ncc"])
-        s.affine[rows] = np.where(upd[:, None, None], a_aff, s.affine[rows])
-        seen = prob > P["lost"]
-        g = rows[seen]
-        s.velocity[g] = 0.5 * s.velocity[g] + 0.5 * (new - p)[seen]
-        s.xy[g] = new[seen]
-        s.visibility[g] = prob[seen]
-        sure = prob > 0.8
-        s.recent[rows[sure]] = after[sure]
-        b = rows[~seen]
-        s.hidden[b] = 1
-        s.visibility[b] = prob[~seen]
-        s.kept[b] = fb[~seen] < 1
-        s.lkpos[b] = q[~seen]
-        # where LK at least agrees with itself, it is the better guess
 
-    def _coast(self, s, rows, frame, dom):
-        P = PARAM
-        m = dom()
-        p = s.xy[rows]
-        carried = (p @ m[:, :2].T + m[:, 2]).astype(np.float32)
-        own = np.where((s.hidden[rows] == 1)[:, None], s.velocity[rows] - (carried - p), s.velocity[rows])
-        # while hidden `velocity` is relative to the dominant motion
-        own = own * np.float32(P["damp"])
-        s.velocity[rows] = own
-        new = carried + own
-        if P['keeplk']:
-            kk = (s.hidden[rows] == 1) & (s.kept[rows] > 0)
-            new = np.where(kk[:, None], s.lkpos[rows], new)
-        h, w = frame.grey.shape
-        new = np.clip(new, (-w, -h), (2 * w, 2 * h)).astype(np.float32)
-        s.xy[rows] = new
-        hid = s.hidden[rows]
-        s.visibility[rows] = np.where(hid == 1, s.visibility[rows], np.minimum(s.visibility[rows], 0.3) * 0.7)
-        s.hidden[rows] += 1
-        if not self.redetect:
-            return
-        side = min(h, w)
-        radius = np.minimum(side * (P["radius"] + P["grow"] * hid), side * P["radius_max"])
-        near = ((new > -radius[:, None]) & (new < (w, h) + radius[:, None])).all(1)
-        k = np.flatnonzero(near)
-        if not len(k):
-            return
-        tm = s.templates[rows[k]]
-        best = None
-        for patches in (s.recent[rows[k]], tm.patch):
-            c = search(frame.half, patches, new[k], radius[k])
-            for aff in (s.affine[rows[k]],):
-                x, a, patch = align(frame.smooth, tm, c, aff, P["steps_found"])
-                ncc = similarity(patch, tm.patch)
-                cc = similarity(patch[:, CENTRAL], tm.patch[:, CENTRAL])
-                score = np.minimum(ncc, cc + 0.1)
-                ok = plausible(a) & (np.sqrt(((x - c) ** 2).sum(1)) < 6)
-                score = np.where(ok, score, -1)
-                if best is None:
-                    best = [x, a, patch, ncc, cc, score]
-                else:
-                    bt = score > best[5]
-                    for i, v in enumerate((x, a, patch, ncc, cc, score)):
-                        best[i] = np.where(bt.reshape(-1, *[1] * (v.ndim - 1)), v, best[i])
-        x, a, patch, ncc, cc, score = best
-        if LOG is not None:
-            d = np.sqrt(((x - new[k]) ** 2).sum(1))
-            LOG.append(("found", s.time, rows[k], x.copy(), new[k].copy(), np.stack(
-                [ncc, cc, d / radius[k], hid[k], tm.patch.std(1), score], 1)))
-        d = np.sqrt(((x - new[k]) ** 2).sum(1))
-        F = np.stack([np.ones_like(ncc), 1 - ncc, 1 - cc, d / radius[k], np.log(hid[k]), 1 / (1 + tm.patch.std(1) / 5)], 1)
-        pf = 1 / (1 + np.exp(-(F * W_FOUND).sum(1)))
-        got = (score > -1) & (pf > P["found"]) & (x >= 0).all(1) & (x <= (w, h)).all(1)
-        g = rows[k[got]]
-        s.hidden[g] = 0
-        s.xy[g] = x[got]
-        s.affine[g] = a[got]
-        s.visibility[g] = np.maximum(0.51, pf[got])
-        s.velocity[g] = 0
+def _logistic(cues: list[Array], weights: Array) -> Array:
+    """Probability [N] of cues, each [N], after the constant 1."""
+    columns = np.stack([np.ones_like(cues[0]), *cues], 1).astype(np.float32)
+    result: Array = 1 / (1 + np.exp(-(columns * weights).sum(1)))
+    return result
+
+
+def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> None:
+    """Move `rows` to the second frame; those whose visibility falls to LOST become hidden there."""
+    start, stride = points.xy[rows], pair.after.stride
+    match, patch = pair.follow(start, points.velocity[rows], redetect)
+    templates = points.templates[rows]
+    aligned = align(pair.after.smooth, templates, match.xy, points.affine[rows], stride, ALIGN_STEPS)
+    aligned_xy, affine, aligned_patch = aligned
+    alike = similarity(aligned_patch, templates.patch)
+    pull = length(aligned_xy - match.xy) / np.float32(stride)
+    change = np.take(match.patch, CENTRAL, axis=1).mean(1) - np.take(patch, CENTRAL, axis=1).mean(1)
+    visibility = _logistic(
+        [
+            np.minimum(match.distance, 5),
+            1 - match.similarity,
+            1 - central_similarity(patch, match.patch),
+            1 - alike,
+            1 - central_similarity(aligned_patch, templates.patch),
+            np.minimum(np.abs(change) / 10, 5),
+            np.minimum(pull, 3),
+            1 - np.maximum(similarity(match.patch, points.recent[rows]), alike),
+        ],
+        SEEN_WEIGHTS,
+    )
+    believed = plausible(affine) & (alike > ALIKE)
+    points.affine[rows[believed]] = affine[believed]
+    pulled = believed & (pull < DRIFT_SAMPLES)
+    xy = np.where(pulled[:, None], aligned_xy, match.xy)
+    seen = visibility > LOST
+    points.visibility[rows] = visibility
+    points.xy[rows[seen]] = xy[seen]
+    points.velocity[rows[seen]] = (points.velocity[rows[seen]] + (xy - start)[seen]) / 2
+    points.recent[rows[visibility > SURE]] = match.patch[visibility > SURE]
+    lost = rows[~seen]
+    points.hidden[lost] = 1
+    points.velocity[lost] -= pair.carry(points.xy[lost]) - points.xy[lost]
+
+
+def _coast(points: _Points, rows: Rows, pair: FramePair) -> None:
+    """Move hidden `rows` by the dominant motion and what is left of their own."""
+    points.velocity[rows] *= np.float32(DAMPING)
+    size = pair.after.size
+    # A frame's size beyond the frame is far enough for any return, and keeps the extrapolation finite.
+    points.xy[rows] = np.clip(pair.carry(points.xy[rows]) + points.velocity[rows], -size, 2 * size)
+    points.visibility[rows[points.hidden[rows] > 1]] *= np.float32(0.7)
+
+
+def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
+    """Look for hidden `rows` around where they have coasted to; those found are followed from there on."""
+    hidden = points.hidden[rows].astype(np.float32)
+    reach = frame.side * np.minimum(np.float32(REACH_MOST), REACH + REACH_GROWTH * hidden).astype(np.float32)
+    points.hidden[rows] += 1
+    near = (points.xy[rows] > -reach[:, None]).all(1) & (points.xy[rows] < frame.size + reach[:, None]).all(1)
+    rows, hidden, reach = rows[near], hidden[near], reach[near]
+    if not len(rows):
+        return
+    templates, middle = points.templates[rows], points.xy[rows]
+    recent = _place(points, rows, points.recent[rows], templates, reach, frame)
+    query = _place(points, rows, templates.patch, templates, reach, frame)
+    better = query[2] > recent[2]
+    xy = np.where(better[:, None], query[0], recent[0])
+    affine = np.where(better[:, None, None], query[1], recent[1])
+    score, alike, alike_centre = (np.where(better, q, r) for q, r in zip(query[2:], recent[2:], strict=True))
+    cues = [
+        1 - alike,
+        1 - alike_centre,
+        length(xy - middle) / reach,
+        np.log(hidden),
+        1 / (1 + templates.patch.std(1) / 5),
+    ]
+    probability = _logistic(cues, FOUND_WEIGHTS)
+    found = (score > -1) & (probability > FOUND) & _inside(xy, frame)
+    rows = rows[found]
+    points.xy[rows], points.affine[rows] = xy[found], affine[found]
+    # Going on from a place is saying that the point is there.
+    points.visibility[rows] = np.maximum(probability[found], np.float32(LOST + 0.01))
+    points.velocity[rows], points.hidden[rows] = 0, 0
+
+
+def _place(
+    points: _Points, rows: Rows, patches: Array, templates: Templates, reach: Array, frame: Frame
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Search for `patches` [N, G] and align what is found with the templates.
+
+    Returns:
+        xy [N, 2], affine [N, 2, 2], score [N] (-1: impossible), similarity [N], central similarity [N].
+    """
+    guess = search(frame.coarse, frame.stride, patches, points.xy[rows], reach)
+    xy, affine, patch = align(frame.smooth, templates, guess, points.affine[rows], frame.stride, FIND_STEPS)
+    alike, alike_centre = similarity(patch, templates.patch), central_similarity(patch, templates.patch)
+    possible = plausible(affine) & (length(xy - guess) < 6 * frame.stride)
+    score = np.where(possible, np.minimum(alike, alike_centre + np.float32(0.1)), np.float32(-1))
+    return xy, affine, score, alike, alike_centre

@@ -10,46 +10,59 @@ patches of zero mean and unit length, which makes it blind to gain and offset of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
 
 RADIUS = 6
-"""Samples on either side of a patch's centre: 13 x 13 samples."""
-import os
-STRIDE = float(os.environ.get('STRIDE','2'))
-"""Pixels between samples: a patch spans 25 pixels."""
+"""Samples on either side of a patch's centre."""
+SIDE = 2 * RADIUS + 1
+"""Samples on a side of a patch."""
 NOISE = 3.0
 """Grey levels of contrast (standard deviation) below which a patch counts as flat."""
 MAX_STEP = 3.0
-"""Longest translation in pixels of one Gauss-Newton step: beyond it the linearisation means nothing."""
+"""Longest translation in samples of one Gauss-Newton step: beyond it the linearisation means nothing."""
+DAMPING = np.diag(np.array([1, 1, 4, 4, 4, 4], np.float32) * np.float32(1e-3))
+"""Added to the Gauss-Newton matrix, squared relative contrast a sample: what has no texture to steer it stays."""
 
 
 def _grid() -> Array:
-    axis = np.arange(-RADIUS, RADIUS + 1, dtype=np.float32) * np.float32(STRIDE)
+    axis = np.arange(-RADIUS, RADIUS + 1, dtype=np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([x.ravel(), y.ravel()], 1)
 
 
 GRID = _grid()
-"""float32 [G, 2], the samples' offsets from the centre in pixels."""
-CENTRAL = np.flatnonzero(np.abs(GRID).max(1) <= 2 * STRIDE)
+"""float32 [G, 2], the samples' offsets from the centre, in samples."""
+CENTRAL = np.flatnonzero(np.abs(GRID).max(1) <= 2)
 """The 5 x 5 samples nearest to the centre: what is the point itself and not its surroundings."""
-IDENTITY = np.eye(2, dtype=np.float32)
+
+
+def identity(count: int) -> Array:
+    """`count` identity matrices, [N, 2, 2]."""
+    return np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
+
+
+def length(vectors: Array) -> Array:
+    """Lengths [N] of vectors [N, 2]."""
+    return np.sqrt((vectors * vectors).sum(1))
 
 
 def sample(
     image: Array,  # [H, W]
     xy: Array,  # [N, 2] centres, pixels with the top-left pixel's centre at (0.5, 0.5)
-    affine: Array,  # [N, 2, 2]
-    shift: tuple[float, float] = (0.0, 0.0),  # added to the grid before `affine`
+    affine: Array | None,  # [N, 2, 2]; None: upright
+    stride: int,  # pixels between samples
+    shift: tuple[int, int] = (0, 0),  # samples added to the grid before `affine`
 ) -> Array:
-    """Bilinear samples [N, G] of `image` at ``xy + affine @ (GRID + shift)``; the border pixels go on outside."""
+    """Bilinear samples [N, G] of `image` at ``xy + stride * affine @ (GRID + shift)``; borders go on outside."""
     height, width = image.shape
-    gx, gy = GRID[:, 0] + np.float32(shift[0]), GRID[:, 1] + np.float32(shift[1])
+    affine = identity(len(xy)) if affine is None else affine
+    gx, gy = (np.float32(stride) * (GRID + np.array(shift, np.float32))).T
     half = np.float32(0.5)
     x = (xy[:, :1] - half) + (affine[:, 0, :1] * gx + affine[:, 0, 1:] * gy)
     y = (xy[:, 1:] - half) + (affine[:, 1, :1] * gx + affine[:, 1, 1:] * gy)
@@ -61,7 +74,7 @@ def sample(
     flat = np.ascontiguousarray(image).ravel()
     right = (x0 < width - 1).astype(np.int32)
     below = np.where(y0 < height - 1, np.int32(width), np.int32(0))
-    index = y0 * width + x0
+    index = y0 * np.int32(width) + x0
     top, bottom = flat[index], flat[index + below]
     top += x * (flat[index + right] - top)
     bottom += x * (flat[index + below + right] - bottom)
@@ -78,14 +91,21 @@ def similarity(a: Array, b: Array) -> Array:
     a = a - a.mean(1, keepdims=True)
     b = b - b.mean(1, keepdims=True)
     covariance = (a * b).mean(1)
-    return (covariance + noise) / np.sqrt(((a * a).mean(1) + noise) * ((b * b).mean(1) + noise))
+    result: Array = (covariance + noise) / np.sqrt(((a * a).mean(1) + noise) * ((b * b).mean(1) + noise))
+    return result
+
+
+def central_similarity(a: Array, b: Array) -> Array:
+    """`similarity` of the CENTRAL samples alone."""
+    # np.take gives rows in memory order whatever N is; indexing with an array might not, and sums would differ.
+    return similarity(np.take(a, CENTRAL, axis=1), np.take(b, CENTRAL, axis=1))
 
 
 def _normalise(patch: Array) -> tuple[Array, Array]:
     """Patches [N, G] of zero mean and unit length (less where flat), and the lengths [N, 1]."""
     centred = patch - patch.mean(1, keepdims=True)
-    length = np.sqrt((centred * centred).sum(1, keepdims=True) + np.float32(NOISE * NOISE * patch.shape[1]))
-    return centred / length, length
+    norm = np.sqrt((centred * centred).sum(1, keepdims=True) + np.float32(NOISE * NOISE * patch.shape[1]))
+    return centred / norm, norm
 
 
 @dataclass
@@ -95,8 +115,8 @@ class Templates:
     Attributes:
         patch: [N, G] grey levels.
         unit: [N, G] the same with zero mean and unit length.
-        steepest: [N, 6, G] derivative of `unit` by translation (x, y) and linear part (xx, xy, yx, yy, in units of
-            the patch's radius).
+        steepest: [N, 6, G] derivative of `unit` by translation (x, y; a sample each) and by the linear part (xx, xy,
+            yx, yy, in units of 1 / RADIUS).
         inverse: [N, 6, 6] inverse of the damped Gauss-Newton matrix.
     """
 
@@ -113,33 +133,29 @@ class Templates:
         return cls(*(np.zeros(shape, np.float32) for shape in shapes))
 
     @classmethod
-    def cut(cls, image: Array, xy: Array) -> Templates:
+    def cut(cls, image: Array, xy: Array, stride: int) -> Templates:
         """Templates of `image` [H, W] around xy [N, 2]."""
-        affine = np.broadcast_to(IDENTITY, (len(xy), 2, 2))
-        patch = sample(image, xy, affine)
-        dx = (sample(image, xy, affine, (1, 0)) - sample(image, xy, affine, (-1, 0))) / 2
-        dy = (sample(image, xy, affine, (0, 1)) - sample(image, xy, affine, (0, -1))) / 2
-        unit, length = _normalise(patch)
-        scaled = GRID / np.float32(RADIUS * STRIDE)
-        u, v = scaled[:, 0], scaled[:, 1]
-        steepest = np.stack([dx, dy, dx * u, dx * v, dy * u, dy * v], 1) / length[:, :, None]
+        patch = sample(image, xy, None, stride)
+        dx = (sample(image, xy, None, stride, (1, 0)) - sample(image, xy, None, stride, (-1, 0))) / 2
+        dy = (sample(image, xy, None, stride, (0, 1)) - sample(image, xy, None, stride, (0, -1))) / 2
+        unit, norm = _normalise(patch)
+        u, v = (GRID / np.float32(RADIUS)).T
+        steepest = np.stack([dx, dy, dx * u, dx * v, dy * u, dy * v], 1) / norm[:, :, None]
         # What gain and offset explain is not motion: project both out.
         steepest -= steepest.mean(2, keepdims=True)
         energy = np.maximum((unit * unit).sum(1), np.float32(1e-6))
         share = (steepest * unit[:, None]).sum(2) / energy[:, None]
         steepest -= share[:, :, None] * unit[:, None]
-        matrix = (steepest[:, :, None] * steepest[:, None]).sum(3)
-        # Damping in units of squared relative contrast a pixel: directions without texture stay where they are.
-        matrix += np.diag(np.array([1, 1, 4, 4, 4, 4], np.float32) * np.float32(1e-3))
+        matrix = (steepest[:, :, None] * steepest[:, None]).sum(3) + DAMPING
         return cls(patch, unit, steepest, np.linalg.inv(matrix).astype(np.float32))
 
-    def __getitem__(self, rows: npt.NDArray[np.intp]) -> Templates:
-        return Templates(*(getattr(self, f.name)[rows] for f in fields(self)))
+    def __getitem__(self, rows: Rows) -> Templates:
+        return Templates(self.patch[rows], self.unit[rows], self.steepest[rows], self.inverse[rows])
 
-    def put(self, rows: npt.NDArray[np.intp], new: Templates) -> None:
+    def put(self, rows: Rows, new: Templates) -> None:
         """Replace the templates of `rows`."""
-        for f in fields(self):
-            getattr(self, f.name)[rows] = getattr(new, f.name)
+        self.patch[rows], self.unit[rows] = new.patch, new.unit
+        self.steepest[rows], self.inverse[rows] = new.steepest, new.inverse
 
 
 def align(
@@ -147,26 +163,24 @@ def align(
     templates: Templates,
     xy: Array,  # [N, 2] where to start
     affine: Array,  # [N, 2, 2]
+    stride: int,
     steps: int,
 ) -> tuple[Array, Array, Array]:
     """Move and deform each patch until it looks most like its template.
 
     Returns:
-        xy [N, 2], affine [N, 2, 2], patch [N, G]: the best of all steps by correlation, the start among them.
+        xy [N, 2], affine [N, 2, 2], patch [N, G]: the best of all steps by `similarity`, the start among them.
     """
-    xy, affine = xy.astype(np.float32), np.array(affine, dtype=np.float32)
-    patch = sample(image, xy, affine)
-    best_xy, best_affine, best_patch = xy.copy(), affine.copy(), patch
+    patch = sample(image, xy, affine, stride)
+    best_xy, best_affine, best_patch = xy, affine, patch
     best = similarity(patch, templates.patch)
-    scale = np.float32(1 / (RADIUS * STRIDE))
     for _ in range(steps):
         error = _normalise(patch)[0] - templates.unit
         slope = (templates.steepest * error[:, None]).sum(2)
         step = (templates.inverse * slope[:, None]).sum(2)
-        length = np.sqrt((step[:, :2] * step[:, :2]).sum(1, keepdims=True))
-        step *= np.minimum(1, np.float32(MAX_STEP) / np.maximum(length, np.float32(1e-6)))
-        xy, affine = _compose(xy, affine, step[:, :2], np.clip(step[:, 2:] * scale, -0.2, 0.2))
-        patch = sample(image, xy, affine)
+        shift = step[:, :2] * np.minimum(1, np.float32(MAX_STEP) / np.maximum(length(step[:, :2]), 1e-6))[:, None]
+        xy, affine = _compose(xy, affine, shift * np.float32(stride), np.clip(step[:, 2:] / RADIUS, -0.2, 0.2))
+        patch = sample(image, xy, affine, stride)
         score = similarity(patch, templates.patch)
         better = score > best
         best = np.where(better, score, best)
@@ -182,15 +196,8 @@ def _compose(xy: Array, affine: Array, shift: Array, linear: Array) -> tuple[Arr
     det = a * d - b * c
     p, q, r, s = d / det, -b / det, -c / det, a / det
     m = affine
-    new = np.stack(
-        [
-            m[:, 0, 0] * p + m[:, 0, 1] * r,
-            m[:, 0, 0] * q + m[:, 0, 1] * s,
-            m[:, 1, 0] * p + m[:, 1, 1] * r,
-            m[:, 1, 0] * q + m[:, 1, 1] * s,
-        ],
-        1,
-    ).reshape(-1, 2, 2)
+    rows = [m[:, i, 0] * left + m[:, i, 1] * right for i in (0, 1) for left, right in ((p, r), (q, s))]
+    new = np.stack(rows, 1).reshape(-1, 2, 2)
     moved = new[:, :, 0] * shift[:, :1] + new[:, :, 1] * shift[:, 1:]
     return xy - moved, new
 
@@ -199,6 +206,6 @@ def plausible(affine: Array) -> npt.NDArray[np.bool_]:
     """bool [N]: deformations a surface in view can have: area within 1/4 .. 4, no mirror, axes within 3 to 1."""
     det = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]
     norm = (affine * affine).sum(2).sum(1)
-    # Singular values s1 >= s2: s1 s2 = det, s1^2 + s2^2 = norm, and s1 / s2 <= 3 means norm / det <= 3 + 1/3.
+    # Singular values s1 >= s2: s1 s2 = det and s1^2 + s2^2 = norm, so s1 / s2 <= 3 means norm / det <= 3 + 1/3.
     result: npt.NDArray[np.bool_] = (det > 0.25) & (det < 4) & (norm < det * (3 + 1 / 3))
     return result
