@@ -117,6 +117,7 @@ def extras(bench: Bench, report: Report) -> None:
     """Switches beside the published form."""
     sweep = {
         "as configured": bench.base,
+        "fuse by visibility alone": replace(bench.base, fusion_weights="visibility"),
         "resample in windows": replace(bench.base, resample=True),
         "fuse the full frame": replace(bench.base, fuse_full=True),
         "joint masks": replace(bench.base, joint_masks=True),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackime.ime.fusion import fuse
+from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.motion import instance_steps, integrate, prefer_query
 
 
@@ -105,3 +105,23 @@ class TestFusion:
         a, b = (np.zeros((1, 2, 2)), np.zeros((1, 2))), (np.ones((1, 2, 2)), np.zeros((1, 2)))
         xy, vis = fuse([a, b])
         assert (xy == 1).all() and (vis == 0).all()
+
+    def test_precision_counts_where_the_tracker_resizes(self):
+        assert scale_precision([640, 256], (256, 256)) == pytest.approx([0.16, 1.0])
+        assert scale_precision([640, 256], None) == [1.0, 1.0]
+        a, b = (np.zeros((1, 1, 2)), np.ones((1, 1))), (np.ones((1, 1, 2)), np.ones((1, 1)))
+        xy, vis = fuse([a, b], [0.16, 1.0])
+        np.testing.assert_allclose(xy, 1 / 1.16, rtol=1e-6)
+        assert vis == 1
+
+    def test_precision_is_the_best_linear_mix(self):
+        """Errors that grow with the side: the weighted mean beats either scale and the plain mean."""
+        rng = np.random.default_rng(0)
+        shape = (2000, 1, 2)
+        coarse, fine = rng.normal(0, 2.5, shape), rng.normal(0, 1.0, shape)
+        seen = np.ones((2000, 1))
+        error = [
+            np.square(fuse([(coarse, seen), (fine, seen)], weights)[0]).mean()
+            for weights in (scale_precision([640, 256], (256, 256)), None)
+        ]
+        assert error[0] < np.square(fine).mean() < error[1]

@@ -88,7 +88,7 @@ def test_windows_mend_what_the_full_frame_blurs():
 
 
 def test_fuse_full_takes_the_first_pass_in():
-    result = go(replace(PX, fuse_full=True), RampTracker(bias=3.0))
+    result = go(replace(PX, fuse_full=True, fusion_weights="visibility"), RampTracker(bias=3.0))
     assert np.abs(result.tracks.xy[0, 9] - truth(QUERIES)[0, 9]).max() == pytest.approx(1.0, abs=1e-3)
 
 

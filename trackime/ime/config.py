@@ -16,6 +16,11 @@ class ImeConfig:
     instance_motion: bool = option(True, "guide each query by the motion of its instance; off: the tracker's own track")
     clip: bool = option(True, "track again inside windows along the instance's motion; off: the full frame only")
     fusion: bool = option(True, "average the windows' outputs by visibility; off: the finest window alone")
+    fusion_weights: str = option(
+        "precision",
+        "what counts in the fusion: visibility (as published), or visibility and the scale's precision",
+        ("precision", "visibility"),
+    )
     neighbours: int = option(32, "points an instance is tracked by, the query included; 1: the query alone")
     weights: str = option(
         "visibility",

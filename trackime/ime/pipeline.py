@@ -16,7 +16,7 @@ from trackime.devices import resolve_device
 from trackime.geometry import inside
 from trackime.ime.config import ImeConfig
 from trackime.ime.drive import FrameReader, View, drive
-from trackime.ime.fusion import fuse
+from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.masks import membership
 from trackime.ime.motion import instance_steps, integrate, prefer_query
 from trackime.ime.neighbours import Instance, find_instances
@@ -241,6 +241,7 @@ class _Shot:
         """Coarse to fine: each scale's windows follow the last scale's result."""
         full = rows["none"]
         scales: list[Row] = []
+        sides: list[float] = []
         for side in window_sides(self.config, self.frame, self.tracker.input_size):
             if (side, side) == self.frame:
                 scales.append(full)  # the window is the whole frame: the same pixels, the same result
@@ -258,9 +259,13 @@ class _Shot:
                         self.progress,
                     )
                 )
+            sides.append(side)
             guide = scales[-1][0]
         rows["im_clip"] = scales[-1]
-        rows["all"] = fuse([full, *scales] if self.config.fuse_full else scales)
+        if self.config.fuse_full:
+            scales, sides = [full, *scales], [float(np.sqrt(np.prod(self.frame))), *sides]
+        by_precision = self.config.fusion_weights == "precision"
+        rows["all"] = fuse(scales, scale_precision(sides, self.tracker.input_size) if by_precision else None)
 
     def _tidy(self, row: Row) -> Row:
         """A point that leaves the frame is not visible; at its query frame it is the query, seen."""

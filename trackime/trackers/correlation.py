@@ -25,6 +25,8 @@ STRIDE = 4
 """Pixels a cell of the cost volume."""
 DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""
+PAD = 32
+"""Points are followed in multiples of this many (see `_pad`)."""
 APART = 3.0
 """Pixels between two candidates that are both tried."""
 RIVAL = 0.1
@@ -256,7 +258,6 @@ class Correlation(PointTracker):
         wide, fit = self._align(tried, frame, starts)
         now = descriptors.describe(frame.maps, fit.xy[None])[0]
         cues = self._cues(tried, wanted[rows], now, margin[rows], expected[rows], fit)
-        # Sums by cue, not a product: each row's rounding is then its own.
         judged = (cues * cues.new_tensor(list(CUES.values()))).sum(1) + INTERCEPT
         scores = judged.new_full((3, len(expected)), -torch.inf)
         place = torch.zeros_like(scores, dtype=torch.long)
@@ -287,7 +288,7 @@ class Correlation(PointTracker):
         apart = (starts - starts[0]).norm(dim=-1) > APART
         apart[0] = True
         apart[1] &= margin < RIVAL
-        kind, rows = torch.nonzero(apart, as_tuple=True)
+        kind, rows = (_pad(index) for index in torch.nonzero(apart, as_tuple=True))
         return kind, rows, starts[kind, rows], margin
 
     def _search(self, frame: Frame, wanted: Tensor, xy: Tensor) -> Tensor:
@@ -390,8 +391,18 @@ def _blank(query: Tensor) -> Points:
 
 
 def _row_chunks(mask: Tensor, size: int) -> list[Tensor]:
+    """Rows where mask is true, at most `size` at a time, padded."""
     rows = torch.nonzero(mask)[:, 0]
-    return [rows[part] for part in query_chunks(len(rows), size)]
+    return [_pad(rows[part]) for part in query_chunks(len(rows), size)]
+
+
+def _pad(rows: Tensor) -> Tensor:
+    """Indices with the last one repeated up to a multiple of PAD.
+
+    Matrix products and vectorised functions round the last rows of odd counts differently, and alignment amplifies
+    that: with whole blocks only, a point's result does not depend on how many others are followed with it.
+    """
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % PAD)])
 
 
 def _frame(features: Features, b: int, k: int) -> Frame:

@@ -175,6 +175,8 @@ def _lucas_kanade(
     a: Frame, b: Frame, xy: Array, guess: Array, window: int, levels: int
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Where points xy [N, 2] of `a` are in `b`, and which could be followed; the others are at their guess."""
+    if not len(xy):
+        return guess, np.zeros(0, bool)
     to, status, _ = cv2.calcOpticalFlowPyrLK(
         a.grey,
         b.grey,

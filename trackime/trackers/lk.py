@@ -192,14 +192,14 @@ def _open(queries: Array) -> _Points:
 
 def _inside(xy: Array, frame: Frame) -> npt.NDArray[np.bool_]:
     """bool [N]: in the frame, edges included."""
-    return (xy >= 0).all(1) & (xy <= frame.size).all(1)
+    return np.asarray(((xy >= 0) & (xy <= frame.size)).all(1))
 
 
 def _logistic(cues: list[Array], weights: Array) -> Array:
     """Probability [N] of cues, each [N], after the constant 1."""
     columns = np.stack([np.ones_like(cues[0]), *cues], 1).astype(np.float32)
-    result: Array = 1 / (1 + np.exp(-(columns * weights).sum(1)))
-    return result
+    logits = np.clip((columns * weights).sum(1), -30, 30)
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> None:

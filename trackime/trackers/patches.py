@@ -11,11 +11,13 @@ patches of zero mean and unit length, which makes it blind to gain and offset of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
+"""float32 throughout."""
 Rows = npt.NDArray[np.intp]
 
 RADIUS = 6

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from trackime.trackers.patches import RADIUS, SIDE, Array
 
@@ -47,17 +48,16 @@ def _best(coarse: Array, template: Array, middle: tuple[int, int], steps: int) -
         return None
     score = np.nan_to_num(cv2.matchTemplate(region, template, cv2.TM_CCOEFF_NORMED))
     u, v = np.arange(x0, x1 + 1) - middle[0], np.arange(y0, y1 + 1) - middle[1]
-    score = score - DISTANCE_COST * (u**2 + v[:, None] ** 2) / max(1, steps) ** 2
-    row, column = divmod(int(np.argmax(score)), len(u))
+    farness = (u**2 + v[:, None] ** 2) / max(1, steps) ** 2
+    row, column = divmod(int(np.argmax(score - DISTANCE_COST * farness)), len(u))
     return x0 + column, y0 + row
 
 
-def _crop(image: Array, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.float32]:
+def _crop(image: Array, x0: int, y0: int, x1: int, y1: int) -> Any:
     """image[y0:y1, x0:x1] with the border pixels going on outside."""
     height, width = image.shape
     inner = image[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
     pads = max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0)
     if not any(pads):
         return np.ascontiguousarray(inner)
-    padded: Array = cv2.copyMakeBorder(inner, *pads, borderType=cv2.BORDER_REPLICATE)
-    return padded
+    return cv2.copyMakeBorder(inner, *pads, borderType=cv2.BORDER_REPLICATE)
