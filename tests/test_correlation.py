@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trackime.errors import InputError, ShapeError
 from trackime.trackers import create
-from trackime.trackers.align import CLOSE, WIDE, align, crop_templates, sane_warps, support, templates
+from trackime.trackers.align import CLOSE, WIDE, align, crop_templates, sane_warps, solve_positive, support, templates
 from trackime.trackers.correlation import Correlation
 from trackime.trackers.costvolume import cost_volume, find_peaks, motion_prior, refine_peaks
 from trackime.trackers.descriptors import (
@@ -238,6 +238,14 @@ def test_align_recovers_an_affine_motion() -> None:
     assert away.correlation.max() < fit.correlation.min() - 0.2
 
 
+def test_solve_positive() -> None:
+    rng = torch.Generator().manual_seed(0)
+    root, right = torch.randn(4, 6, 6, generator=rng), torch.randn(4, 6, generator=rng)
+    matrix = root @ root.mT + 0.1 * torch.eye(6)
+    want = torch.linalg.solve(matrix.double(), right[..., None].double())[..., 0]
+    assert torch.allclose(solve_positive(matrix, right).double(), want, rtol=1e-3, atol=1e-3)
+
+
 def test_align_leaves_a_flat_picture_alone() -> None:
     image = torch.full((1, 3, 64, 64), 40.0)
     xy = torch.tensor([[30.0, 31.0]])
@@ -357,8 +365,8 @@ def test_points_are_independent(pan: tuple[Tensor, Tensor]) -> None:
     xy, visibility = Correlation().track(frames[:, :5], queries)
     order = torch.randperm(queries.shape[1], generator=torch.Generator().manual_seed(0))
     xy2, visibility2 = Correlation(query_chunk=5).track(frames[:, :5], queries[:, order])
-    assert torch.allclose(xy2, xy[:, order], atol=1e-3)
-    assert torch.allclose(visibility2, visibility[:, order], atol=1e-3)
+    assert torch.allclose(xy2, xy[:, order], atol=1e-4)
+    assert torch.allclose(visibility2, visibility[:, order], atol=1e-4)
 
 
 def test_batches_are_independent_and_results_repeat(pan: tuple[Tensor, Tensor]) -> None:

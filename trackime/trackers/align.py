@@ -157,7 +157,7 @@ def align(
         robust = weight * _fits(error, weight)
         right = torch.stack([(gx * error).sum(0), (gy * error).sum(0)], 1) * robust[:, None]  # [N, 2, P]
         if turn < iterations:
-            move = _solve_shift((gram @ robust[:, :, None])[:, :, 0], right.sum(2))
+            move = _solve_shift((gram * robust[:, None]).sum(2), right.sum(2))
         else:
             move, deform = _solve_affine(gram * robust[:, None], right, patches.offsets)
             warp = sane_warps(warp @ inverse2(deform), warp)
@@ -203,7 +203,7 @@ def _gain(values: Tensor, found: Tensor, weight: Tensor) -> Tensor:
 def _error(values: Tensor, found: Tensor, weight: Tensor, gain: Tensor) -> Tensor:
     """What the image [C, N, P] differs by from templates after gain and bias."""
     error = found * gain[:, None] - values
-    bias = torch.einsum("np,cnp->cn", weight, error)
+    bias = (weight * error).sum(2)
     return error.sub_(bias[:, :, None])
 
 
@@ -230,16 +230,31 @@ def _solve_affine(gram: Tensor, right: Tensor, offsets: Tensor) -> tuple[Tensor,
     """Displacements [N, 2] and I + M [N, 2, 2] from [N, 3, P] and [N, 2, P].
 
     Unknowns are ordered (row of M's image, power): with b = (1, u_x, u_y), entry (i a, j c) of the normal equations
-    is sum_p w g_i g_j b_a b_c, which is one product with the fixed moments of the offsets.
+    is sum_p w g_i g_j b_a b_c. Sums rather than matrix products: BLAS rounds by where in memory a matrix lies, hence
+    by its neighbours.
     """
-    n = len(gram)
-    basis = torch.cat([torch.ones_like(offsets[:, :1]), offsets], 1)  # [P, 3]
-    moments = (basis[:, :, None] * basis[:, None]).flatten(1)  # [P, 9]
-    xx, xy, yy = (gram @ moments).view(n, 3, 3, 3).unbind(1)
+    n, (ux, uy) = len(gram), offsets.unbind(1)
+    by_x, by_y = gram * ux, gram * uy
+    sums = [gram.sum(2), by_x.sum(2), by_y.sum(2), (by_x * ux).sum(2), (by_x * uy).sum(2), (by_y * uy).sum(2)]
+    xx, xy, yy = torch.stack([sums[k] for k in (0, 1, 2, 1, 3, 4, 2, 4, 5)], 2).view(n, 3, 3, 3).unbind(1)
     hessian = torch.cat([torch.cat([xx, xy], 2), torch.cat([xy, yy], 2)], 1)
+    right = torch.stack([right.sum(2), (right * ux).sum(2), (right * uy).sum(2)], 2).view(n, 6)
     damping = torch.tensor([DAMPING, DAMPING_AFFINE, DAMPING_AFFINE] * 2, device=gram.device, dtype=gram.dtype)
-    solution = torch.linalg.solve(hessian + torch.diag(damping), (right @ basis).view(n, 6, 1)).view(n, 2, 3)
+    solution = solve_positive(hessian + torch.diag(damping), right).view(n, 2, 3)
     return solution[:, :, 0], solution[:, :, 1:] + torch.eye(2, device=gram.device, dtype=gram.dtype)
+
+
+def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solution [N, K] of symmetric positive definite systems [N, K, K], [N, K] by Gauss-Jordan without pivots.
+
+    Written out because LAPACK's rounding of a small system depends on where in memory it lies, hence on its neighbours.
+    """
+    table = torch.cat([matrix, right[:, :, None]], 2)
+    for k in range(matrix.shape[1]):
+        row = table[:, k] / table[:, k, k, None]
+        table = table - table[:, :, k, None] * row[:, None]
+        table[:, k] = row
+    return table[:, :, -1]
 
 
 def _agreement(patches: Patches, error: Tensor, weight: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:

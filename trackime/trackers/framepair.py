@@ -12,8 +12,8 @@ import numpy.typing as npt
 from trackime.trackers.patches import Array, Rows, central_similarity, length, sample, similarity
 from trackime.trackers.redetect import search
 
-MOTION_GRID = 16
-"""Correspondences on the longer side of the frame that the dominant motion is made of."""
+MOTION_GRID = 24
+"""Correspondences on the longer side of the frame that the frame's motion is known by."""
 ROBUST_PX = 2.0
 """Residual in pixels at which a correspondence has lost three quarters of its say in the dominant motion."""
 RETRY_PX = 1.0
@@ -24,6 +24,15 @@ SMALL_WINDOW = 11
 """Window in pixels of the guesses for points near an object's edge."""
 SEARCH_SHARE = 0.1
 """How far a point is searched for by its last appearance, as a share of the frame's shorter side."""
+NEAR_SHARE = 0.08
+"""Distance (standard deviation) over which a hidden point goes with what is around it, a share of the shorter side."""
+ALIKE_PX, ALIKE_SHARE = 2.0, 0.3
+"""Difference (standard deviation) in motion that surroundings may have to a hidden point's own: pixels a frame, and
+share of its speed."""
+STUBBORN = 0.3
+"""Weight of a hidden point's own motion against that of one correspondence on top of it."""
+FADING = 0.8
+"""What is left each frame of a point's own motion relative to the dominant one, where nothing around moves like it."""
 CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01)
 
 
@@ -104,8 +113,11 @@ class FramePair:
     levels: int
 
     @cached_property
-    def motion(self) -> npt.NDArray[np.float64]:
-        """The dominant motion, float64 [2, 3]; a matter of the frames alone, whatever points are followed."""
+    def correspondences(self) -> tuple[Array, Array]:
+        """Places [K, 2] of a regular grid in the first frame and in the second, where both ways agree.
+
+        A matter of the frames alone, whatever points are followed.
+        """
         step = max(8.0, max(self.after.grey.shape) / MOTION_GRID)
         width, height = self.after.size
         x, y = np.meshgrid(np.arange(step / 2, width, step), np.arange(step / 2, height, step))
@@ -113,7 +125,13 @@ class FramePair:
         q, status = _lucas_kanade(self.before, self.after, p, p, self.window, self.levels)
         back, _ = _lucas_kanade(self.after, self.before, q, p, self.window, self.levels)
         good = status & (length(back - p) < RETRY_PX)
-        return robust_affine(p[good].astype(np.float64), q[good].astype(np.float64))
+        return p[good], q[good]
+
+    @cached_property
+    def motion(self) -> npt.NDArray[np.float64]:
+        """The dominant motion, float64 [2, 3]."""
+        p, q = self.correspondences
+        return robust_affine(p.astype(np.float64), q.astype(np.float64))
 
     def carry(self, xy: Array) -> Array:
         """Points [N, 2] moved by the dominant motion."""
@@ -121,6 +139,26 @@ class FramePair:
         # Written out: a matrix product may round differently for another number of points.
         moved = [m[i, 0] * x + m[i, 1] * y + m[i, 2] for i in (0, 1)]
         return np.stack(moved, 1).astype(np.float32)
+
+    def coast(self, xy: Array, velocity: Array) -> Array:
+        """Points [N, 2] that cannot be seen, moved by what moves like them nearby, else on their own.
+
+        Args:
+            xy: [N, 2] in the first frame.
+            velocity: [N, 2] pixels a frame, as far as known.
+        """
+        carried = self.carry(xy) - xy
+        own = carried + np.float32(FADING) * (velocity - carried)
+        p, q = self.correspondences
+        flow = q - p
+        near = ((xy[:, None] - p) ** 2).sum(2) / np.float32(2 * (NEAR_SHARE * self.after.side) ** 2)
+        spread = np.float32(ALIKE_PX) + np.float32(ALIKE_SHARE) * length(velocity)
+        unlike = ((velocity[:, None] - flow) ** 2).sum(2) / (2 * spread * spread)[:, None]
+        weight = np.exp(-np.minimum(near + unlike, 80))  # [N, K]
+        # Sums along the last axis, a component at a time: their order must not depend on the number of points.
+        around = np.stack([(weight * flow[:, i]).sum(1) for i in (0, 1)], 1)
+        moved: Array = (around + np.float32(STUBBORN) * own) / (weight.sum(1) + np.float32(STUBBORN))[:, None]
+        return xy + moved
 
     def follow(self, xy: Array, velocity: Array, redetect: bool) -> tuple[Matches, Array]:
         """Follow points to the second frame; those that do not match well are tried again from other guesses.

@@ -38,8 +38,8 @@ from trackime.trackers.redetect import search
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601: share of red, green and blue in grey."""
-STRIDE_SIDE = 320
-"""Shorter side of a frame for each pixel between the samples of patches: a patch is 4 to 5 % of it."""
+STRIDE_SIDE = 256
+"""Shorter side of a frame for each pixel between the samples of patches: a patch is about 5 % of it."""
 ALIGN_STEPS, FIND_STEPS = 4, 8
 """Gauss-Newton steps of the alignment while followed, and after a search."""
 ALIKE = 0.8
@@ -50,18 +50,16 @@ LOST = 0.5
 """Visibility at which a point is no longer followed but looked for."""
 SURE = 0.8
 """Visibility from which the present appearance is remembered for a later search."""
-FOUND = 0.2
+FOUND = 0.15
 """Probability from which a place found by search is gone on from. Low on purpose: most lost points are in view, and
 a wrong place is soon lost again."""
-DAMPING = 0.8
-"""What is left after each hidden frame of a point's motion relative to the frame's."""
 REACH, REACH_GROWTH, REACH_MOST = 0.05, 0.015, 0.15
 """How far a hidden point is looked for, as shares of the shorter side: at first, more each frame, at most."""
 
-SEEN_WEIGHTS = np.array([4.0, -2.0, -3.0, -3.0, -2.0, -3.0, -1.0, -0.5, -1.0], np.float32)
-"""Logistic weights of `_seen_cues`."""
-FOUND_WEIGHTS = np.array([1.02, -3.35, -1.68, -2.04, -0.5, -1.24], np.float32)
-"""Logistic weights of `_found_cues`, fitted on procedural worlds."""
+SEEN_WEIGHTS = np.array([2.33, -0.3, 2.27, -0.07, -3.85, -1.9, -0.6, -0.47, -1.67, -2.59], np.float32)
+"""Logistic weights of the constant and of the cues in `_follow`, in order; from procedural worlds."""
+FOUND_WEIGHTS = np.array([0.06, -2.6, -1.35, -1.54, -0.37, 0.01], np.float32)
+"""The same for the cues in `_look_for`."""
 
 
 @dataclass
@@ -70,10 +68,11 @@ class _Points:
 
     start: npt.NDArray[np.int64]  # [N] query frame
     xy: Array  # [N, 2]
-    velocity: Array  # [N, 2] pixels a frame; relative to the dominant motion while hidden
+    velocity: Array  # [N, 2] pixels a frame
     affine: Array  # [N, 2, 2] from the query frame's surroundings to the present ones
     visibility: Array  # [N]
     hidden: npt.NDArray[np.int64]  # [N] frames since last seen; 0: followed
+    doubt: Array  # [N] what is left of the doubt whether it was found in the right place
     templates: Templates  # of the query frame
     recent: Array  # [N, G] surroundings when last surely seen
     time: int = 0
@@ -88,8 +87,8 @@ class LucasKanade(PointTracker):
 
     Args:
         device: checked, otherwise without effect.
-        window: side in pixels of Lucas-Kanade's window, odd, at least 5; None: by frame size (15 up to 480 pixels
-            on the shorter side, 21 up to 800, ...).
+        window: side in pixels of Lucas-Kanade's window, odd, at least 5; None: by frame size (15 where the
+            shorter side is below 384 pixels, 19 below 640, ...).
         levels: highest pyramid level; None: as many as leave the window inside the frame.
         redetect: look for lost points; False: they coast for good.
         query_chunk: points handled at a time, which bounds memory and changes nothing else.
@@ -166,7 +165,7 @@ class LucasKanade(PointTracker):
         points.last = frame
 
     def _pair(self, before: Frame, after: Frame) -> FramePair:
-        window = self.window or 9 + 6 * after.stride
+        window = self.window or 11 + 4 * after.stride
         fitting = max(0, int(np.log2(max(1.0, after.side / window))))
         return FramePair(before, after, window, fitting if self.levels is None else self.levels)
 
@@ -185,6 +184,7 @@ def _open(queries: Array) -> _Points:
         affine=identity(n),
         visibility=np.zeros(n, np.float32),
         hidden=np.zeros(n, np.int64),
+        doubt=np.zeros(n, np.float32),
         templates=Templates.empty(n),
         recent=np.zeros((n, len(GRID)), np.float32),
     )
@@ -222,10 +222,12 @@ def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> Non
             np.minimum(np.abs(change) / 10, 5),
             np.minimum(pull, 3),
             1 - np.maximum(similarity(match.patch, points.recent[rows]), alike),
+            points.doubt[rows],
         ],
         SEEN_WEIGHTS,
     )
     believed = plausible(affine) & (alike > ALIKE)
+    points.doubt[rows] *= np.where(believed, np.float32(0.5), np.float32(0.9))
     points.affine[rows[believed]] = affine[believed]
     pulled = believed & (pull < DRIFT_SAMPLES)
     xy = np.where(pulled[:, None], aligned_xy, match.xy)
@@ -236,15 +238,14 @@ def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> Non
     points.recent[rows[visibility > SURE]] = match.patch[visibility > SURE]
     lost = rows[~seen]
     points.hidden[lost] = 1
-    points.velocity[lost] -= pair.carry(points.xy[lost]) - points.xy[lost]
 
 
 def _coast(points: _Points, rows: Rows, pair: FramePair) -> None:
-    """Move hidden `rows` by the dominant motion and what is left of their own."""
-    points.velocity[rows] *= np.float32(DAMPING)
-    size = pair.after.size
+    """Move hidden `rows` with their surroundings."""
+    size, start = pair.after.size, points.xy[rows]
     # A frame's size beyond the frame is far enough for any return, and keeps the extrapolation finite.
-    points.xy[rows] = np.clip(pair.carry(points.xy[rows]) + points.velocity[rows], -size, 2 * size)
+    points.xy[rows] = np.clip(pair.coast(start, points.velocity[rows]), -size, 2 * size)
+    points.velocity[rows] = points.xy[rows] - start
     points.visibility[rows[points.hidden[rows] > 1]] *= np.float32(0.7)
 
 
@@ -275,9 +276,9 @@ def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
     found = (score > -1) & (probability > FOUND) & _inside(xy, frame)
     rows = rows[found]
     points.xy[rows], points.affine[rows] = xy[found], affine[found]
-    # Going on from a place is saying that the point is there.
-    points.visibility[rows] = np.maximum(probability[found], np.float32(LOST + 0.01))
-    points.velocity[rows], points.hidden[rows] = 0, 0
+    # Mostly below one half: whether it is there is for the next frame to say, when it can be followed.
+    points.visibility[rows] = probability[found]
+    points.velocity[rows], points.hidden[rows], points.doubt[rows] = 0, 0, 1 - probability[found]
 
 
 def _place(
