@@ -8,7 +8,6 @@ that was covered is found wherever it reappears, and more pixels a point (a smal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -20,11 +19,10 @@ from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
 from trackime.trackers import align, costvolume, descriptors
 from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.points import ALL, DISTRACTORS, MOVING, Points, blank
 
 STRIDE = 4
 """Pixels a cell of the cost volume."""
-DISTRACTORS = 16
-"""Places of the query frame that look most like the query, kept for the backward check."""
 PAD = 32
 """Points are followed in multiples of this many (see `_pad`)."""
 APART = 3.0
@@ -50,61 +48,6 @@ CUES = {
 worlds, where a candidate counts as right when the point is visible and within 5 px."""
 INTERCEPT = -11.2
 """Of that regression; raised from -11.7 to where Jaccard and occlusion accuracy are best."""
-
-
-@dataclass
-class Points:
-    """State of the N points of one clip; every tensor has N rows, so that rows can be taken and put back.
-
-    Attributes:
-        query: [N, 3] (x, y, t), pixels of the resized frame.
-        xy: [N, 2] last place.
-        velocity: [N, 2] pixels a frame.
-        warp: [N, 2, 2] query frame to last frame.
-        visibility: [N] in the last frame.
-        hidden: [N] frames since the point was last seen.
-        recent: [N, SIZE] descriptor where it was last surely seen.
-        crops: [N, 4, K, K] half precision, the query frame's pixels.
-        centre, colour, inner, outer: the query's `descriptors.Surround`, half precision.
-        distractors: [N, DISTRACTORS, SIZE] half precision.
-        emphasis: [N, SIZE] half precision, how much each number of a descriptor counts.
-        wide, close: [N, P] half precision, trust in the samples of the two templates.
-    """
-
-    query: Tensor
-    xy: Tensor
-    velocity: Tensor
-    warp: Tensor
-    visibility: Tensor
-    hidden: Tensor
-    recent: Tensor
-    crops: Tensor
-    centre: Tensor
-    colour: Tensor
-    inner: Tensor
-    outer: Tensor
-    distractors: Tensor
-    emphasis: Tensor
-    wide: Tensor
-    close: Tensor
-
-    def take(self, rows: Tensor) -> Points:
-        """The points of some rows, a copy."""
-        return Points(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-    def put(self, rows: Tensor, points: Points, names: Iterable[str]) -> None:
-        """Write some attributes of rows back."""
-        for name in names:
-            getattr(self, name)[rows] = getattr(points, name).to(getattr(self, name).dtype)
-
-    def surround(self) -> descriptors.Surround:
-        """In full precision."""
-        return descriptors.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
-
-
-ALL = tuple(f.name for f in fields(Points))
-MOVING = ("xy", "velocity", "warp", "visibility", "hidden", "recent", "wide", "close")
-"""What of `Points` changes after the query frame."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +140,7 @@ class Correlation(PointTracker):
         queries = queries.to(self.device, torch.float32)
         xy = scale_points(queries[..., :2], size, self.input_size)
         rows = torch.cat([xy, queries[..., 2:]], -1)
-        return State(0, [_blank(row) for row in rows], queries, size)
+        return State(0, [blank(row) for row in rows], queries, size)
 
     @torch.no_grad()
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
@@ -360,34 +303,6 @@ class Correlation(PointTracker):
             wide=torch.where(seen[:, None], points.wide.float().lerp(fits[0], TRUST_RATE), points.wide.float()),
             close=torch.where(seen[:, None], points.close.float().lerp(fits[1], TRUST_RATE), points.close.float()),
         )
-
-
-def _blank(query: Tensor) -> Points:
-    """Points [N, 3] that have not met their query frame."""
-    n = len(query)
-
-    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros(n, *shape, device=query.device, dtype=dtype)
-
-    half = torch.float16
-    return Points(
-        query=query,
-        xy=query[:, :2].clone(),
-        velocity=zeros(2),
-        warp=torch.eye(2, device=query.device).repeat(n, 1, 1),
-        visibility=zeros(),
-        hidden=zeros(),
-        recent=zeros(descriptors.SIZE),
-        crops=zeros(4, align.CROP, align.CROP, dtype=half),
-        centre=zeros(descriptors.BINS, dtype=half),
-        colour=zeros(6, dtype=half),
-        inner=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
-        outer=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
-        distractors=zeros(DISTRACTORS, descriptors.SIZE, dtype=half),
-        emphasis=zeros(descriptors.SIZE, dtype=half),
-        wide=zeros((2 * align.WIDE.radius + 1) ** 2, dtype=half),
-        close=zeros((2 * align.CLOSE.radius + 1) ** 2, dtype=half),
-    )
 
 
 def _row_chunks(mask: Tensor, size: int) -> list[Tensor]:
