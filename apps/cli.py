@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = _log_to_stderr("--quiet" in typed)
     try:
         code = cli.main(typed, prog_name="trackime-apps", standalone_mode=False, obj=state)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except Exception as error:
         if state["debug"] and not isinstance(error, click.ClickException | click.Abort):
@@ -119,7 +120,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, TrackimeError):
         return _say(str(error), FAILED)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _say("out of memory: a smaller --chunk needs less", FAILED)
+        return _say("out of memory: a smaller --chunk or fewer points need less", FAILED)
     if isinstance(error, OSError):
         return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     return _say(f"unexpected {type(error).__name__}: {error} (--debug shows where)", FAILED)

@@ -34,10 +34,14 @@ def gather_queries(
         mask: PNG of ids; only the grid's points on objects are taken, with their id as instance.
 
     Raises:
-        InputError: a point outside the video or off the object, a mask of another size or with nothing on it.
+        InputError: a point outside the video or off the object, a file without any, a mask of another size or with
+            nothing on it.
         FormatError: a file that cannot be read.
     """
-    typed = [*prompts, *(read_prompts(file) if file is not None else [])]
+    listed = read_prompts(file) if file is not None else []
+    if file is not None and not listed:
+        raise InputError(f"{file}: expected at least one point, got none")
+    typed = [*prompts, *listed]
     for prompt in typed:
         if not prompt.positive:
             raise InputError(f"point {prompt.text!r}: a point off the object (-) cannot be tracked; vos takes those")

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -123,12 +123,15 @@ def result_folder(
     if overwrite and resume:
         raise click.UsageError("--overwrite and --resume exclude each other: expected one of them")
     output = output.resolve()
+    if not output.name:
+        raise OutputError(f"cannot write {output}: expected a folder below it")
     settings = plain(settings)
     key = _key(command, settings, inputs)
     if _finished(output, key, overwrite, resume):
         yield None
         return
     work = output.with_name(f".{output.name}.partial")
+    made = [folder for folder in output.parents if not folder.exists()]  # the innermost first
     try:
         (work / "checkpoint").mkdir(parents=True, exist_ok=True)
         with _locked(work / "lock", output):
@@ -138,6 +141,10 @@ def result_folder(
         raise
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        for folder in made:
+            with suppress(OSError):  # what holds a result or a checkpoint stays
+                folder.rmdir()
 
 
 def _write(

@@ -82,13 +82,17 @@ def command(
     config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
     settings = in_order(settings)
+    if settings["tracks"]:
+        asked = [name for name in ("point", "queries", "grid", "mask") if settings[name]]
+        if asked:
+            raise click.UsageError(f"--tracks and --{asked[0]} exclude each other: expected one of them")
     inputs = [video, *(settings[name] for name in ("queries", "mask", "tracks") if settings[name])]
     line = f"{output}: finished already, skipped"
     with Progress(quiet) as progress, result_folder(output, "track", settings, inputs, overwrite, resume) as result:
         if result is not None:
             tracks = track_into(result, video, config, progress, **settings)
-            seconds = sum(progress.seconds.values())
-            line = f"{output}: {len(tracks)} points through {tracks.video.frames} frames in {seconds:.1f} s"
+            seconds, size = sum(progress.seconds.values()), (len(tracks), tracks.video.frames)
+            line = f"{output}: {count(size[0], 'point')} through {count(size[1], 'frame')} in {seconds:.1f} s"
     if not quiet:
         click.echo(line)
 
@@ -188,6 +192,11 @@ def describe(result: Result, video: Video, device: str, progress: Progress) -> N
     result.record.update(video=about, device=device, seconds=progress.seconds)
     if video.warnings:
         result.record["warnings"] = list(video.warnings)
+
+
+def count(number: int, thing: str) -> str:
+    """The number with its noun, as people say it."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def check_names(tracker: str, segmenter: str) -> None:

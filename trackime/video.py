@@ -177,6 +177,8 @@ def open_video(source: str | os.PathLike[str] | npt.NDArray[Any] | Video, fps: f
         return Video(_ArrayFrames(source, _rate(fps)))
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"video: expected a path, a uint8 array [T, H, W, 3] or a Video, got {type(source).__name__}")
+    if not os.fspath(source):
+        raise VideoError("video: expected a path, got an empty name")  # Path would make it the current folder
     path = Path(source)
     try:
         if path.is_dir():

@@ -26,7 +26,7 @@ from ..options import (
 from ..progress import Progress
 from ..prompts import Prompt, PromptType, to_queries
 from ..results import Result, result_folder
-from ..track import check_names, describe
+from ..track import check_names, count, describe
 from .config import VosConfig
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     with Progress(quiet) as progress, result_folder(output, "vos", settings, inputs, overwrite, resume) as result:
         if result is not None:
             found = vos_into(result, video, config, ime, progress, **settings)
-            objects = f"{len(found.objects)} object{'s' * (len(found.objects) != 1)}"
-            line = f"{output}: {objects} through {len(found)} frames in {sum(progress.seconds.values()):.1f} s"
+            objects, frames = count(len(found.objects), "object"), count(len(found), "frame")
+            line = f"{output}: {objects} through {frames} in {sum(progress.seconds.values()):.1f} s"
     if not quiet:
         click.echo(line)
 

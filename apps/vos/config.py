@@ -38,7 +38,7 @@ class VosConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("points", "negatives", "side"):
+        for name in ("points", "negatives", "side", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if 0 < self.side < 32:

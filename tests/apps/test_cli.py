@@ -1,6 +1,7 @@
 """The command line from the outside: exit codes, one-line errors, what ends up in the folder."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
 def test_track_writes_a_whole_result(run: Any, video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = run("track", video, "-o", out, "--point", "10,20", "--format", "nuke,json")
-    assert ran.code == 0 and ran.err == "" and "1 points through 6 frames" in ran.out
+    assert ran.code == 0 and ran.err == "" and "1 point through 6 frames" in ran.out
     assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "tracks.nk", "tracks.json"])
     tracks = Tracks.load(out / "tracks.npz")
     np.testing.assert_array_equal(tracks.queries.xyt, [[10.5, 20.5, 0]])
@@ -125,6 +126,8 @@ def test_the_saved_config_makes_the_same_result(run: Any, video: Path, mask: Pat
         (["--point", "nan,10"], 2, "'nan'"),
         (["--grid", "0"], 2, "--grid"),
         (["--neighbours", "0"], 2, "neighbours: expected 1 or more"),
+        (["--window-scales", ""], 2, "window_scales: expected at least one"),
+        (["--seed", "-1"], 2, "seed: expected 0 or more"),
         (["--windows", "each"], 2, "--windows"),
         (["--tracker", "nope"], 2, "unknown tracker 'nope': expected one of lk"),
         (["--segmenter", "nope"], 2, "unknown segmenter 'nope': expected one of graphcut"),
@@ -134,6 +137,8 @@ def test_the_saved_config_makes_the_same_result(run: Any, video: Path, mask: Pat
         (["--mask", "gone.png"], 1, "gone.png"),
         (["--queries", "gone.csv"], 1, "gone.csv"),
         (["--tracks", "gone.npz"], 1, "gone.npz"),
+        (["--tracks", "gone.npz", "--grid", "9"], 2, "--tracks and --grid exclude each other"),
+        (["--queries", os.devnull], 2, "expected at least one point, got none"),
         (["--config", "gone.toml"], 2, "gone.toml"),
         (["--nope"], 2, "--nope"),
     ],
@@ -155,6 +160,8 @@ def test_a_missing_or_empty_video_is_a_failure(run: Any, tmp_path: Path) -> None
     ran = run("track", tmp_path / "empty.mp4", "-o", tmp_path / "out")
     assert ran.code == 1 and "empty.mp4" in ran.err and ran.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    ran = run("track", "", "-o", tmp_path / "out")
+    assert ran.code == 1 and "got an empty name" in ran.err and ran.err.count("\n") == 1
 
 
 def test_a_mask_of_another_size_or_empty_is_refused(run: Any, video: Path, tmp_path: Path) -> None:

@@ -175,6 +175,20 @@ def test_below_a_file_nothing_can_be_written(tmp_path: Path) -> None:
         make(tmp_path / "file" / "out")
 
 
+def test_folders_made_on_the_way_go_when_a_run_breaks_off(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    break_off(tmp_path / "there" / "a" / "b" / "out")
+    assert list((tmp_path / "there").iterdir()) == []
+    make(tmp_path / "there" / "a" / "out")
+    break_off(tmp_path / "there" / "a" / "b" / "out")
+    assert [p.name for p in (tmp_path / "there" / "a").iterdir()] == ["out"]
+
+
+def test_the_root_is_no_result() -> None:
+    with pytest.raises(OutputError, match="expected a folder below it"):
+        make(Path("/"), overwrite=True)
+
+
 def test_broken_records_count_as_none(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
     (tmp_path / "result.json").write_text("[1]")

@@ -323,11 +323,18 @@ class TestSegment:
         start, first = {1: 0}, {1: masks[0] == 1}
         assert (assign(unknown, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
         assert (assign(tracks, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
+        found = Queries(tracks.queries.xyt, 256 + np.arange(len(tracks)) % 3)  # groups that a run found name no object
+        grouped = Tracks(tracks.xy, tracks.visibility, found, tracks.video)
+        assert (assign(grouped, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
 
 
 class TestConfig:
     @pytest.mark.parametrize(
-        "options", [{"points": -1}, {"side": 5}, {"strategy": "grid"}, {"threshold": 2.0}, {"colour": float("nan")}]
+        "options",
+        [
+            {"points": -1}, {"seed": -1}, {"side": 5}, {"strategy": "grid"}, {"threshold": 2.0},
+            {"colour": float("nan")},
+        ],
     )
     def test_bad_options(self, options: dict[str, Any]) -> None:
         with pytest.raises(InputError, match=next(iter(options))):

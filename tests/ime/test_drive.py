@@ -100,6 +100,14 @@ def test_overlap_is_handed_again(ramp, chunk):
     np.testing.assert_allclose(xy, truth(queries, 10), atol=1e-4)
 
 
+def test_max_frames_holds_with_the_overlap(ramp):
+    tracker = Differences()
+    tracker.max_frames = 3
+    video = Frames(ramp)
+    drive(tracker, video, [View(QUERIES, None, (90, 120))], 8)
+    assert max(t1 - t0 for t0, t1 in video.reads) == 3
+
+
 def test_progress_ends_at_its_total(ramp):
     seen = []
     views = [View(QUERIES, None, (90, 120))]

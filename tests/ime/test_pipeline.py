@@ -42,6 +42,7 @@ class TestBadInput:
         [
             {"neighbours": 0}, {"chunk": 0}, {"margin": 0.5}, {"weights": "loud"}, {"windows": "all"},
             {"window_scales": (1.5,)}, {"windows_px": (4,)}, {"confidence": 1.0},
+            {"window_scales": ()}, {"seed": -1},
         ],
     )  # fmt: skip
     def test_config(self, options):
@@ -195,6 +196,26 @@ def test_joint_masks_mute_neighbours_that_stray():
     joint = go(replace(base, joint_masks=True), Deserters(), queries=queries).tracks.xy[0, 9, 0]
     want = truth(queries)[0, 9, 0]
     assert abs(strayed - want) > 20 and abs(joint - want) < 0.25 * abs(strayed - want)
+
+
+def test_a_video_that_track_opened_is_closed(monkeypatch):
+    closed = []
+    monkeypatch.setattr("trackime.video.Video.close", lambda video: closed.append(video))
+    tools = {"tracker": RampTracker(), "segmenter": HalfPlanes(), "config": PX}
+    with_video = open_video(ramp_video())
+    track(with_video, QUERIES, **tools)
+    assert with_video not in closed
+    before = len(closed)
+    track(ramp_video(), QUERIES, **tools)
+    assert len(closed) > before
+
+
+def test_found_groups_are_not_taken_for_ids():
+    found = go().tracks.instance
+    assert (found >= 256).all()
+    given = Queries(QUERIES.xyt, np.array([300, -1, -1, -1, 1]))
+    mixed = go(queries=given).tracks.instance
+    assert mixed[[0, 4]].tolist() == [300, 1] and (mixed[1:4] > 300).all()
 
 
 def test_instance_masks_follow_the_points():

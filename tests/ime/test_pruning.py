@@ -19,7 +19,7 @@ from trackime.ime.pruning import STRAY, share_windows, window_sides
         ((240, 320), None, {}, [240]),
         ((720, 1280), (256, 256), {"windows_px": (960, 384)}, [720, 384]),
         ((720, 1280), (512, 512), {}, [640, 512]),
-        ((720, 1280), None, {"window_scales": ()}, []),
+        ((720, 1280), None, {"window_scales": (), "clip": False}, []),
     ],
 )
 def test_sides(frame, input_size, options, want):

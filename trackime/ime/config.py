@@ -62,5 +62,9 @@ class ImeConfig:
             raise InputError(f"confidence: expected a probability in (0, 1), got {self.confidence:g}")
         if any(not 0 < s <= 1 for s in self.window_scales):
             raise InputError(f"window_scales: expected shares in (0, 1], got {self.window_scales}")
+        if self.clip and not (self.window_scales or self.windows_px):
+            raise InputError("window_scales: expected at least one, or windows_px, or clip off; got none")
+        if self.seed < 0:
+            raise InputError(f"seed: expected 0 or more, got {self.seed}")
         if any(side < 8 for side in self.windows_px):
             raise InputError(f"windows_px: expected sides of 8 pixels or more, got {self.windows_px}")

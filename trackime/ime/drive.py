@@ -87,7 +87,8 @@ def drive(
     results = [
         (np.repeat(v.queries[:, None, :2], length, 1), np.zeros((len(v.queries), length), np.float32)) for v in views
     ]
-    chunk = min(chunk, tracker.max_frames or chunk)
+    if tracker.max_frames is not None:  # it is shown the overlap, too
+        chunk = min(chunk, max(1, tracker.max_frames - tracker.overlap))
     passes = [
         (part, backward)
         for part in _parts(list(range(len(views))), OPEN_VIEWS)

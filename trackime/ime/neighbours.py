@@ -81,26 +81,44 @@ def find_instances(
             instances += [Instance(t, np.array([row]), np.zeros((0, 2), np.float32)) for row in rows]
             continue
         frame = video.read(t, t + 1)[0]
-        groups: list[tuple[list[int], FloatArray]] = []  # rows, confidence [H, W]
+        groups: list[_Group] = []
+        cut, last, own = 0, None, np.zeros((0, 0), bool)
         for batch_rows, confidences in _masks(frame, queries, rows, segmenter, config, masks, t, operations):
             for row, confidence in zip(batch_rows, confidences, strict=True):
-                place = _join(row, confidence, groups, queries, config)
-                if place is not None:
-                    groups[place][0].append(row)
-                elif config.windows == "instance":
-                    groups.append(([row], confidence))
-                else:  # nobody can join: a mask a query need not be kept
-                    instances.append(_instance([row], confidence, queries, t, config))
+                if config.windows == "query":  # nobody can join
+                    instances.append(_instance(row, confidence, queries, t, config))
+                    continue
+                if confidence is not last:  # queries that share a mask come one after the other
+                    cut, last, own = cut + 1, confidence, confidence >= config.confidence
+                group = _joined(row, cut, own, groups, queries)
+                if group is None:
+                    begun = _instance(row, confidence, queries, t, config)
+                    groups.append(_Group([row], cut, np.packbits(own), begun))
+                else:
+                    group.members.append(row)
             done += len(batch_rows)
             progress("neighbours", done, len(queries))
-        instances += [_instance(members, confidence, queries, t, config) for members, confidence in groups]
+        for group in groups:
+            group.instance.members = np.array(group.members)
+            instances.append(group.instance)
     return instances
 
 
-def _instance(members: list[int], confidence: FloatArray, queries: Queries, t: int, config: ImeConfig) -> Instance:
-    points = draw_neighbours(confidence, queries.xy[members[0]], t, config)
+@dataclass(eq=False)
+class _Group:
+    """An instance that further queries of its frame may still join. A bit a pixel: of 4K there may be hundreds."""
+
+    members: list[int]
+    cut: int  # which of the frame's masks it is; queries of one mask are one instance
+    mask: np.ndarray  # uint8, packed bits of [H, W]
+    instance: Instance
+
+
+def _instance(row: int, confidence: FloatArray, queries: Queries, t: int, config: ImeConfig) -> Instance:
+    """The instance that a query begins."""
+    points = draw_neighbours(confidence, queries.xy[row], t, config)
     stored = np.round(confidence * 255).astype(np.uint8) if config.resample else None
-    return Instance(t, np.array(members), points, stored)
+    return Instance(t, np.array([row]), points, stored)
 
 
 def draw_neighbours(confidence: FloatArray, query: FloatArray, t: int, config: ImeConfig) -> FloatArray:
@@ -142,27 +160,20 @@ def inside_mask(mask: BoolArray, xy: FloatArray) -> BoolArray:
     return ok & mask[np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
 
 
-def _join(
-    row: int,
-    confidence: FloatArray,
-    groups: list[tuple[list[int], FloatArray]],
-    queries: Queries,
-    config: ImeConfig,
-) -> int | None:
-    """The group a query belongs to, if any: each in the other's mask, IoU above `SAME_INSTANCE`."""
-    if config.windows != "instance":
-        return None
-    own = confidence >= config.confidence
-    for place, (members, other) in enumerate(groups):
-        first = members[0]
+def _joined(row: int, cut: int, own: BoolArray, groups: list[_Group], queries: Queries) -> _Group | None:
+    """The group a query belongs to: of the same cut, or each in the other's mask and IoU above `SAME_INSTANCE`."""
+    for group in groups:
+        first = group.members[0]
         if queries.instance[row] != queries.instance[first]:
             continue  # the caller knows them apart
-        if confidence is other:
-            return place
-        theirs = other >= config.confidence
-        mutual = inside_mask(theirs, queries.xy[[row]])[0] and inside_mask(own, queries.xy[[first]])[0]
+        if group.cut == cut:
+            return group
+        if not inside_mask(own, queries.xy[[first]])[0]:
+            continue
+        theirs = np.unpackbits(group.mask, count=own.size).reshape(own.shape).view(bool)
+        mutual = inside_mask(theirs, queries.xy[[row]])[0]
         if mutual and (own & theirs).sum() > SAME_INSTANCE * (own | theirs).sum():
-            return place
+            return group
     return None
 
 

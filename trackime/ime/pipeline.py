@@ -28,6 +28,9 @@ from trackime.trackers.base import PointTracker
 from trackime.types import FloatArray, IntArray, Queries, Tracks
 from trackime.video import Video, open_video
 
+FIRST_FOUND = 256
+"""Groups that are found are numbered from here on: ids below are what masks and callers call objects by."""
+
 Row = tuple[FloatArray, FloatArray]
 """xy float32 [N, T, 2] and visibility float32 [N, T]."""
 
@@ -38,7 +41,7 @@ class Result:
 
     Attributes:
         tracks: the result the config asks for; `tracks.instance` is the group each query was found to be in,
-            or the one it came with.
+            or the one it came with. Groups that were found are numbered from `FIRST_FOUND`, or above the ids given.
         rows: every stage of the ablation that the run passed through, by name: "none" the tracker alone, "im"
             guided by instance motion, "im_fusion" the mean of both, "im_clip" the finest window, "all" the
             windows fused.
@@ -84,7 +87,12 @@ def track(
         tracker = trackers.create(tracker, device=place)
     if isinstance(segmenter, str):
         segmenter = segmenters.create(segmenter, device=place)
-    return run(open_video(video), queries, tracker, segmenter, config, progress).tracks
+    opened = open_video(video)
+    try:
+        return run(opened, queries, tracker, segmenter, config, progress).tracks
+    finally:
+        if opened is not video:
+            opened.close()
 
 
 def run(
@@ -126,8 +134,10 @@ def run(
         groups = int(instance.max()) + 1
     if not whole:
         whole["none"] = _empty(0, length)
-    given = queries.instance >= 0
-    found = Queries(queries.xyt, np.where(given, queries.instance, instance))
+    given = queries.instance
+    # An id of the caller's must not come to mean a group that was merely found.
+    base = max(FIRST_FOUND, int(given.max(initial=-1)) + 1)
+    found = Queries(queries.xyt, np.where(given >= 0, given, np.where(instance >= 0, base + instance, -1)))
     xy, visibility = whole[_final(config, whole)]
     return Result(Tracks(xy, visibility, found, video.info), whole, operations)
 

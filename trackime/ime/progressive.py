@@ -105,7 +105,7 @@ def _guides(
     window: Window, queries: Queries, instances: list[Instance], config: ImeConfig
 ) -> list[tuple[IntArray, FloatArray]]:
     """For each instance in a window: its members' places in `window.members`, and fresh neighbours [S, 2]."""
-    found = []
+    found: list[tuple[IntArray, FloatArray]] = []
     for instance in instances:
         own = np.flatnonzero(np.isin(window.members, instance.members))
         if len(own) and instance.confidence is not None:

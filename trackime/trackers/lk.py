@@ -53,6 +53,8 @@ SURE = 0.8
 FOUND = 0.15
 """Probability from which a place found by search is gone on from. Low on purpose: most lost points are in view, and
 a wrong place is soon lost again."""
+SEARCH_OFTEN = 8
+"""Hidden frames after which a point is looked for in every second frame only."""
 REACH, REACH_GROWTH, REACH_MOST = 0.05, 0.015, 0.15
 """How far a hidden point is looked for, as shares of the shorter side: at first, more each frame, at most."""
 
@@ -254,7 +256,8 @@ def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
     hidden = points.hidden[rows].astype(np.float32)
     reach = frame.side * np.minimum(np.float32(REACH_MOST), REACH + REACH_GROWTH * hidden).astype(np.float32)
     points.hidden[rows] += 1
-    near = (points.xy[rows] > -reach[:, None]).all(1) & (points.xy[rows] < frame.size + reach[:, None]).all(1)
+    due = (hidden <= SEARCH_OFTEN) | (hidden % 2 == 0)
+    near = due & (points.xy[rows] > -reach[:, None]).all(1) & (points.xy[rows] < frame.size + reach[:, None]).all(1)
     rows, hidden, reach = rows[near], hidden[near], reach[near]
     if not len(rows):
         return

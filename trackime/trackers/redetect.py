@@ -41,13 +41,15 @@ def _best(coarse: Array, template: Array, middle: tuple[int, int], steps: int) -
     height, width = coarse.shape
     x0, x1 = max(middle[0] - steps, 0), min(middle[0] + steps, width - 1)
     y0, y1 = max(middle[1] - steps, 0), min(middle[1] + steps, height - 1)
-    if x0 > x1 or y0 > y1 or template.std() < FLAT:
+    if x0 > x1 or y0 > y1 or cv2.meanStdDev(template)[1][0, 0] < FLAT:
         return None
     region = _crop(coarse, x0 - RADIUS, y0 - RADIUS, x1 + RADIUS + 1, y1 + RADIUS + 1)
-    if region.std() < FLAT:
+    if cv2.meanStdDev(region)[1][0, 0] < FLAT:
         return None
-    score = np.nan_to_num(cv2.matchTemplate(region, template, cv2.TM_CCOEFF_NORMED))
-    u, v = np.arange(x0, x1 + 1) - middle[0], np.arange(y0, y1 + 1) - middle[1]
+    score = cv2.matchTemplate(region, template, cv2.TM_CCOEFF_NORMED)
+    np.clip(np.nan_to_num(score, copy=False), -1, 1, out=score)
+    u = np.arange(x0 - middle[0], x1 + 1 - middle[0], dtype=np.float32)
+    v = np.arange(y0 - middle[1], y1 + 1 - middle[1], dtype=np.float32)
     farness = (u**2 + v[:, None] ** 2) / max(1, steps) ** 2
     row, column = divmod(int(np.argmax(score - DISTANCE_COST * farness)), len(u))
     return x0 + column, y0 + row
