@@ -84,7 +84,6 @@ def write_world(folder: Path, world: World, progress: Progress) -> Path:
     from trackime.maskio import write_mask
     from trackime.writing import VideoWriter
 
-
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"

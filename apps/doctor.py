@@ -44,6 +44,8 @@ EXTRAS = {
 
 GOOD, MISSING, BAD = "ok", "missing", "FAILED"
 OLDEST = (3, 11)
+EMBEDDED = ("lk", "correlation", "graphcut")
+"""What must work wherever the package is installed: nothing of it is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,8 @@ def _round_trip() -> str:
 def _registered(kind: str, device: str, attempt: Callable[[str, str], str]) -> Iterator[Finding]:
     """Try everything registered; only what comes with the package and needs no download is required."""
     registry = import_module(f"trackime.{kind}s")
-    defaults = {"tracker": "lk", "segmenter": "graphcut"}
     for name in registry.names():
-        yield _attempt(kind, name, lambda name=name: attempt(name, device), name == defaults[kind])  # type: ignore[misc]
+        yield _attempt(kind, name, lambda name=name: attempt(name, device), name in EMBEDDED)  # type: ignore[misc]
 
 
 def _try_tracker(name: str, device: str) -> str:
@@ -251,5 +252,3 @@ def _extras() -> Iterator[Finding]:
         absent = [module for module in modules if find_spec(module) is None]
         remedy = f"{purpose}: pip install 'trackime[{extra}]'"
         yield Finding("extra", extra, MISSING if absent else GOOD, remedy if absent else purpose)
-
-

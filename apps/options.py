@@ -19,6 +19,7 @@ import click
 
 from trackime.config import help_of
 from trackime.errors import InputError
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 
 Config = TypeVar("Config")
 Function = Callable[..., Any]
@@ -202,15 +203,24 @@ def output_options(default: str | None = None) -> Callable[[Function], Function]
     """The options of where results go and how loudly, which every command has."""
     choices: list[Callable[[Function], Function]] = [
         click.option(
-            "-o", "--output", type=click.Path(path_type=Path), required=default is None, default=default,
-            show_default=default is not None, help="Folder of the results.",
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            required=default is None,
+            default=default,
+            show_default=default is not None,
+            help="Folder of the results.",
         ),
         click.option("--overwrite", is_flag=True, help="Replace results that are there already."),
         click.option(
             "--resume", is_flag=True, help="Skip what is finished, go on with what was interrupted (keeps checkpoints)."
         ),
         click.option(
-            "--config", metavar="FILE.toml", is_eager=True, callback=_load_config, expose_value=False,
+            "--config",
+            metavar="FILE.toml",
+            is_eager=True,
+            callback=_load_config,
+            expose_value=False,
             help="Settings from a file, such as the config.toml beside a result.",
         ),
         click.option("--quiet", is_flag=True, help="Nothing but errors."),
@@ -229,9 +239,9 @@ def compute_options(function: Function) -> Function:
     choices = [
         click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
                      help="Where to compute; a device asked for by name never falls back."),
-        click.option("--tracker", default="lk", show_default=True, metavar="NAME[:FILE]",
+        click.option("--tracker", default=DEFAULT_TRACKER, show_default=True, metavar="NAME[:FILE]",
                      help="Point tracker; trackime-apps doctor lists them."),
-        click.option("--segmenter", default="graphcut", show_default=True, metavar="NAME[:FILE]",
+        click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True, metavar="NAME[:FILE]",
                      help="Segmenter that groups points by instance."),
     ]  # fmt: skip
     return functools.reduce(lambda f, add: add(f), reversed(choices), function)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackime.errors import UnknownNameError
-from trackime.ime.config import ImeConfig
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
 from trackime.types import Queries, Tracks
 
 from .options import (
@@ -71,9 +71,7 @@ def query_options(function: Any) -> Any:
 @compute_options
 @tracks_option
 @config_options("Method", ImeConfig)
-def command(
-    video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any
-) -> None:
+def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Follow points through VIDEO (a file, or a folder of frames).
 
     Without any point: a grid every 16 pixels of the first frame. OUT gets tracks.npz, tracks.csv, overlay.mp4,
@@ -109,8 +107,8 @@ def track_into(
     mask: Path | None = None,
     format: Sequence[str] = (),
     device: str = "auto",
-    tracker: str = "lk",
-    segmenter: str = "graphcut",
+    tracker: str = DEFAULT_TRACKER,
+    segmenter: str = DEFAULT_SEGMENTER,
     tracks: Path | None = None,
     **_: Any,
 ) -> Tracks:
@@ -169,9 +167,7 @@ def follow(
     saved = result.checkpoint / "tracks.npz"
     if saved.exists():
         return Tracks.load(saved)
-    found = track(
-        video, queries, tracker=tracker, segmenter=segmenter, config=config, device=device, progress=progress
-    )
+    found = track(video, queries, tracker=tracker, segmenter=segmenter, config=config, device=device, progress=progress)
     found.save(saved)
     return found
 

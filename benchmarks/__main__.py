@@ -17,6 +17,7 @@ from trackime import datasets
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
 
@@ -41,7 +42,7 @@ def common(command: Any) -> Any:
             "--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here"
         ),
         click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps"),
-        click.option("--segmenter", default="graphcut", show_default=True),
+        click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True),
         click.option("--chunk", default=16, show_default=True, help="frames in memory at once"),
     ):
         command = decorate(command)
@@ -55,7 +56,9 @@ def main() -> None:
 
 @main.command()
 @common
-@click.option("--tracker", "names", multiple=True, default=("correlation",), show_default=True, help="may be repeated")
+@click.option(
+    "--tracker", "names", multiple=True, default=(DEFAULT_TRACKER,), show_default=True, help="may be repeated"
+)
 @click.option("--table", type=click.Choice(TABLES), default="components", show_default=True)
 @click.option("--seeds", default=4, show_default=True, help="worlds")
 @click.option("--size", type=Size(), default="1280x720", show_default=True)
@@ -104,7 +107,7 @@ def tracking(
 @click.option(
     "--davis", required=True, type=click.Path(exists=True, file_okay=False), help="DAVIS-2016 or plain layout"
 )
-@click.option("--tracker", default="lk", show_default=True)
+@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help="keep the masks here")
 @click.option("--scale", default=1.0, show_default=True, help="resize frames first; 0.5 is half resolution")
 def vos(
@@ -122,7 +125,7 @@ def vos(
 
 @main.command()
 @common
-@click.option("--tracker", default="lk", show_default=True)
+@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
 @click.option("--frames", default=2000, show_default=True)
 @click.option("--size", type=Size(), default="640x480", show_default=True)
 @click.option("--points", default=16, show_default=True)

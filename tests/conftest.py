@@ -16,7 +16,6 @@ from torch import Tensor
 from trackime.segmenters.base import PointSegmenter
 from trackime.trackers.base import Features, PointTracker
 
-
 # Frames here are small: threads cost more than they bring, and other work on the machine makes it far worse.
 torch.set_num_threads(1)
 

@@ -163,9 +163,7 @@ class TestRegions:
 class TestGraphCut:
     def _ask(self, segmenter: GraphCut, frame: torch.Tensor, xy: list, labels: list, **more) -> tuple:  # type: ignore[no-untyped-def]
         points = torch.tensor([xy], dtype=torch.float32).reshape(1, -1, 2)
-        logits, score = segmenter.decode(
-            segmenter.encode(frame), points, torch.tensor([labels]).reshape(1, -1), **more
-        )
+        logits, score = segmenter.decode(segmenter.encode(frame), points, torch.tensor([labels]).reshape(1, -1), **more)
         return logits[0].numpy(), float(score[0])
 
     def test_is_registered(self) -> None:

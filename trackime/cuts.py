@@ -123,9 +123,7 @@ def _spread(histogram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         padded = np.pad(histogram, [(1, 1) if k == axis else (0, 0) for k in range(3)], mode="edge")
         n = histogram.shape[axis]
         histogram = (
-            0.5 * histogram
-            + 0.25 * padded.take(range(n), axis=axis)
-            + 0.25 * padded.take(range(2, n + 2), axis=axis)
+            0.5 * histogram + 0.25 * padded.take(range(n), axis=axis) + 0.25 * padded.take(range(2, n + 2), axis=axis)
         )
     return histogram
 

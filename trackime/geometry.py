@@ -22,9 +22,7 @@ from trackime.types import FloatArray, IntArray
 def scale_points(xy: FloatArray, size: tuple[int, int], new_size: tuple[int, int]) -> FloatArray: ...
 @overload
 def scale_points(xy: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor: ...
-def scale_points(
-    xy: FloatArray | Tensor, size: tuple[int, int], new_size: tuple[int, int]
-) -> FloatArray | Tensor:
+def scale_points(xy: FloatArray | Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> FloatArray | Tensor:
     """Points [..., 2] of a frame of `size` (h, w), in the same frame resized to `new_size` (h, w)."""
     (h, w), (h2, w2) = size, new_size
     if isinstance(xy, Tensor):

@@ -129,9 +129,7 @@ def evaluate(pred: Tracks, truth: Tracks, mode: Mode = "first", known: Bool | No
     return {key: float(value) for key, value in _evaluate(pred, truth, mode, False, known).items()}
 
 
-def evaluate_tracks(
-    pred: Tracks, truth: Tracks, mode: Mode = "first", known: Bool | None = None
-) -> dict[str, Float64]:
+def evaluate_tracks(pred: Tracks, truth: Tracks, mode: Mode = "first", known: Bool | None = None) -> dict[str, Float64]:
     """As `evaluate`, one value a track: each [N]."""
     return _evaluate(pred, truth, mode, True, known)
 

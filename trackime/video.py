@@ -261,9 +261,7 @@ class _ImageFrames:
 
 
 def _other_size(file: Path, expected: tuple[int, int], got: tuple[int, int]) -> VideoError:
-    return VideoError(
-        f"{file}: expected {expected[0]}x{expected[1]} as in the first frame, got {got[0]}x{got[1]}"
-    )
+    return VideoError(f"{file}: expected {expected[0]}x{expected[1]} as in the first frame, got {got[0]}x{got[1]}")
 
 
 def image_size(file: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackime.errors import FormatError, InputError
-from trackime.ime.config import ImeConfig
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
 from trackime.types import Tracks
 
 from ..options import (
@@ -101,8 +101,8 @@ def vos_into(
     mask: Sequence[MaskAt] = (),
     point: Sequence[Prompt] = (),
     device: str = "auto",
-    tracker: str = "lk",
-    segmenter: str = "graphcut",
+    tracker: str = DEFAULT_TRACKER,
+    segmenter: str = DEFAULT_SEGMENTER,
     tracks: Path | None = None,
     **_: Any,
 ) -> Segmentation:

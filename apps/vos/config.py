@@ -30,7 +30,8 @@ class VosConfig:
     seeds: float = option(3.0, "nats that a visible tracked point says of the pixels beside it; 0: none")
     flow: bool = option(True, "optical flow between neighbouring frames carries the mask too; off: tracks alone")
     prompts: str = option(
-        "joint", "with a segmenter other than graphcut: all points of an object in one prompt, or one each and a vote",
+        "joint",
+        "with a segmenter other than graphcut: all points of an object in one prompt, or one each and a vote",
         ("joint", "each"),
     )
     abstain: float = option(0.2, "an object less sure than this is left out of a frame; 0: never")

@@ -16,6 +16,7 @@ from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.ime import ImeConfig
 from trackime.ime import run as track
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import FloatArray, Queries, Tracks
@@ -51,8 +52,8 @@ def segment(
     points: Queries | None = None,
     labels: npt.ArrayLike | None = None,
     tracks: Tracks | None = None,
-    tracker: PointTracker | str = "lk",
-    segmenter: PointSegmenter | str = "graphcut",
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     config: VosConfig | None = None,
     ime: ImeConfig | None = None,
     device: str = "auto",
@@ -262,9 +263,11 @@ class Segmentation:
                 ids, confidence = way.step(t, frame, self._stated(way, t, frame, True))
                 begun = [k for k in self.objects if self._prompts.first[k] <= t]
                 # The forward pass has these.
-                yield t, np.where(np.isin(ids, begun), 0, ids).astype(np.uint8), np.where(
-                    np.isin(self.objects, begun), 0, confidence
-                ).astype(np.float32)
+                yield (
+                    t,
+                    np.where(np.isin(ids, begun), 0, ids).astype(np.uint8),
+                    np.where(np.isin(self.objects, begun), 0, confidence).astype(np.float32),
+                )
 
     def _direction(self) -> Direction:
         size = (self._video.info.height, self._video.info.width)
@@ -285,4 +288,3 @@ class Segmentation:
         ids = self._prompts.masks.get(t)
         clicked = self._prompts.points.instance[self._prompts.points.t == t].tolist()
         return [*clicked, *([] if ids is None else object_ids(ids))]
-

@@ -212,6 +212,4 @@ def test_inputs_are_known_by_content(tmp_path: Path) -> None:
 def test_frames_are_listed_with_exact_times(tmp_path: Path) -> None:
     info = VideoInfo(8, 6, np.array([0.0, 1 / 3, 0.7]), ("a", "b,c", "d"))
     write_frames(tmp_path / "frames.csv", info)
-    assert (tmp_path / "frames.csv").read_text() == (
-        f'index,name,pts\n0,a,0.0\n1,"b,c",{1 / 3!r}\n2,d,0.7\n'
-    )
+    assert (tmp_path / "frames.csv").read_text() == (f'index,name,pts\n0,a,0.0\n1,"b,c",{1 / 3!r}\n2,d,0.7\n')

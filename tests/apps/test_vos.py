@@ -263,9 +263,7 @@ class TestSegment:
 
     def test_smaller_cut_is_drawn_at_full_size(self, film: Any) -> None:
         video, masks, tracks = film
-        ids, _, _ = _run(
-            video[:4], masks={0: masks[0]}, tracks=tracks.window(0, 4), config=VosConfig(side=40)
-        )
+        ids, _, _ = _run(video[:4], masks={0: masks[0]}, tracks=tracks.window(0, 4), config=VosConfig(side=40))
         assert ids.shape[1:] == SIZE and _iou(ids[3] == 1, masks[3] == 1) > 0.75
 
     def test_other_segmenters_are_asked(self, film: Any) -> None:
@@ -332,7 +330,11 @@ class TestConfig:
     @pytest.mark.parametrize(
         "options",
         [
-            {"points": -1}, {"seed": -1}, {"side": 5}, {"strategy": "grid"}, {"threshold": 2.0},
+            {"points": -1},
+            {"seed": -1},
+            {"side": 5},
+            {"strategy": "grid"},
+            {"threshold": 2.0},
             {"colour": float("nan")},
         ],
     )

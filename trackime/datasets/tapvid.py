@@ -23,9 +23,7 @@ from trackime.metrics import Mode, sample_queries_first, sample_queries_strided
 from trackime.types import Queries, Tracks, VideoInfo
 
 
-def read(
-    path: str | os.PathLike[str], mode: Mode = "first", stride: int = 5, fps: float = 25.0
-) -> Iterator[Sample]:
+def read(path: str | os.PathLike[str], mode: Mode = "first", stride: int = 5, fps: float = 25.0) -> Iterator[Sample]:
     """The videos of TAP-Vid, queried as the benchmark does: one true track a query.
 
     Images are decoded as the sample is reached, so one video is in memory at a time beside the file's own bytes.

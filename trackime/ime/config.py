@@ -8,6 +8,11 @@ from typing import Any
 from trackime.config import check_choices, option
 from trackime.errors import InputError
 
+DEFAULT_TRACKER = "correlation"
+"""The tracker that leads on procedural worlds among those that need no weights."""
+
+DEFAULT_SEGMENTER = "graphcut"
+
 
 @dataclass(frozen=True)
 class ImeConfig:

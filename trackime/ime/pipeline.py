@@ -14,7 +14,7 @@ from trackime import segmenters, trackers
 from trackime.cuts import find_cuts
 from trackime.devices import resolve_device
 from trackime.geometry import inside
-from trackime.ime.config import ImeConfig
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
 from trackime.ime.drive import FrameReader, View, drive
 from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.masks import membership
@@ -57,8 +57,8 @@ def track(
     video: Any,
     queries: Queries,
     *,
-    tracker: PointTracker | str = "lk",
-    segmenter: PointSegmenter | str = "graphcut",
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     config: ImeConfig | None = None,
     device: str = "auto",
     progress: Progress = silent,

@@ -17,9 +17,7 @@ KINDS = ("blob", "polygon", "animal", "ring", "hand")
 """The silhouettes `make_shape` knows."""
 
 
-def _capsule(
-    x: FloatArray, y: FloatArray, a: tuple[float, float], b: tuple[float, float], radius: float
-) -> FloatArray:
+def _capsule(x: FloatArray, y: FloatArray, a: tuple[float, float], b: tuple[float, float], radius: float) -> FloatArray:
     """Distance to a thick line segment from a to b."""
     (ax, ay), (bx, by) = a, b
     dx, dy = bx - ax, by - ay
