@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after the program's name; None: the process's own.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    state = {"debug": False}
+    state = {"debug": False, "typed": typed}
     handler = _log_to_stderr("--quiet" in typed)
     try:
         code = cli.main(typed, prog_name="trackime-apps", standalone_mode=False, obj=state)

@@ -171,7 +171,16 @@ def seal(result: Result, command: str, settings: Mapping[str, Any], key: str = "
     """Write config.toml and result.json: the last files of a result."""
     (result.folder / "config.toml").write_text(to_toml(plain(settings)), encoding="utf-8")
     files = sorted([*(p.name for p in result.folder.iterdir()), RESULT])
-    record = {"command": command, "key": key, **result.record, "versions": versions(), "files": files}
+    context = click.get_current_context(silent=True)
+    typed = context.obj["typed"] if context is not None and context.obj else []
+    record = {
+        "command": command,
+        "arguments": typed,
+        "key": key,
+        **result.record,
+        "versions": versions(),
+        "files": files,
+    }
     (result.folder / RESULT).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -46,7 +46,9 @@ def davis(tmp_path_factory):
 
 
 def test_vos(davis, tmp_path):
-    got = run("vos", "--davis", str(davis), "--out", str(tmp_path / "masks"), path=tmp_path / "a.json")
+    got = run(
+        "vos", "--tracker", "lk", "--davis", str(davis), "--out", str(tmp_path / "masks"), path=tmp_path / "a.json"
+    )
     assert [row["sequence"] for row in got["rows"]] == ["world", "mean over objects"]
     assert got["rows"][1]["J&F"] > 50
     assert len(list((tmp_path / "masks" / "world").glob("*.png"))) == 5
@@ -59,5 +61,7 @@ def test_in_mask_survival(davis, tmp_path):
 
 
 def test_memory(tmp_path):
-    got = run("memory", "--frames", "80", "--size", "96x64", "--points", "3", path=tmp_path / "a.json")
+    got = run(
+        "memory", "--tracker", "lk", "--frames", "80", "--size", "96x64", "--points", "3", path=tmp_path / "a.json"
+    )
     assert got["rows"][-1]["stage"] == "whole run" and got["rows"][-1]["first_half_MiB"] > 50

@@ -237,7 +237,7 @@ class TestDevices:
         "name", ["", "gpu", "cpu:", "cpu:0", "cpu:1", "cuda:", "cuda:-1", "cuda:x", "cuda:²", "mps:1", "CPU", "auto:0"]
     )
     def test_no_such_name(self, name: str) -> None:
-        with pytest.raises(DeviceError, match="expected auto, cpu, cuda, cuda:N or mps"):
+        with pytest.raises(InputError, match="expected auto, cpu, cuda, cuda:N or mps"):
             resolve_device(name)
 
     def test_a_named_device_never_falls_back(self, monkeypatch: pytest.MonkeyPatch) -> None:

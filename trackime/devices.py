@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from trackime.errors import DeviceError
+from trackime.errors import DeviceError, InputError
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """The device called `name`: auto, cpu, cuda, cuda:N or mps. `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        DeviceError: no such device here, or no such name.
+        InputError: no such name.
+        DeviceError: no such device here.
     """
     text = str(name)
     if text == "auto":
@@ -21,7 +22,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     kind, colon, index = text.partition(":")
     indexed = kind == "cuda" and index.isascii() and index.isdecimal()
     if kind not in ("cpu", "cuda", "mps") or (colon and not indexed):
-        raise DeviceError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
+        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {text!r}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device {text}: no CUDA device here (torch {torch.__version__}); allowed: auto, cpu")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():

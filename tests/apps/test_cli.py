@@ -132,7 +132,7 @@ def test_the_saved_config_makes_the_same_result(run: Any, video: Path, mask: Pat
         (["--tracker", "nope"], 2, "unknown tracker 'nope': expected one of lk"),
         (["--segmenter", "nope"], 2, "unknown segmenter 'nope': expected one of graphcut"),
         (["--format", "doc"], 2, "unknown format 'doc': expected some of npz"),
-        (["--device", "gpu"], 1, "expected auto, cpu, cuda"),
+        (["--device", "gpu"], 2, "expected auto, cpu, cuda"),
         (["--overwrite", "--resume"], 2, "exclude each other"),
         (["--mask", "gone.png"], 1, "gone.png"),
         (["--queries", "gone.csv"], 1, "gone.csv"),

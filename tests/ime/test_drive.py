@@ -71,6 +71,15 @@ def test_out_of_memory_halves_the_chunk(ramp):
         drive(RampTracker(memory=0), Frames(ramp), [View(QUERIES, None, (90, 120))], 8)
 
 
+def test_out_of_memory_while_following_is_one_clear_error(ramp):
+    class Greedy(RampTracker):
+        def advance(self, state, features):
+            raise torch.OutOfMemoryError("too many points")
+
+    with pytest.raises(DeviceError, match="out of memory following 4 points"):
+        drive(Greedy(), Frames(ramp), [View(QUERIES, None, (90, 120))], 8)
+
+
 def test_max_frames_bounds_the_chunk(ramp):
     tracker = RampTracker()
     tracker.max_frames = 3

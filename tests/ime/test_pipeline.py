@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import HalfPlanes, RampTracker, ramp_video
 from trackime import Queries, track
-from trackime.errors import DeviceError, InputError, UnknownNameError
+from trackime.errors import InputError, UnknownNameError
 from trackime.ime import ImeConfig, run
 from trackime.ime.masks import instance_masks
 from trackime.video import open_video
@@ -52,7 +52,7 @@ class TestBadInput:
     def test_names(self):
         with pytest.raises(UnknownNameError, match="expected one of lk"):
             track(ramp_video(), QUERIES, tracker="nope")
-        with pytest.raises(DeviceError, match="expected auto"):
+        with pytest.raises(InputError, match="expected auto"):
             track(ramp_video(), QUERIES, device="tpu")
 
 

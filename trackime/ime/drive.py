@@ -163,7 +163,14 @@ class _Batch:
         self.operations.frames_encoded += encoded
         self.operations.window_frames_encoded += encoded if self.views[0].offsets is not None else 0
         self.operations.tracker_calls += 1
-        xy, visibility, self.state = self.tracker.advance(self.state, features)
+        try:
+            xy, visibility, self.state = self.tracker.advance(self.state, features)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            # The state may have been spent: no second try.
+            count = sum(len(v.queries) for v in self.views)
+            raise DeviceError(
+                f"out of memory following {count} points on {self.tracker.device}: use fewer points or a smaller chunk"
+            ) from error
         self._store(xy.float().cpu().numpy(), visibility.float().cpu().numpy(), s0, s1)
 
     def _cut(self, frames: np.ndarray, lo: int, s0: int, s1: int) -> Tensor:
