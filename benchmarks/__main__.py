@@ -67,7 +67,7 @@ def main() -> None:
 @click.option("--objects", default=4, show_default=True)
 @click.option("--background/--objects-only", default=True, show_default=True, help="where points are sampled")
 @click.option("--queries", "mode", type=click.Choice(["first", "strided"]), default="first", show_default=True)
-@click.option("--windows", type=click.Choice(["query", "instance"]), default="query", show_default=True)
+@click.option("--windows", type=click.Choice(["query", "instance"]), default="instance", show_default=True)
 @click.option("--badja", type=click.Path(exists=True, file_okay=False), help="score PCK-T on BADJA sequences instead")
 @click.option("--davis", type=click.Path(exists=True, file_okay=False), help="score in-mask survival on DAVIS instead")
 def tracking(
