@@ -21,7 +21,7 @@ SHIPPED = (".py", ".typed", ".safetensors")
 # What each part of trackime may import from trackime, itself aside.
 BASE = {"lazy", "errors", "files", "config", "devices", "registry", "types", "geometry"}
 READING = {"video", "containers", "packets", "writing", "cuts", "maskio"}
-MIDDLE = READING | {"models", "formats", "metrics"}
+MIDDLE = READING | {"weights", "models", "formats", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "lazy": set(),
     "errors": set(),
@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "types": {"errors", "files"},
     "geometry": {"errors", "files", "types"},
     **{part: BASE | READING for part in READING},
-    "models": BASE,
+    "weights": BASE,
+    "models": BASE | {"weights"},
     "formats": BASE,
     "metrics": BASE,
     "worlds": {"errors", "types", "geometry"},

@@ -18,7 +18,7 @@ from torch import Tensor
 from trackime.errors import DeviceError
 from trackime.geometry import cut_windows, to_torch
 from trackime.ime.operations import Operations, Progress, silent
-from trackime.trackers.base import PointTracker
+from trackime.trackers.base import PointTracker, chunk_spans
 from trackime.types import FloatArray, IntArray
 
 OPEN_VIEWS = 64
@@ -65,7 +65,8 @@ def drive(
     """Follow the points of every view through the whole video, both ways from their query frames.
 
     Memory follows the chunk and the number of points, not the length of the video. The chunk changes no result:
-    trackers are state machines over time (`PointTracker`), and where memory runs out the chunk is halved.
+    trackers are state machines over time (`PointTracker`), and where memory runs out the chunk is halved. Those
+    that look at a fixed number of frames together (`max_frames`) are fed these, not the chunk.
 
     Args:
         tracker: any point tracker.
@@ -80,15 +81,13 @@ def drive(
         For each view xy float32 [N, T, 2] in pixels of the video and visibility float32 [N, T].
 
     Raises:
-        DeviceError: out of memory on a single frame.
+        DeviceError: out of memory on as few frames as the tracker can be fed.
     """
     operations = operations if operations is not None else Operations()
     length = len(video)
     results = [
         (np.repeat(v.queries[:, None, :2], length, 1), np.zeros((len(v.queries), length), np.float32)) for v in views
     ]
-    if tracker.max_frames is not None:  # it is shown the overlap, too
-        chunk = min(chunk, max(1, tracker.max_frames - tracker.overlap))
     passes = [
         (part, backward)
         for part in _parts(list(range(len(views))), OPEN_VIEWS)
@@ -101,9 +100,10 @@ def drive(
             _Batch(tracker, [views[i] for i in rows], [results[i] for i in rows], length, backward, operations)
             for rows in _alike(views, part, length, backward, size=1 if tracker.device.type == "cpu" else 8)
         ]
-        for t0, t1 in _chunks(length, chunk, backward):
+        size = tracker.max_frames or chunk + tracker.overlap
+        for span in chunk_spans(length, size, tracker.overlap):
             # `span` is in the order of travel; in a backward pass frame t is step length - 1 - t.
-            span = (length - t1, length - t0) if backward else (t0, t1)
+            t0, t1 = (length - span[1], length - span[0]) if backward else span
             active = [b for b in batches if b.start < span[1]]
             if active:
                 lo = max(0, t0 - (0 if backward else tracker.overlap))
@@ -150,9 +150,10 @@ class _Batch:
         try:
             features = self.tracker.encode(self._cut(frames, lo, head, s1))
         except (torch.OutOfMemoryError, MemoryError) as error:
-            if s1 - s0 == 1:
+            if s1 - s0 == 1 or self.tracker.max_frames is not None:
+                shown = "one frame" if s1 - s0 == 1 else f"{s1 - head} frames"
                 where = f"{self.views[0].size} on {self.tracker.device}"
-                raise DeviceError(f"out of memory on one frame of {where}") from error
+                raise DeviceError(f"out of memory on {shown} of {where}") from error
             features = None
         if features is None:  # outside the handler: the failed attempt's tensors must be gone by now
             middle = (s0 + s1) // 2
@@ -216,8 +217,3 @@ def _parts(items: list[int], size: int) -> Iterator[list[int]]:
     iterator = iter(items)
     while part := list(islice(iterator, size)):
         yield part
-
-
-def _chunks(length: int, chunk: int, backward: bool) -> Iterator[tuple[int, int]]:
-    spans = [(t0, min(length, t0 + chunk)) for t0 in range(0, length, chunk)]
-    return iter(spans[::-1] if backward else spans)

@@ -59,12 +59,15 @@ class PointTracker(ABC):
     """Follows points through clips. All positions are in pixels of the frames given, whatever the tracker resizes to.
 
     A tracker is a state machine over time, which is what lets any length run in bounded memory: `open` makes the
-    state of some queries, `advance` feeds it the next chunk's features. Chunks of any length give the same result.
+    state of some queries, `advance` feeds it the next chunk's features.
 
     Attributes:
         name: its name in the registry.
         input_size: (h, w) it resizes frames to; None: works on frames as they are, and windows are not resized.
-        max_frames: longest clip `track` takes at once; None: any.
+        max_frames: frames it looks at together; None: any number, and chunks of any length give the same result.
+            A network that looks both ways in time decides about a frame by what comes after it, too, so that its
+            result depends on where chunks end: it is always fed exactly this many frames, whatever chunk is
+            configured (see `chunk_spans`).
         overlap: frames of a chunk that `advance` wants to see again at the head of the next one.
         device: where it computes.
     """
@@ -131,12 +134,21 @@ class PointTracker(ABC):
             raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
         queries = queries.to(self.device)
         length, t = features.frames, queries[..., 2]
-        xy, visibility, _ = self.advance(self.open(queries, features.size), features)
+        xy, visibility = self._follow(queries, features)
         if queries.shape[1] and bool((t > 0).any()):
             mirrored = torch.stack([queries[..., 0], queries[..., 1], length - 1 - t], -1)
-            back_xy, back_vis, _ = self.advance(self.open(mirrored, features.size), features.flip())
+            back_xy, back_vis = self._follow(mirrored, features.flip())
             xy, visibility = merge_directions(xy, visibility, back_xy.flip(2), back_vis.flip(2), t)
         return xy, visibility
+
+    def _follow(self, queries: Tensor, features: Features) -> tuple[Tensor, Tensor]:
+        """The whole clip in the order of travel: xy [B, N, T, 2], visibility [B, N, T]."""
+        state = self.open(queries, features.size)
+        parts = []
+        for t0, t1 in chunk_spans(features.frames, self.max_frames or features.frames, self.overlap):
+            xy, visibility, state = self.advance(state, features.window(max(0, t0 - self.overlap), t1))
+            parts.append((xy, visibility))
+        return torch.cat([p[0] for p in parts], 2), torch.cat([p[1] for p in parts], 2)
 
 
 def merge_directions(
@@ -149,6 +161,15 @@ def merge_directions(
     """Forward results from the query frame on, backward ones before it."""
     before = torch.arange(xy.shape[2], device=xy.device) < t[..., None]  # [B, N, T]
     return torch.where(before[..., None], back_xy, xy), torch.where(before, back_visibility, visibility)
+
+
+def chunk_spans(length: int, size: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """New frames [t0, t1) of each chunk: chunks of `size` frames, `overlap` of which the last chunk had already."""
+    t0 = 0
+    while t0 < length:
+        t1 = min(length, t0 + (size if t0 == 0 else max(1, size - overlap)))
+        yield t0, t1
+        t0 = t1
 
 
 def query_chunks(count: int, size: int) -> Iterator[slice]:

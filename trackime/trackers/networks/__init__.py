@@ -1,0 +1,1 @@
+"""Networks of published point trackers, written anew, whose parameters bear the names of the official checkpoints."""
