@@ -21,6 +21,8 @@ from trackime.files import atomic
 
 console = Console()
 errors = Console(stderr=True)
+if not console.is_terminal:
+    console.width = 200  # a log is not folded
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -126,7 +126,10 @@ def extras(bench: Bench, report: Report) -> None:
 
 
 def sharing(bench: Bench, report: Report) -> None:
-    """Windows shared by instance against a window a query: accuracy, cost, and the worst query."""
+    """Windows shared by instance against a window a query: accuracy, cost, and the queries whose median error changes.
+
+    worse_4px and better_4px count queries by more than 4 px of median error, worst_px is the worst query's.
+    """
     for case in bench.cases():
         outcome: dict[str, tuple[Result, float]] = {}
         for form in ("query", "instance"):
@@ -134,13 +137,15 @@ def sharing(bench: Bench, report: Report) -> None:
             outcome[form] = bench.run(case, replace(bench.base, windows=form))
         for form, (result, seconds) in outcome.items():
             error = _median_errors(result.tracks, case.truth)
-            other = _median_errors(outcome["query"][0].tracks, case.truth)
+            gap = error - _median_errors(outcome["query"][0].tracks, case.truth)
             report.add(
                 sharing=f"{bench.name}: {form}, {case.name}",
                 **percent(evaluate(result.tracks, case.truth, case.mode), SCORES),
                 window_frames=result.operations.window_frames_encoded,
                 windows=result.operations.windows,
-                worst_px=float(np.nanmax(error - other)),
+                worse_4px=int((gap > 4).sum()),
+                better_4px=int((gap < -4).sum()),
+                worst_px=float(np.nanmax(gap)),
                 seconds=seconds,
             )
 

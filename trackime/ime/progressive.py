@@ -21,7 +21,7 @@ class Window:
     """A moving window and the queries it serves.
 
     Attributes:
-        members: int [M], rows of the queries; all of one query frame.
+        members: int [M], rows of the queries, of any query frames.
         offsets: int [T, 2] first pixel (x0, y0) in each frame.
         side: pixels.
     """
@@ -48,14 +48,11 @@ def plan_windows(
         config: windows, margin.
     """
     order = np.lexsort((queries.xy[:, 0], queries.xy[:, 1], queries.t))
-    if config.windows == "query":
-        groups = [order[k : k + 1] for k in range(len(order))]
-    else:
-        groups = [order[queries.t[order] == t] for t in np.unique(queries.t)]
+    groups = [order[k : k + 1] for k in range(len(order))] if config.windows == "query" else [order]
     return [
         Window(rows[held], offsets, side)
         for rows in groups
-        for held, offsets in share_windows(guide[rows], int(queries.t[rows[0]]), side, frame, config.margin)
+        for held, offsets in share_windows(guide[rows], queries.t[rows], side, frame, config.margin)
     ]
 
 
@@ -80,9 +77,10 @@ def track_in_windows(
     guides = [_guides(window, queries, instances, config) if config.resample else [] for window in windows]
     views = []
     for window, found in zip(windows, guides, strict=True):
-        points = np.concatenate([queries.xy[window.members], *(fresh for _, fresh in found)])
-        t = np.full((len(points), 1), queries.t[window.members[0]])
-        views.append(View(np.concatenate([points, t], 1).astype(np.float32), window.offsets, (window.side,) * 2))
+        # Fresh neighbours belong to the frame of the queries they are drawn for.
+        fresh = [np.c_[points, np.full(len(points), queries.t[window.members[own[0]]])] for own, points in found]
+        points = np.concatenate([queries.xyt[window.members], *fresh]).astype(np.float32)
+        views.append(View(points, window.offsets, (window.side,) * 2))
     operations.windows += len(windows)
     side = windows[0].side if windows else 0
     outputs = drive(tracker, video, views, config.chunk, operations, progress, f"windows of {side} px")

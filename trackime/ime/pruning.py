@@ -20,6 +20,9 @@ CANDIDATES = 24
 FRAMES = 96
 """Frames looked at when windows are shared: longer videos are thinned to about as many."""
 
+GROWING_FRAMES = 24
+"""Frames looked at when a window is grown; what it holds is then told from all of `FRAMES`."""
+
 
 def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[int, int] | None) -> list[int]:
     """Sides of the square windows, coarse to fine, pixels.
@@ -43,20 +46,21 @@ def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[in
 
 def share_windows(
     xy: FloatArray,
-    t: int,
+    t: IntArray,
     side: int,
     frame: tuple[int, int],
     margin: float,
 ) -> list[tuple[IntArray, IntArray]]:
     """Cover queries that move together with few windows.
 
-    Greedy: the window that holds most of the queries left is centred on those it holds, until none is left. A
-    query is held where it keeps `margin` of the side to the window's edges (the frame's own edges do not count)
-    in its query frame and in all but `STRAY` of the others. A window centred on a query holds it always.
+    Greedy: of the windows grown from the queries left, the one that holds most is taken, until none is left. A
+    window grows from a query to those that stay closest to it. A query is held where it keeps `margin` of the side
+    to the window's edges (the frame's own edges do not count) in its query frame and in all but `STRAY` of the
+    others. A window centred on a query holds it always.
 
     Args:
         xy: [M, T, 2] trajectories to follow, pixels.
-        t: the queries' frame.
+        t: [M] the queries' frames.
         side: of the windows, pixels.
         frame: (H, W).
         margin: share of the side.
@@ -64,22 +68,40 @@ def share_windows(
     Returns:
         (rows [K] of `xy`, offsets [T, 2] of their window), rows ascending; every row in exactly one.
     """
-    thin = np.unique(np.r_[t, np.linspace(0, xy.shape[1] - 1, min(xy.shape[1], FRAMES)).astype(int)])
+    length = xy.shape[1]
+    thin = np.unique(np.r_[t, np.linspace(0, length - 1, min(length, FRAMES)).astype(int)])
+    asked = thin == t[:, None]  # [M, T'], which of the frames is a query's own
     left = np.arange(len(xy))
     shared: list[tuple[IntArray, IntArray]] = []
     while len(left):
-        tries = left[np.unique(np.linspace(0, len(left) - 1, min(len(left), CANDIDATES)).astype(int))]
-        middle = _middle(xy[left][:, thin])
-        held = [_held(xy[left][:, thin], c, thin, t, side, frame, margin) for c in (middle, *xy[tries][:, thin])]
+        paths = xy[left][:, thin]
+        tries = np.unique(np.linspace(0, len(left) - 1, min(len(left), CANDIDATES)).astype(int))
+        # Each query's own window is tried too: it holds at least that query, so that the loop ends.
+        few = paths[:, :: -(-len(thin) // GROWING_FRAMES)]
+        grown = [left[_grow(few, int(k), side * (1 - 2 * margin))] for k in tries]
+        options = [*(_middle(xy[rows]) for rows in grown), *xy[left[tries]]]
+        held = [_held(paths, c[thin], asked[left], side, frame, margin) for c in options]
         best = int(np.argmax([h.sum() for h in held]))
-        rows = left[held[best]]
-        # Centre on those held; keep the member-centred window where recentring would lose some.
-        centre = _middle(xy[rows])
-        if not _held(xy[rows][:, thin], centre[thin], thin, t, side, frame, margin).all():
-            centre = _middle(xy[left]) if best == 0 else xy[tries[best - 1]]
+        rows, centre = left[held[best]], options[best]
+        # Centred on those held it looks further around each of them, unless that would lose some.
+        better = _middle(xy[rows])
+        if _held(xy[rows][:, thin], better[thin], asked[rows], side, frame, margin).all():
+            centre = better
         shared.append((rows, window_offsets(centre, (side, side), frame)))
         left = left[~np.isin(left, rows)]
     return shared
+
+
+def _grow(xy: FloatArray, seed: int, extent: float) -> IntArray:
+    """Rows of [M, T', 2] closest to row `seed`, as many as span no more than `extent` in all but `STRAY` frames."""
+    # Closeness is a high quantile over time: a stray frame does not set two queries apart, nor one far meeting them.
+    apart = np.quantile(np.abs(xy - xy[seed]).max(-1), 1 - STRAY, axis=1)  # [M]
+    order = np.argsort(apart, kind="stable")
+    near = order[: np.searchsorted(apart[order], extent, side="right")]
+    low = np.minimum.accumulate(xy[near], 0)
+    span = (np.maximum.accumulate(xy[near], 0) - low).max(-1)  # [M', T']
+    fits = (span <= extent).mean(1) >= 1 - STRAY
+    return near[: max(1, int(fits.sum()))]
 
 
 def _middle(xy: FloatArray) -> FloatArray:
@@ -90,8 +112,7 @@ def _middle(xy: FloatArray) -> FloatArray:
 def _held(
     xy: FloatArray,  # [M, T', 2]
     centre: FloatArray,  # [T', 2]
-    frames: IntArray,  # [T'] the frames these are
-    t: int,
+    asked: BoolArray,  # [M, T'] the query frame of each
     side: int,
     frame: tuple[int, int],
     margin: float,
@@ -103,4 +124,4 @@ def _held(
     low = np.where(first > 0, first + edge, -np.inf)
     high = np.where(first + side < limit, first + side - edge, np.inf)
     good = np.all((xy >= low) & (xy <= high), axis=-1)  # [M, T']
-    return np.asarray(good[:, frames == t].all(1) & (good.mean(1) >= 1 - STRAY))
+    return np.asarray((good | ~asked).all(1) & (good.mean(1) >= 1 - STRAY))
