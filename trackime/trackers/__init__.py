@@ -13,6 +13,8 @@ REGISTRY: Registry[PointTracker] = Registry(
     {
         "lk": "trackime.trackers.lk:LucasKanade",
         "correlation": "trackime.trackers.correlation:Correlation",
+        "cotracker3": "trackime.trackers.cotracker:cotracker3",
+        "cotracker3-online": "trackime.trackers.cotracker:cotracker3_online",
     },
 )
 names = REGISTRY.names

@@ -1,0 +1,325 @@
+"""CoTracker3, offline and online: points followed together.
+
+Unlike most trackers CoTracker3 lets points attend to each other. Who attends to whom, the joint group, is part of
+its result: all queries given together, up to `query_chunk`, and a support grid of `support_grid` x `support_grid`
+points laid over the first frame. The order within a group changes nothing; another group does, a little.
+
+Both networks look both ways in time, at a window of frames together. The next window begins with the last frames of
+the one before: queries keep the features of their query frame, and the positions, visibilities and confidences found
+for the overlap, the last of them held for the new frames, are what the refinement starts from (CoTracker3, arXiv
+2410.11831, section 3.4). `advance` returns the overlap anew, since frames that have others after them are told better.
+
+Offline, a clip that fits in one window is followed in both directions by one run, as the published predictor does.
+Longer ones, which that predictor would still take at once, go window by window, once each way.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError, ShapeError
+from trackime.models import locate
+from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.networks.cotracker import LEVELS, CoTracker3, Estimate, Level, as_level
+from trackime.weights import fill, read_weights
+
+SIZE = (384, 512)
+"""(h, w) the networks were trained on."""
+ITERATIONS = 6
+"""Refinements, as in the published predictors."""
+OFFLINE_VISIBLE = 0.9
+"""The offline predictor calls a point visible where its visibility is above this."""
+ONLINE_VISIBLE = 0.6
+"""The online predictor calls a point visible where visibility x confidence is above this."""
+ENCODED = 8
+"""Frames encoded at once."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points that attend to each other, the support grid last.
+
+    Attributes:
+        xy: [B, n, 2] queries, pixels of the resized frames, integer centres.
+        t: int [B, n] their frames.
+        support: a scale: [B, n, 49, 128] features around the queries; zeros until their frames came.
+        tail: the estimate in the last frames that were seen, as many as windows overlap; None before the first.
+    """
+
+    xy: Tensor
+    t: Tensor
+    support: list[Tensor] | None = None
+    tail: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where `advance` left off: the next frame's index, the queries [B, N, 3] as given, and their groups in order."""
+
+    t: int
+    queries: Tensor
+    size: tuple[int, int]
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to follow.
+
+    Attributes:
+        online: which of the two published predictors to be.
+        query_chunk: points of a joint group: bounds memory (about 5 MB a point for 60 frames).
+        support_grid: points a side of the grid that is followed along; 0: none.
+        input_size: (h, w) frames are resized to, multiples of 4 of at least 32; trained on 384 x 512.
+        window: frames looked at together.
+        overlap: frames of a window that the last one had already.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    online: bool
+    query_chunk: int = 512
+    support_grid: int = 6
+    input_size: tuple[int, int] = SIZE
+    window: int = 60
+    overlap: int = 20
+
+    def __post_init__(self) -> None:
+        size = self.input_size
+        if len(size) != 2 or any(v < 32 or v % 4 for v in size):
+            raise InputError(f"input_size: expected (h, w), multiples of 4 of at least 32, got {size}")
+        if self.query_chunk < 1:
+            raise InputError(f"query_chunk: expected 1 or more, got {self.query_chunk}")
+        if self.support_grid < 0 or self.support_grid == 1:
+            raise InputError(f"support_grid: expected 0 (none), or 2 or more a side, got {self.support_grid}")
+        if not 0 < self.overlap < self.window:
+            raise InputError(f"overlap: expected 1 to {self.window - 1}, within the window, got {self.overlap}")
+
+
+class CoTracker(PointTracker):
+    """CoTracker3 behind `PointTracker`; made by `cotracker3` and `cotracker3_online`.
+
+    Args:
+        network: with its weights, in evaluation mode.
+        options: how to follow.
+        device: cpu, cuda, cuda:N, mps or auto.
+
+    Raises:
+        InputError, DeviceError: no such device.
+    """
+
+    def __init__(self, network: CoTracker3, options: Options, device: str | torch.device = "cpu") -> None:
+        self.name = "cotracker3-online" if options.online else "cotracker3"
+        self.device = resolve_device(device)
+        self.network = network.to(self.device)
+        self.online, self.query_chunk, self.support_grid = options.online, options.query_chunk, options.support_grid
+        self.input_size: tuple[int, int] = options.input_size
+        self.max_frames: int = options.window
+        self.overlap = options.overlap
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Four scales of features of each frame (8.4 MB a frame at 384 x 512)."""
+        if frames.ndim != 5 or frames.shape[2] != 3:
+            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        parts = [self._encode(part) for part in frames.flatten(0, 1).split(ENCODED)]
+        scales = [torch.cat([part[i] for part in parts]).unflatten(0, frames.shape[:2]) for i in range(LEVELS)]
+        return Features({f"level{i}": scale for i, scale in enumerate(scales)}, (frames.shape[-2], frames.shape[-1]))
+
+    def _encode(self, frames: Tensor) -> list[Tensor]:
+        frames = frames.to(self.device, torch.float32)
+        # Corners on corners and no antialiasing: how the published predictors resize.
+        return self.network.encode(F.interpolate(frames, self.input_size, mode="bilinear", align_corners=True))
+
+    @torch.no_grad()
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """See `PointTracker.open`."""
+        if queries.ndim != 3 or queries.shape[-1] != 3:
+            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        queries = queries.to(self.device, torch.float32)
+        xy, t = self._resized(queries[..., :2], size), queries[..., 2].long()
+        grid = self._grid().expand(len(queries), -1, -1)
+        groups = [
+            Group(torch.cat([xy[:, part], grid], 1), F.pad(t[:, part], (0, grid.shape[1])))
+            for part in query_chunks(queries.shape[1], self.query_chunk)
+        ]
+        return State(0, queries, size, groups)
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's anew.
+
+        A chunk longer than a window is taken window by window.
+        """
+        if len(state.queries) != features.batch:
+            raise ShapeError("features", f"{len(state.queries)} clips", (features.batch,))
+        first = state.t - min(state.t, self.overlap)
+        xy, visibility, state = self._advance(state, features, first)
+        return *_pin(xy, visibility, state.queries, first, rest=True), state
+
+    @torch.no_grad()
+    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PointTracker.track_features`. Offline, both directions at once where the clip fits in the window."""
+        fits = queries.ndim == 3 and queries.shape[-1] == 3 and len(queries) == features.batch
+        if self.online or not fits or features.frames > self.max_frames:
+            return super().track_features(features, queries)
+        xy, visibility, state = self._advance(self.open(queries, features.size), features, 0)
+        return _pin(xy, visibility, state.queries, 0, rest=False)
+
+    def _advance(self, state: State, features: Features, first: int) -> tuple[Tensor, Tensor, State]:
+        """What the network says about all frames of a chunk that begins at frame `first`."""
+        length, count = features.frames, state.queries.shape[1]
+        xy = state.queries.new_zeros(features.batch, count, length, 2)
+        visibility = xy[..., 0].clone()
+        done = state.t - first
+        while done < length:
+            t0 = done - min(first + done, self.overlap)
+            t1 = min(length, t0 + self.max_frames)
+            levels = [as_level(scale) for scale in features.window(t0, t1).data.values()]
+            groups = []
+            for group, rows in zip(state.groups, query_chunks(count, self.query_chunk), strict=True):
+                estimate, followed = self._follow_window(group, levels, first + t0, first + done)
+                mine = rows.stop - rows.start  # the support grid behind them is nobody's query
+                xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], features.size)
+                visibility[:, rows, t0:t1] = self._visibility(estimate)[:, :mine]
+                groups.append(followed)
+            done = t1
+            state = replace(state, t=first + done, groups=groups)
+        return xy, visibility, state
+
+    def _follow_window(self, group: Group, levels: list[Level], start: int, new: int) -> tuple[Estimate, Group]:
+        """The estimate of a group in a window that begins at frame `start`, whose frames from `new` on are new."""
+        shown = levels[0].shape[1]
+        # The online network only ever saw whole windows: the last frame is repeated.
+        length = self.max_frames if self.online else shown
+        fresh = (group.t >= new) & (group.t < start + shown)  # [B, n]
+        support = self.network.support(levels, group.xy, (group.t - start).clamp(0, shown - 1))
+        known = group.support or [torch.zeros_like(scale) for scale in support]
+        support = [torch.where(fresh[..., None, None], a, b) for a, b in zip(support, known, strict=True)]
+        estimate = _start(group, length, new)
+        t = torch.arange(length, device=self.device).clamp(max=shown - 1)
+        time = self.network.time_embedding(length)
+        for _ in range(ITERATIONS):
+            estimate = self.network.refine(levels, support, estimate, t, time)
+        estimate = estimate.cut(0, shown)
+        return estimate, replace(group, support=support, tail=estimate.cut(max(0, shown - self.overlap), shown))
+
+    def _visibility(self, estimate: Estimate) -> Tensor:
+        """Probabilities [B, N, T], above 0.5 where the published predictor calls a point visible."""
+        if not self.online:
+            return torch.sigmoid(estimate.visibility - _logit(OFFLINE_VISIBLE))
+        both = torch.sigmoid(estimate.visibility) * torch.sigmoid(estimate.confidence)
+        return torch.sigmoid(torch.logit(both, eps=1e-6) - _logit(ONLINE_VISIBLE))
+
+    def _grid(self) -> Tensor:
+        """[support_grid ** 2, 2] points spread over the resized frame, a 64th of its width off the border."""
+        h, w = self.input_size
+        margin, side = w / 64, self.support_grid
+        x, y = (torch.linspace(margin, extent - margin, side, device=self.device) for extent in (w, h))
+        return torch.cartesian_prod(y, x).flip(-1)
+
+    def _resized(self, xy: Tensor, size: tuple[int, int]) -> Tensor:
+        """Points [..., 2] of frames of `size` in the resized ones: corner pixels' centres fall on each other."""
+        steps = [(to - 1) / (of - 1) if of > 1 else 0.0 for to, of in zip(self.input_size, size, strict=True)]
+        return (xy - 0.5) * xy.new_tensor(steps[::-1])
+
+    def _restored(self, xy: Tensor, size: tuple[int, int]) -> Tensor:
+        """The way back of `_resized`."""
+        steps = [(to - 1) / (of - 1) for to, of in zip(size, self.input_size, strict=True)]
+        return xy * xy.new_tensor(steps[::-1]) + 0.5
+
+
+def _start(group: Group, length: int, new: int) -> Estimate:
+    """What refinement starts from: the query everywhere; what is known of the overlap, and its last frame held."""
+    blank = group.xy.new_zeros(*group.t.shape, length)
+    fresh = Estimate(group.xy[:, :, None].expand(-1, -1, length, -1), blank, blank)
+    if group.tail is None:
+        return fresh
+    held = torch.arange(length, device=group.xy.device).clamp(max=group.tail.visibility.shape[2] - 1)
+    known = (group.t < new)[..., None]  # [B, n, 1]
+    return Estimate(
+        torch.where(known[..., None], group.tail.xy[:, :, held], fresh.xy),
+        torch.where(known, group.tail.visibility[:, :, held], blank),
+        torch.where(known, group.tail.confidence[:, :, held], blank),
+    )
+
+
+def _pin(xy: Tensor, visibility: Tensor, queries: Tensor, first: int, rest: bool) -> tuple[Tensor, Tensor]:
+    """The query at its query frame, which the network does not promise, and with `rest` before it, hidden there.
+
+    Args:
+        xy: [B, N, T, 2] from frame `first` on.
+        visibility: [B, N, T].
+        queries: [B, N, 3] (x, y, t).
+        first: number of the first of the T frames.
+        rest: whether points rest at the query before its frame.
+    """
+    times = torch.arange(first, first + xy.shape[2], device=xy.device)
+    t = queries[..., 2:].long()
+    at, before = times == t, times < t  # [B, N, T]
+    visibility = visibility.masked_fill(at, 1.0)
+    if rest:
+        visibility = visibility.masked_fill(before, 0.0)
+        at = at | before
+    return torch.where(at[..., None], queries[:, :, None, :2], xy), visibility
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def cotracker3(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    query_chunk: int = 512,
+    support_grid: int = 6,
+    input_size: tuple[int, int] = SIZE,
+    window: int = 60,
+    overlap: int = 20,
+) -> CoTracker:
+    """CoTracker3 offline, which looks at up to 60 frames at once; see `Options`.
+
+    Args:
+        path: a checkpoint; None: the one called "cotracker3", wherever `trackime.models` finds it.
+
+    Raises:
+        InputError, FormatError: no such file, or one that does not fit; an option outside its range.
+        DeviceError: no such device.
+    """
+    return _make(Options(False, query_chunk, support_grid, input_size, window, overlap), 60, path, device)
+
+
+def cotracker3_online(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    query_chunk: int = 512,
+    support_grid: int = 6,
+    input_size: tuple[int, int] = SIZE,
+) -> CoTracker:
+    """CoTracker3 online: windows of 16 frames, 8 of them new; see `Options`.
+
+    Args:
+        path: a checkpoint; None: the one called "cotracker3-online", wherever `trackime.models` finds it.
+
+    Raises:
+        InputError, FormatError: no such file, or one that does not fit; an option outside its range.
+        DeviceError: no such device.
+    """
+    return _make(Options(True, query_chunk, support_grid, input_size, 16, 8), 16, path, device)
+
+
+def _make(options: Options, trained: int, path: str | os.PathLike[str] | None, device: str | torch.device) -> CoTracker:
+    # Wrong options and devices are told before a large file is read.
+    name = "cotracker3-online" if options.online else "cotracker3"
+    device = resolve_device(device)
+    network = CoTracker3(trained)
+    fill(network, read_weights(locate(name, path)), name)
+    return CoTracker(network, options, device)

@@ -1,0 +1,225 @@
+"""CoTracker3: points refined together over a window of frames.
+
+Karaev et al., "CoTracker3: Simpler and Better Point Tracking by Pseudo-Labelling Real Videos", arXiv 2410.11831,
+section 3.2. Each point has in every frame a position, a visibility and a confidence; a refinement compares the 7 x 7
+features around that position with the 7 x 7 around the query, on four scales (4D correlation), and a transformer
+over all points and frames turns this into updates. The offline and online networks differ in the length of the
+window they were trained on alone.
+
+Positions in here are (x, y) in pixels of the frames encoded, the centre of the top-left pixel at (0, 0). Parameters
+bear the names of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trackime.trackers.networks.cotracker_encoder import STRIDE, Encoder
+from trackime.trackers.networks.cotracker_former import Mlp, SpaceTimeFormer
+
+LEVELS = 4
+"""Scales of the correlation."""
+RADIUS = 3
+SIDE = 2 * RADIUS + 1
+"""Cells a side of the patches that are compared."""
+OCTAVES = 10
+"""Frequencies of the motion encoding: sin and cos of 1, 2, ... 512 times the motion."""
+MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)
+"""Cells (x, y) of the resolution trained on: what motions are divided by, whatever the frames' size."""
+EMBEDDED = 256
+"""Channels a scale's correlation is embedded in."""
+TOKEN = 2 + LEVELS * EMBEDDED + 4 * (1 + 2 * OCTAVES)
+"""Channels of a token: visibility, confidence, correlations, motions."""
+PAIRS = 2048
+"""Points x frames whose correlations are in memory at once (each 64 x 128 floats of features)."""
+
+
+class Estimate(NamedTuple):
+    """What is known of N points in T frames."""
+
+    xy: Tensor  # [B, N, T, 2] pixels, integer centres
+    visibility: Tensor  # [B, N, T] logits
+    confidence: Tensor  # [B, N, T] logits: of being within 12 px of the truth
+
+    def cut(self, t0: int, t1: int) -> Estimate:
+        """Frames t0 .. t1 - 1."""
+        return Estimate(*(part[:, :, t0:t1] for part in self))
+
+
+class Level(NamedTuple):
+    """One scale of the features of B clips, as rows that can be picked."""
+
+    rows: Tensor  # [B * T * h * w, 128]
+    shape: tuple[int, int, int, int]  # B, T, h, w
+
+
+class CoTracker3(nn.Module):
+    """The network; `window` is the number of frames its time embedding was made for (60 offline, 16 online)."""
+
+    time_emb: Tensor
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.fnet = Encoder()
+        self.updateformer = SpaceTimeFormer(TOKEN)
+        self.corr_mlp = Mlp(SIDE**4, 384, EMBEDDED)
+        self.register_buffer("time_emb", _time_embedding(window))
+
+    def encode(self, frames: Tensor) -> list[Tensor]:
+        """Frames [B, 3, h, w] in 0..1, h and w multiples of 4 of at least 32, to the scales of their features.
+
+        Each [B, h / 4 / 2**i, w / 4 / 2**i, 128]; unit vectors on the finest scale, averages of these on the others.
+        """
+        fine = F.normalize(self.fnet(2 * frames - 1), dim=1, eps=1e-6)
+        levels = [fine]
+        for _ in range(LEVELS - 1):
+            levels.append(F.avg_pool2d(levels[-1], 2))
+        return [level.permute(0, 2, 3, 1).contiguous() for level in levels]
+
+    def support(self, levels: Sequence[Level], xy: Tensor, t: Tensor) -> list[Tensor]:
+        """Features around the queries: what is looked for.
+
+        Args:
+            levels: the scales of the frames.
+            xy: [B, N, 2] pixels.
+            t: int [B, N] frame of each.
+
+        Returns:
+            A scale: [B, N, 49, 128].
+        """
+        found = []
+        for i, level in enumerate(levels):
+            cells = xy[:, :, None] / (STRIDE * 2**i)  # [B, N, 1, 2]
+            patch = _blend(_pick(level, cells, t[..., None]), cells)  # [B, N, 1, 7, 7, 128]
+            found.append(patch[:, :, 0].flatten(2, 3))
+        return found
+
+    def correlate(self, levels: Sequence[Level], support: Sequence[Tensor], xy: Tensor, t: Tensor) -> Tensor:
+        """Embedded 4D correlations [B, N, T, 4 * 256] of the surroundings of xy with the support.
+
+        Args:
+            levels: the scales of the frames.
+            support: of `support`.
+            xy: [B, N, T, 2] pixels.
+            t: int [T] which frame of `levels` each of the T is.
+        """
+        count, length = xy.shape[1:3]
+        size = max(1, PAIRS // length)
+        parts = []
+        for first in range(0, count, size):
+            part = slice(first, min(count, first + size))
+            scales = [
+                self.corr_mlp(correlation(level, around[:, part], xy[:, part] / (STRIDE * 2**i), t))
+                for i, (level, around) in enumerate(zip(levels, support, strict=True))
+            ]
+            parts.append(torch.cat(scales, -1))
+        return torch.cat(parts, 1)
+
+    def tokens(self, correlations: Tensor, now: Estimate, time: Tensor) -> Tensor:
+        """What the transformer sees of each point in each frame: [B, N, T, 1110]; `time` of `time_embedding`."""
+        parts = [now.visibility[..., None], now.confidence[..., None], correlations, encode_motion(now.xy)]
+        return torch.cat(parts, -1) + time
+
+    def refine(
+        self, levels: Sequence[Level], support: Sequence[Tensor], now: Estimate, t: Tensor, time: Tensor
+    ) -> Estimate:
+        """One refinement of an estimate of N points over T frames; all N attend to each other.
+
+        Args:
+            levels: the scales of the frames.
+            support: of the queries, zeros for those not seen yet.
+            now: the estimate so far.
+            t: int [T] which frame of `levels` each of the T is.
+            time: [T, 1110] of `time_embedding`.
+        """
+        update = self.updateformer(self.tokens(self.correlate(levels, support, now.xy, t), now, time))
+        return Estimate(
+            now.xy + STRIDE * update[..., :2], now.visibility + update[..., 2], now.confidence + update[..., 3]
+        )
+
+    def time_embedding(self, length: int) -> Tensor:
+        """[length, 1110]: the trained window's, interpolated to another length."""
+        if length == self.time_emb.shape[1]:
+            return self.time_emb[0]
+        return F.interpolate(self.time_emb.transpose(1, 2), length, mode="linear", align_corners=False)[0].T
+
+
+def as_level(features: Tensor) -> Level:
+    """Features [B, T, h, w, 128] with their rows laid out for picking; copies only what is not contiguous."""
+    b, t, h, w, _ = features.shape
+    return Level(features.reshape(-1, features.shape[-1]), (b, t, h, w))
+
+
+def correlation(level: Level, support: Tensor, cells: Tensor, t: Tensor) -> Tensor:
+    """Correlations of every cell around a position with every cell around the query, flat.
+
+    The 7 x 7 cells around a position share one fraction of a cell, so whole cells (8 x 8) are compared, and the
+    results blended: bilinear sampling is linear, and there are far fewer numbers to blend then.
+
+    Args:
+        level: one scale of the frames.
+        support: [B, N, 49, 128].
+        cells: [B, N, T, 2] (x, y) in cells of the level.
+        t: int [T] which frame of the level each of the T is.
+
+    Returns:
+        [B, N, T, 49 * 49]: place in the frame, then place around the query, each with x as the slower index.
+    """
+    around = _pick(level, cells, t)  # [B, N, T, 8, 8, 128]
+    whole = around.flatten(2, 4) @ support.transpose(-1, -2)  # [B, N, T * 64, 49]
+    blended = _blend(whole.view(*cells.shape[:3], SIDE + 1, SIDE + 1, SIDE**2), cells)
+    return blended.flatten(3)
+
+
+def encode_motion(xy: Tensor) -> Tensor:
+    """Motions [B, N, T, 84] to the next and from the last frame: themselves, then sines, then cosines."""
+    back = F.pad(xy[:, :, 1:] - xy[:, :, :-1], (0, 0, 1, 0))
+    ahead = F.pad(xy[:, :, :-1] - xy[:, :, 1:], (0, 0, 0, 1))
+    unit = xy.new_tensor(MOTION_UNIT * 2) * STRIDE
+    motion = torch.cat([ahead, back], -1) / unit  # [B, N, T, 4]
+    octaves = 2.0 ** torch.arange(OCTAVES, device=xy.device, dtype=xy.dtype)
+    angle = (octaves[:, None] * motion[..., None, :]).flatten(-2)
+    return torch.cat([motion, angle.sin(), angle.cos()], -1)
+
+
+def _pick(level: Level, cells: Tensor, t: Tensor) -> Tensor:
+    """The 8 x 8 whole cells around positions, those outside repeating the border.
+
+    Args:
+        level: one scale of B clips.
+        cells: [B, N, K, 2] (x, y) in cells.
+        t: int, broadcasts to [B, N, K]: frames.
+
+    Returns:
+        [B, N, K, 8, 8, 128], x as the first of the two.
+    """
+    b, length, h, w = level.shape
+    reach = torch.arange(-RADIUS, RADIUS + 2, device=cells.device)
+    # Far outside, where nothing but the border is seen, integers must still hold the number.
+    first = cells.clamp(-1e6, 1e6).floor().long()
+    x = (first[..., 0, None] + reach).clamp(0, w - 1)  # [B, N, K, 8]
+    y = (first[..., 1, None] + reach).clamp(0, h - 1)
+    clip = torch.arange(b, device=cells.device)[:, None, None] * length + t  # [B, N or 1, K]
+    index = (clip[..., None, None] * h + y[..., None, :]) * w + x[..., :, None]
+    return F.embedding(index, level.rows)
+
+
+def _blend(values: Tensor, cells: Tensor) -> Tensor:
+    """Values [B, N, K, 8, 8, C] at whole cells to [B, N, K, 7, 7, C] at those around positions [B, N, K, 2]."""
+    x, y = (cells - cells.floor())[..., None, None, None].unbind(-4)
+    values = torch.lerp(values[..., :-1, :, :], values[..., 1:, :, :], x)
+    return torch.lerp(values[..., :-1, :], values[..., 1:, :], y)
+
+
+def _time_embedding(length: int) -> Tensor:
+    """Sines then cosines of the frame's number at 555 frequencies from 1 down to 1e-4: [1, length, 1110]."""
+    half = TOKEN // 2
+    rate = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float64) / half)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], 1).float()[None]
