@@ -172,7 +172,8 @@ class _Batch:
             raise DeviceError(
                 f"out of memory following {count} points on {self.tracker.device}: use fewer points or a smaller chunk"
             ) from error
-        self._store(xy.float().cpu().numpy(), visibility.float().cpu().numpy(), s0, s1)
+        # The new frames s0 .. s1, or some of the overlap before them, too, told anew.
+        self._store(xy.float().cpu().numpy(), visibility.float().cpu().numpy(), s1 - xy.shape[2], s1)
 
     def _cut(self, frames: np.ndarray, lo: int, s0: int, s1: int) -> Tensor:
         """[B, s1 - s0, 3, h, w] in the order of travel."""

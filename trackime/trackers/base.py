@@ -107,8 +107,10 @@ class PointTracker(ABC):
                 chunk before (none in the first chunk).
 
         Returns:
-            xy [B, N, T', 2] and visibility [B, N, T'] of the chunk's new frames, and the new state. Before its
-            query frame a point rests at the query with visibility 0; at its query frame it is the query itself.
+            xy [B, N, T', 2] and visibility [B, N, T'] of the chunk's new frames, and the new state. A tracker that
+            knows better about its `overlap` by now returns these frames, too, before the new ones: they replace what
+            it said. Before its query frame a point rests at the query with visibility 0; at its query frame it is
+            the query itself.
         """
 
     def track(self, frames: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,11 +146,13 @@ class PointTracker(ABC):
     def _follow(self, queries: Tensor, features: Features) -> tuple[Tensor, Tensor]:
         """The whole clip in the order of travel: xy [B, N, T, 2], visibility [B, N, T]."""
         state = self.open(queries, features.size)
-        parts = []
+        xy = torch.zeros(*queries.shape[:2], features.frames, 2, device=self.device)
+        visibility = torch.zeros(xy.shape[:3], device=self.device)
         for t0, t1 in chunk_spans(features.frames, self.max_frames or features.frames, self.overlap):
-            xy, visibility, state = self.advance(state, features.window(max(0, t0 - self.overlap), t1))
-            parts.append((xy, visibility))
-        return torch.cat([p[0] for p in parts], 2), torch.cat([p[1] for p in parts], 2)
+            new_xy, new_vis, state = self.advance(state, features.window(max(0, t0 - self.overlap), t1))
+            told = slice(t1 - new_xy.shape[2], t1)  # the new frames, or some more that are told anew
+            xy[:, :, told], visibility[:, :, told] = new_xy, new_vis
+        return xy, visibility
 
 
 def merge_directions(
