@@ -117,6 +117,40 @@ def test_max_frames_holds_with_the_overlap(ramp):
     assert max(t1 - t0 for t0, t1 in video.reads) == 3
 
 
+class Corrects(RampTracker):
+    """Is wrong about the last frame of each chunk, and says so with the next one."""
+
+    overlap = 1
+
+    def advance(self, state, features):
+        right = state.get("right")  # position in the last frame, withheld so far
+        if right is not None:
+            features = features.window(1, features.frames)
+        xy, vis, state = super().advance(state, features)
+        state = {**state, "right": (xy[:, :, -1:].clone(), vis[:, :, -1:])}
+        xy[:, :, -1] += 1000
+        if right is not None:
+            xy, vis = torch.cat([right[0], xy], 2), torch.cat([right[1], vis], 2)
+        return xy, vis, state
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 99])
+def test_the_overlap_may_be_told_anew(ramp, chunk):
+    queries = np.array([[20.5, 30.5, 0], [60.0, 10.0, 4]], np.float32)
+    [(xy, vis)] = drive(Corrects(), Frames(ramp), [View(queries, None, (90, 120))], chunk)
+    ends = np.zeros(10)
+    ends[9] = 1000  # nothing comes after it
+    expected = truth(queries, 10) + ends[None, :, None]
+    expected[1, 0] += 1000  # backward, from frame 4
+    np.testing.assert_allclose(xy, expected, atol=1e-4)
+    assert (vis == 1).all()
+    tracker = Corrects()
+    tracker.max_frames = 4
+    frames = torch.from_numpy(ramp).permute(0, 3, 1, 2)[None].float() / 255
+    whole, _ = tracker.track(frames, torch.from_numpy(queries)[None])
+    np.testing.assert_allclose(whole[0].numpy(), expected, atol=1e-4)
+
+
 def test_progress_ends_at_its_total(ramp):
     seen = []
     views = [View(QUERIES, None, (90, 120))]

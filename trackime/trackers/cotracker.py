@@ -75,7 +75,7 @@ class Options:
 
     Attributes:
         online: which of the two published predictors to be.
-        query_chunk: points of a joint group: bounds memory (about 5 MB a point for 60 frames).
+        query_chunk: points of a joint group: bounds memory (about 2.5 MB a point and clip for 60 frames).
         support_grid: points a side of the grid that is followed along; 0: none.
         input_size: (h, w) frames are resized to, multiples of 4 of at least 32; trained on 384 x 512.
         window: frames looked at together.
@@ -121,7 +121,7 @@ class CoTracker(PointTracker):
         self.device = resolve_device(device)
         self.network = network.to(self.device)
         self.online, self.query_chunk, self.support_grid = options.online, options.query_chunk, options.support_grid
-        self.input_size: tuple[int, int] = options.input_size
+        self.input_size: tuple[int, int] = (options.input_size[0], options.input_size[1])
         self.max_frames: int = options.window
         self.overlap = options.overlap
 
@@ -188,7 +188,7 @@ class CoTracker(PointTracker):
             for group, rows in zip(state.groups, query_chunks(count, self.query_chunk), strict=True):
                 estimate, followed = self._follow_window(group, levels, first + t0, first + done)
                 mine = rows.stop - rows.start  # the support grid behind them is nobody's query
-                xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], features.size)
+                xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], state.size)
                 visibility[:, rows, t0:t1] = self._visibility(estimate)[:, :mine]
                 groups.append(followed)
             done = t1
