@@ -15,6 +15,8 @@ REGISTRY: Registry[PointTracker] = Registry(
         "correlation": "trackime.trackers.correlation:Correlation",
         "cotracker3": "trackime.trackers.cotracker:cotracker3",
         "cotracker3-online": "trackime.trackers.cotracker:cotracker3_online",
+        "locotrack-small": "trackime.trackers.locotrack:small",
+        "locotrack-base": "trackime.trackers.locotrack:base",
     },
 )
 names = REGISTRY.names

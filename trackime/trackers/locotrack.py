@@ -1,0 +1,272 @@
+"""LocoTrack, small and base: published checkpoints behind `PointTracker`.
+
+The network (`networks.locotrack`) looks both ways in time, and follows each point on its own. A clip of up to
+`max_frames` frames is handled in one pass, as the authors' predictor does. Longer ones go window by window; from one
+to the next are carried the points' features from their query frames, and where they were found in the frames that
+both windows see: there refinement goes on from these positions, while occlusion and uncertainty start anew, which is
+how TAPIR and LocoTrack go from one level of refinement to the next.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError, ShapeError
+from trackime.geometry import resize_frames, scale_points
+from trackime.models import locate
+from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.networks.locotrack import FIRST_SIZE, Maps, Query, blank, size_of
+from trackime.trackers.networks.locotrack import LocoTrack as Network
+from trackime.weights import fill, read_weights
+
+ENCODED = 8
+"""Frames encoded at a time, which bounds memory and changes nothing else."""
+MULTIPLE = 8
+"""What sides of frames are multiples of: the coarsest feature map's stride."""
+
+
+@dataclass
+class State:
+    """Where `advance` left off.
+
+    Attributes:
+        queries: [B, N, 3] (x, y, t) as given.
+        xy: [B, N, 2] queries in pixels of FIRST_SIZE.
+        frame: [B, N] their frames, integers.
+        size: (h, w) of the frames.
+        time: frames seen.
+        memory: features of the points whose query frame has been seen, zeros for others; about 90 KB a point.
+        last: [B, N, o, 2] where the points were in the last o <= overlap frames, pixels of FIRST_SIZE.
+    """
+
+    queries: Tensor
+    xy: Tensor
+    frame: Tensor
+    size: tuple[int, int]
+    time: int = 0
+    memory: Query | None = None
+    last: Tensor | None = None
+
+
+class LocoTrack(PointTracker):
+    """A LocoTrack network as a point tracker.
+
+    Args:
+        network: on `device`, in evaluation mode.
+        name: in the registry.
+        device: where the network is.
+        query_chunk: points followed at once, over all clips of a batch; bounds memory and changes nothing else.
+        input_size: (h, w) frames are resized to, multiples of 8 of at least 256. The points are first searched for
+            at 256 x 256, and refined at this size.
+        max_frames: frames looked at together. Encoded frames take 7 MB each at 256 x 256.
+        overlap: frames of these that the last window saw too. Attention of the farthest-sighted heads weakens by e
+            in 24 frames.
+
+    Raises:
+        InputError: an option outside its range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        device: torch.device,
+        query_chunk: int = 64,
+        input_size: tuple[int, int] = FIRST_SIZE,
+        max_frames: int = 96,
+        overlap: int = 24,
+    ) -> None:
+        size = tuple(int(v) for v in input_size)
+        if len(size) != 2 or any(v % MULTIPLE or v < least for v, least in zip(size, FIRST_SIZE, strict=True)):
+            raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
+        if query_chunk < 1:
+            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        if not 0 <= overlap < max_frames:
+            raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {overlap} and {max_frames}")
+        self.network, self.name, self.device = network, name, device
+        self.query_chunk, self.max_frames, self.overlap = query_chunk, max_frames, overlap
+        self.input_size: tuple[int, int] = (size[0], size[1])
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Feature maps of the frames at `input_size`, and at 256 x 256 where that is another size.
+
+        Frames are shrunk with antialiasing, as in the authors' evaluation and demonstration.
+
+        Raises:
+            ShapeError: not [B, T, 3, h, w].
+        """
+        if frames.ndim != 5 or frames.shape[2] != 3:
+            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        b, t, _, h, w = frames.shape
+        flat = frames.flatten(0, 1)
+        data: dict[str, Tensor] = {}
+        for i in range(0, b * t, ENCODED):
+            block = resize_frames(flat[i : i + ENCODED].to(self.device, torch.float32), self.input_size) * 2 - 1
+            made = self.network.encode(block)._asdict()
+            if self.input_size != FIRST_SIZE:
+                # From the resized frames and without antialiasing: as the network was published.
+                first = self.network.encode(F.interpolate(block, FIRST_SIZE, mode="bilinear"))
+                made |= {"first_hires": first.hires, "first_lowres": first.lowres}
+            for key, value in made.items():
+                if key not in data:
+                    data[key] = value.new_empty((b * t, *value.shape[1:]))
+                data[key][i : i + ENCODED] = value
+        return Features({key: value.unflatten(0, (b, t)) for key, value in data.items()}, (h, w))
+
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """See `PointTracker.open`.
+
+        Raises:
+            ShapeError: queries that are not [B, N, 3].
+        """
+        if queries.ndim != 3 or queries.shape[-1] != 3:
+            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        queries = queries.to(self.device, torch.float32)
+        frame = queries[..., 2].round().long()
+        return State(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """See `PointTracker.advance`."""
+        maps, first = _maps(features)
+        b, n = state.frame.shape
+        seen, length = min(self.overlap, state.time), features.frames
+        start = state.time - seen
+        local = state.frame - start  # [B, N] query frames in this window
+        xy = state.xy[:, :, None].repeat(1, 1, length, 1)
+        visibility = xy.new_zeros(b, n, length)
+        memory = state.memory if state.memory is not None else blank(b, n, self.device)
+        begun = (local < length).any(0).nonzero()[:, 0]  # points that were met in some clip of the batch
+        for part in query_chunks(len(begun), max(1, self.query_chunk // max(1, b))):
+            rows = begun[part]
+            here = local[:, rows]
+            now = (here >= seen) & (here < length)
+            query = Query(*(m[:, rows] for m in memory))
+            if bool(now.any()):
+                met = self.network.query(maps, first, here.clamp(0, length - 1), state.xy[:, rows])
+                query = Query(*(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True)))
+                for whole, new in zip(memory, query, strict=True):
+                    whole[:, rows] = new
+            known = None
+            if state.last is not None and seen:
+                known = torch.where((here < seen)[..., None, None], state.last[:, rows], torch.nan)
+            followed = self._follow_window(maps, first, query, here, state.xy[:, rows], known)
+            xy[:, rows], visibility[:, rows] = followed
+        last = xy[:, :, length - min(self.overlap, start + length) :].clone()
+        xy, visibility = self._finish(xy, visibility, local, state.queries, state.size)
+        t = torch.arange(length, device=self.device)
+        before = t < local[..., None]
+        xy = torch.where(before[..., None], state.queries[:, :, None, :2], xy)
+        visibility = torch.where(before, 0, visibility)
+        new = State(state.queries, state.xy, state.frame, state.size, start + length, memory, last)
+        return xy[:, :, seen:], visibility[:, :, seen:], new
+
+    @torch.no_grad()
+    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PointTracker.track_features`: one pass for both directions where the clip fits `max_frames`."""
+        if self.max_frames is not None and features.frames > self.max_frames:
+            return super().track_features(features, queries)
+        if queries.ndim != 3 or queries.shape[-1] != 3 or len(queries) != features.batch:
+            raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
+        state = self.open(queries, features.size)
+        maps, first = _maps(features)
+        b, n = state.frame.shape
+        frame = state.frame.clamp(0, features.frames - 1)
+        xy = state.xy.new_zeros(b, n, features.frames, 2)
+        visibility = xy.new_zeros(b, n, features.frames)
+        for part in query_chunks(n, max(1, self.query_chunk // max(1, b))):
+            query = self.network.query(maps, first, frame[:, part], state.xy[:, part])
+            followed = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
+            xy[:, part], visibility[:, part] = followed
+        return self._finish(xy, visibility, frame, state.queries, features.size)
+
+    def _follow_window(
+        self, maps: Maps, first: Maps, query: Query, frame: Tensor, xy: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """xy [B, N, T, 2] in pixels of FIRST_SIZE and visibility [B, N, T] of a window."""
+        size = self.input_size or FIRST_SIZE
+        *_, found = self.network.estimates(maps, first, query, frame, xy, size, known)
+        # The published decision, as TAPIR's: (1 - occlusion) (1 - expected_dist) > 0.5.
+        return found.xy, torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.expected_dist)
+
+    def _finish(
+        self, xy: Tensor, visibility: Tensor, frame: Tensor, queries: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """In pixels of the frames given, and at the query frame the query itself, visible."""
+        at = torch.arange(xy.shape[2], device=xy.device) == frame[..., None]
+        xy = torch.where(at[..., None], queries[:, :, None, :2], scale_points(xy, FIRST_SIZE, size))
+        return xy, torch.where(at, 1, visibility)
+
+
+def _maps(features: Features) -> tuple[Maps, Maps]:
+    """Maps for the refinement and for the initialisation; the same object where they are the same."""
+    data = features.data
+    maps = Maps(*(data[key] for key in Maps._fields))
+    if "first_hires" not in data:
+        return maps, maps
+    return maps, Maps(data["first_hires"], data["first_lowres"], maps.highest)
+
+
+def _like(mask: Tensor, values: Tensor) -> Tensor:
+    """A mask [B, N] for values [B, N, ...]."""
+    return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
+
+
+def _load(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    device: str | torch.device,
+    query_chunk: int,
+    input_size: tuple[int, int],
+    max_frames: int,
+    overlap: int,
+) -> LocoTrack:
+    target = resolve_device(device)
+    state = read_weights(locate(name, path), prefix="model.")
+    size = size_of(state, default=name.removeprefix("locotrack-"))
+    network = Network(size)
+    fill(network, state, name)
+    network.to(target)
+    return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
+
+
+def small(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    query_chunk: int = 64,
+    input_size: tuple[int, int] = FIRST_SIZE,
+    max_frames: int = 96,
+    overlap: int = 24,
+) -> LocoTrack:
+    """LocoTrack-S; a file given as `path` may be of either size, which is told from its shapes.
+
+    Args:
+        path: a checkpoint's file; None: the published one.
+        device: cpu, cuda, cuda:N, mps or auto.
+        query_chunk, input_size, max_frames, overlap: see `LocoTrack`.
+
+    Raises:
+        InputError: an option outside its range; no such file.
+        FormatError: a checkpoint that does not fit.
+        DeviceError: no such device.
+    """
+    return _load("locotrack-small", path, device, query_chunk, input_size, max_frames, overlap)
+
+
+def base(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    query_chunk: int = 64,
+    input_size: tuple[int, int] = FIRST_SIZE,
+    max_frames: int = 96,
+    overlap: int = 24,
+) -> LocoTrack:
+    """LocoTrack-B; see `small`."""
+    return _load("locotrack-base", path, device, query_chunk, input_size, max_frames, overlap)

@@ -1,0 +1,116 @@
+"""Local four-dimensional correlation (LocoTrack, Cho et al. 2024).
+
+The surroundings of a point in its query frame are compared with the surroundings of where it may be in another one:
+every place of the one with every place of the other, SIDE x SIDE x SIDE x SIDE inner products. Points are (x, y) in
+pixels of the feature map, the centre of the first at (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE = 7
+"""Places on a side of the surroundings, one pixel of the feature map apart."""
+RADIUS = SIDE // 2
+
+
+def surroundings(
+    grid: Tensor,  # [B, T, h, w, C]
+    frame: Tensor,  # [B, N] integers
+    xy: Tensor,  # [B, N, 2]
+) -> Tensor:
+    """Features around points, [B, N, SIDE, SIDE, C] (rows first); beyond the border, those of the border."""
+    b, t, h, w, c = grid.shape
+    steps = torch.arange(-RADIUS, RADIUS + 1, device=xy.device)
+    # A place's own position is kept inside, not only the pixels it lies between.
+    x = (xy[..., :1] - 0.5 + steps).clamp(0, w - 1)  # [B, N, SIDE]
+    y = (xy[..., 1:] - 0.5 + steps).clamp(0, h - 1)
+    left, top = x.floor().long(), y.floor().long()
+    right, bottom = (left + 1).clamp(max=w - 1), (top + 1).clamp(max=h - 1)
+    first = (torch.arange(b, device=xy.device)[:, None] * t + frame)[..., None, None] * (h * w)
+    flat = grid.reshape(-1, c)
+
+    def take(row: Tensor, column: Tensor) -> Tensor:
+        index = first + row[..., :, None] * w + column[..., None, :]
+        return flat.index_select(0, index.flatten()).view(*index.shape, c)
+
+    fx = (x - left)[..., None, :, None].to(grid.dtype)
+    fy = (y - top)[..., :, None, None].to(grid.dtype)
+    above = take(top, left) * (1 - fx) + take(top, right) * fx
+    below = take(bottom, left) * (1 - fx) + take(bottom, right) * fx
+    return above * (1 - fy) + below * fy
+
+
+def local_correlation(
+    grid: Tensor,  # [B, T, h, w, C]
+    xy: Tensor,  # [B, N, t, 2] in frames first .. first + t - 1 of the grid
+    support: Tensor,  # [B, N, SIDE, SIDE, C] from `surroundings`
+    first: int = 0,
+) -> Tensor:
+    """Inner products of the surroundings of `xy` with the support; beyond the border features are zero.
+
+    Bilinear sampling and inner products are both linear, so the products are taken with whole pixels, and these
+    sampled: the same values for a fraction of the work, as channels are gone by then.
+
+    Returns:
+        [B, N, t, SIDE, SIDE, SIDE, SIDE]: row and column around `xy`, then row and column of the support.
+    """
+    b, length, h, w, c = grid.shape
+    n, t = xy.shape[1:3]
+    # Where surroundings are wholly outside they are zero however far away; integers stay small.
+    place = torch.stack([(xy[..., i] - 0.5).clamp(-RADIUS - 2, side + RADIUS + 2) for i, side in ((0, w), (1, h))], -1)
+    corner = place.floor()
+    fx, fy = ((place - corner)[..., i, None, None, None].to(grid.dtype) for i in (0, 1))
+    steps = torch.arange(-RADIUS, RADIUS + 2, device=xy.device)
+    columns = corner[..., :1].long() + steps  # [B, N, t, SIDE + 1]
+    rows = corner[..., 1:].long() + steps
+    inside = ((rows >= 0) & (rows < h))[..., :, None] & ((columns >= 0) & (columns < w))[..., None, :]
+    frames = torch.arange(b, device=xy.device)[:, None] * length + first + torch.arange(t, device=xy.device)  # [B, t]
+    index = frames[:, None, :, None, None] * (h * w)
+    index = index + rows.clamp(0, h - 1)[..., :, None] * w + columns.clamp(0, w - 1)[..., None, :]
+    pixels = grid.reshape(-1, c).index_select(0, index.flatten()).view(b * n, -1, c)
+    products = torch.bmm(pixels, support.reshape(b * n, SIDE * SIDE, c).transpose(1, 2))
+    products = products.view(b, n, t, SIDE + 1, SIDE + 1, -1) * inside[..., None]
+    products = products[..., :-1, :, :] * (1 - fy) + products[..., 1:, :, :] * fy
+    products = products[..., :-1, :] * (1 - fx) + products[..., 1:, :] * fx
+    return products.unflatten(-1, (SIDE, SIDE))
+
+
+class CorrelationEncoder(nn.Module):
+    """A local correlation as a vector, seen from both sides by the same convolutions.
+
+    Once the SIDE x SIDE places around the target are the image and those of the support its channels, once the other
+    way round.
+
+    Args:
+        channels, kernels, strides: of the convolutions, which reduce the side to 1.
+    """
+
+    def __init__(self, channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.conv = nn.ModuleList()
+        self.pads: list[tuple[int, int, int, int]] = []
+        before, side = SIDE * SIDE, SIDE
+        for after, kernel, stride in zip(channels, kernels, strides, strict=True):
+            block = (nn.Conv2d(before, after, kernel, stride), nn.GroupNorm(after // 16, after), nn.ReLU())
+            self.conv.append(nn.Sequential(*block))
+            # "Same" padding: as many outputs as strides fit into the side, the odd pixel right and below.
+            outputs = -(-side // stride)
+            missing = max(0, (outputs - 1) * stride + kernel - side)
+            self.pads.append((missing // 2, missing - missing // 2) * 2)
+            before, side = after, outputs
+
+    def forward(self, correlation: Tensor) -> Tensor:
+        """[P, SIDE, SIDE, SIDE, SIDE] to [P, 2 * channels[-1]]."""
+        count = len(correlation)
+        flat = correlation.reshape(count, SIDE * SIDE, SIDE * SIDE)
+        # Channels first: those of the support for the image around the target, then the other way round.
+        x = torch.cat([flat.transpose(1, 2), flat]).unflatten(-1, (SIDE, SIDE))
+        for pad, block in zip(self.pads, self.conv, strict=True):
+            x = block(F.pad(x, pad))
+        x = x.mean((2, 3))
+        return torch.cat([x[:count], x[count:]], 1)
