@@ -10,7 +10,7 @@ how TAPIR and LocoTrack go from one level of refinement to the next.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -144,29 +144,27 @@ class LocoTrack(PointTracker):
         visibility = xy.new_zeros(b, n, length)
         memory = state.memory if state.memory is not None else blank(b, n, self.device)
         begun = (local < length).any(0).nonzero()[:, 0]  # points that were met in some clip of the batch
-        for part in query_chunks(len(begun), max(1, self.query_chunk // max(1, b))):
+        for part in query_chunks(len(begun), self._chunk(b)):
             rows = begun[part]
-            here = local[:, rows]
+            here, places = local[:, rows], state.xy[:, rows]
+            query = Query(*(whole[:, rows] for whole in memory))
             now = (here >= seen) & (here < length)
-            query = Query(*(m[:, rows] for m in memory))
             if bool(now.any()):
-                met = self.network.query(maps, first, here.clamp(0, length - 1), state.xy[:, rows])
+                met = self.network.query(maps, first, here.clamp(0, length - 1), places)
                 query = Query(*(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True)))
-                for whole, new in zip(memory, query, strict=True):
-                    whole[:, rows] = new
+                for whole, rest in zip(memory, query, strict=True):
+                    whole[:, rows] = rest
             known = None
             if state.last is not None and seen:
                 known = torch.where((here < seen)[..., None, None], state.last[:, rows], torch.nan)
-            followed = self._follow_window(maps, first, query, here, state.xy[:, rows], known)
-            xy[:, rows], visibility[:, rows] = followed
+            xy[:, rows], visibility[:, rows] = self._follow_window(maps, first, query, here, places, known)
         last = xy[:, :, length - min(self.overlap, start + length) :].clone()
         xy, visibility = self._finish(xy, visibility, local, state.queries, state.size)
-        t = torch.arange(length, device=self.device)
-        before = t < local[..., None]
+        before = torch.arange(length, device=self.device) < local[..., None]
         xy = torch.where(before[..., None], state.queries[:, :, None, :2], xy)
         visibility = torch.where(before, 0, visibility)
-        new = State(state.queries, state.xy, state.frame, state.size, start + length, memory, last)
-        return xy[:, :, seen:], visibility[:, :, seen:], new
+        after = replace(state, time=start + length, memory=memory, last=last)
+        return xy[:, :, seen:], visibility[:, :, seen:], after
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,11 +179,15 @@ class LocoTrack(PointTracker):
         frame = state.frame.clamp(0, features.frames - 1)
         xy = state.xy.new_zeros(b, n, features.frames, 2)
         visibility = xy.new_zeros(b, n, features.frames)
-        for part in query_chunks(n, max(1, self.query_chunk // max(1, b))):
+        for part in query_chunks(n, self._chunk(b)):
             query = self.network.query(maps, first, frame[:, part], state.xy[:, part])
-            followed = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
-            xy[:, part], visibility[:, part] = followed
+            found = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
+            xy[:, part], visibility[:, part] = found
         return self._finish(xy, visibility, frame, state.queries, features.size)
+
+    def _chunk(self, clips: int) -> int:
+        """Points of each clip followed at once."""
+        return max(1, self.query_chunk // max(1, clips))
 
     def _follow_window(
         self, maps: Maps, first: Maps, query: Query, frame: Tensor, xy: Tensor, known: Tensor | None = None
