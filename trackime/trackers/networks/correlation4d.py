@@ -75,8 +75,8 @@ def local_correlation(
     pixels = grid.reshape(-1, c).index_select(0, index.flatten()).view(b * n, -1, c)
     products = torch.bmm(pixels, support.reshape(b * n, SIDE * SIDE, c).transpose(1, 2))
     products = products.view(b, n, t, SIDE + 1, SIDE + 1, -1) * inside[..., None]
-    products = products[..., :-1, :, :] * (1 - fy) + products[..., 1:, :, :] * fy
-    products = products[..., :-1, :] * (1 - fx) + products[..., 1:, :] * fx
+    products = torch.lerp(products[..., :-1, :, :], products[..., 1:, :, :], fy)
+    products = torch.lerp(products[..., :-1, :], products[..., 1:, :], fx)
     return products.unflatten(-1, (SIDE, SIDE))
 
 
@@ -96,7 +96,7 @@ class CorrelationEncoder(nn.Module):
         self.pads: list[tuple[int, int, int, int]] = []
         before, side = SIDE * SIDE, SIDE
         for after, kernel, stride in zip(channels, kernels, strides, strict=True):
-            block = (nn.Conv2d(before, after, kernel, stride), nn.GroupNorm(after // 16, after), nn.ReLU())
+            block = (Convolution(before, after, kernel, stride), nn.GroupNorm(after // 16, after), nn.ReLU())
             self.conv.append(nn.Sequential(*block))
             # "Same" padding: as many outputs as strides fit into the side, the odd pixel right and below.
             outputs = -(-side // stride)
@@ -108,9 +108,21 @@ class CorrelationEncoder(nn.Module):
         """[P, SIDE, SIDE, SIDE, SIDE] to [P, 2 * channels[-1]]."""
         count = len(correlation)
         flat = correlation.reshape(count, SIDE * SIDE, SIDE * SIDE)
-        # Channels first: those of the support for the image around the target, then the other way round.
-        x = torch.cat([flat.transpose(1, 2), flat]).unflatten(-1, (SIDE, SIDE))
+        # Channels last: those of the support for the image around the target, then the other way round.
+        x = torch.cat([flat, flat.transpose(1, 2)]).unflatten(1, (SIDE, SIDE))
         for pad, block in zip(self.pads, self.conv, strict=True):
-            x = block(F.pad(x, pad))
-        x = x.mean((2, 3))
+            convolve, normalise, rectify = block.children()
+            x = convolve(F.pad(x, (0, 0, *pad)))
+            x = rectify(normalise(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        x = x.mean((1, 2))
         return torch.cat([x[:count], x[count:]], 1)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution without padding as one matrix product: on images this small several times as fast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[P, h, w, before] to [P, h', w', after]."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        windows = x.unfold(1, kernel, stride).unfold(2, kernel, stride).permute(0, 1, 2, 4, 5, 3)
+        return F.linear(windows.flatten(3), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)

@@ -38,7 +38,7 @@ OCTAVES = 10
 """Frequencies 1, 2, 4, ... of the encoding of motion."""
 CHANNELS = {"hires": 128, "lowres": 256, "highest": 64}
 """Of the feature maps; in this order their correlations are put together."""
-BLOCK = 2048
+BLOCK = 1024
 """Points times frames that are correlated at a time, which bounds memory and changes nothing else."""
 
 
