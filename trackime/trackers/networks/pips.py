@@ -1,0 +1,151 @@
+"""The network of PIPs: Particle Video Revisited (Harley, Fang, Fragkiadaki, ECCV 2022; arXiv 2204.04153).
+
+Eight frames at a time. A point begins without motion and with one descriptor in all frames; an MLP-Mixer looks at the
+local correlations, the motion and the descriptors of all eight frames and moves both, several times over.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trackime.trackers.networks.basicencoder import BasicEncoder
+from trackime.trackers.networks.correlation import LOOKUP, correlate, describe
+
+FRAMES = 8
+"""Frames the mixer was trained for: its weights mix exactly so many."""
+CHANNELS = 128
+"""Numbers of a descriptor."""
+EMBEDDING = 64
+"""Numbers that one coordinate's sines and cosines make."""
+WIDTH = 512
+DEPTH = 12
+"""Of the mixer."""
+
+
+class Residual(nn.Module):
+    """x + f(LayerNorm(x))."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.fn = body
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, FRAMES, WIDTH] to the same."""
+        y: Tensor = self.fn(self.norm(x))
+        return x + y
+
+
+class TimeMean(nn.Module):
+    """The mean over frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, S, C] to [N, C]."""
+        return x.mean(1)
+
+
+def _mixing() -> nn.Module:
+    """One block: an MLP over the frames, then one over the channels, each four times as wide inside."""
+    # Identity keeps the place of the dropout that the checkpoints' numbering counts.
+    time = nn.Sequential(nn.Conv1d(FRAMES, 4 * FRAMES, 1), nn.GELU(), nn.Identity(), nn.Conv1d(4 * FRAMES, FRAMES, 1))
+    channel = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Identity(), nn.Linear(4 * WIDTH, WIDTH))
+    return nn.Sequential(Residual(time), Residual(channel))
+
+
+class DeltaBlock(nn.Module):
+    """The update of positions and descriptors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_delta = nn.Sequential(
+            nn.Linear(CHANNELS + LOOKUP + 3 * EMBEDDING + 3, WIDTH),
+            *(_mixing() for _ in range(DEPTH)),
+            nn.LayerNorm(WIDTH),
+            TimeMean(),
+            nn.Linear(WIDTH, FRAMES * (CHANNELS + 2)),
+        )
+
+    def forward(self, descriptors: Tensor, correlations: Tensor, motion: Tensor) -> Tensor:
+        """One update.
+
+        Args:
+            descriptors: [N, FRAMES, CHANNELS].
+            correlations: [N, FRAMES, LOOKUP].
+            motion: [N, FRAMES, 3] cells (x, y) from where the point began, and time.
+
+        Returns:
+            [N, FRAMES, 2 + CHANNELS]: steps of the position in cells, then of the descriptor.
+        """
+        delta: Tensor = self.to_delta(torch.cat([descriptors, correlations, embed(motion)], -1))
+        return delta.view(len(delta), FRAMES, 2 + CHANNELS)
+
+
+def embed(values: Tensor) -> Tensor:
+    """Sines and cosines of coordinates [..., D], after the coordinates' own kind: [..., D * EMBEDDING + D].
+
+    Number 2 j of a coordinate v is sin(2 j v 1000 / EMBEDDING), number 2 j + 1 the cosine; v itself comes last.
+    """
+    rates = torch.arange(0, EMBEDDING, 2, device=values.device, dtype=values.dtype) * (1000 / EMBEDDING)
+    phase = values[..., None] * rates  # [..., D, EMBEDDING / 2]
+    waves = torch.stack([phase.sin(), phase.cos()], -1)
+    return torch.cat([waves.flatten(-3), values], -1)
+
+
+class Pips(nn.Module):
+    """PIPs, by the names of the official checkpoints.
+
+    Positions are in pixels of the frames encoded, (0, 0) being the centre of the first one.
+
+    Args:
+        stride: pixels a feature cell; the published model has 4.
+    """
+
+    def __init__(self, stride: int = 4) -> None:
+        super().__init__()
+        self.stride = stride
+        self.fnet = BasicEncoder(CHANNELS, stride)
+        self.delta_block = DeltaBlock()
+        self.norm = nn.GroupNorm(1, CHANNELS)
+        self.ffeat_updater = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.GELU())
+        self.vis_predictor = nn.Sequential(nn.Linear(CHANNELS, 1))
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [T, 3, h, w] in [0, 1] to feature maps [T, h // stride, w // stride, CHANNELS]."""
+        maps: Tensor = self.fnet(2 * frames - 1)
+        return maps.permute(0, 2, 3, 1).contiguous()
+
+    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor:
+        """Descriptors [N, CHANNELS] at pixels xy [N, 2] of the frames numbered `frames` [N]."""
+        return describe(maps, frames[:, None], xy[:, None] / self.stride)[:, 0]
+
+    def forward(
+        self,
+        pyramid: list[Tensor],  # [T, h, w, CHANNELS] each
+        frames: Tensor,  # int64 [N, FRAMES] which of the T frames each point is followed through
+        xy: Tensor,  # [N, 2] pixels, where it is in the first of them
+        descriptor: Tensor,  # [N, CHANNELS] what it looks like
+        iterations: int = 6,
+    ) -> tuple[Tensor, Tensor]:
+        """Follow points through their eight frames.
+
+        Returns:
+            positions [iterations, N, FRAMES, 2] after each iteration, the first frame's held where it was; visibility
+            logits [N, FRAMES].
+        """
+        start = xy[:, None] / self.stride  # [N, 1, 2]
+        place = start.expand(-1, FRAMES, -1)
+        descriptors = descriptor[:, None].expand(-1, FRAMES, -1)
+        # The last frame is at FRAMES, not FRAMES - 1: so it was trained.
+        times = torch.linspace(0, FRAMES, FRAMES, device=xy.device, dtype=xy.dtype).expand(len(xy), -1)
+        history = []
+        for _ in range(iterations):
+            correlations = correlate(pyramid, frames, place, descriptors[:, :, None])[:, :, 0]
+            motion = torch.cat([place - place[:, :1], times[..., None]], -1)
+            delta = self.delta_block(descriptors, correlations, motion)
+            step = self.ffeat_updater(self.norm(delta[..., 2:].reshape(-1, CHANNELS)))
+            descriptors = descriptors + step.view_as(descriptors)
+            place = torch.cat([start, (place + delta[..., :2])[:, 1:]], 1)
+            history.append(place * self.stride)
+        logits: Tensor = self.vis_predictor(descriptors)[..., 0]
+        return torch.stack(history), logits

@@ -1,0 +1,154 @@
+"""The network of PIPs++ (Zheng, Harley, Shen, Wetzstein, Guibas: PointOdyssey, ICCV 2023; arXiv 2307.15055).
+
+Any number of frames. A one-dimensional residual network over time looks at a point's motion and at its local
+correlations with three appearances: that of the first frame, and those of two and of four frames ago where the point is
+thought to have been then, which follow a change of appearance. It moves the positions, several times over.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trackime.trackers.networks.basicencoder import BasicEncoder
+from trackime.trackers.networks.correlation import LOOKUP, correlate, describe
+
+CHANNELS = 128
+"""Numbers of a descriptor, and of a motion's embedding."""
+LAGS = (2, 4)
+"""Frames ago whose appearance a point is compared with, beside the first frame's."""
+WIDTHS = (128, 128, 256, 256, 512, 512, 1024, 1024)
+"""Channels of the residual blocks over time."""
+
+
+class TimeConv(nn.Module):
+    """Convolution over three frames; zeros beyond the ends."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, S] to [N, out, S]."""
+        y: Tensor = self.conv(x)
+        return y
+
+
+class TimeBlock(nn.Module):
+    """Two convolutions over time, each after normalisation over time and ReLU, beside the identity."""
+
+    def __init__(self, channels: int, out: int, plain: bool) -> None:
+        super().__init__()
+        self.conv1 = TimeConv(channels, out)
+        self.conv2 = TimeConv(out, out)
+        self.plain = plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, S] to [N, out, S]; where channels grow the identity lies in their middle."""
+        y = x if self.plain else F.relu(F.instance_norm(x))
+        y = self.conv2(F.relu(F.instance_norm(self.conv1(y))))
+        grown: int = y.shape[1] - x.shape[1]
+        out: Tensor = y + F.pad(x, (0, 0, grown // 2, grown - grown // 2))
+        return out
+
+
+class DeltaBlock(nn.Module):
+    """The update of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_block_conv = TimeConv((1 + len(LAGS)) * LOOKUP + CHANNELS + 2, WIDTHS[0])
+        before = (WIDTHS[0], *WIDTHS)
+        self.basicblock_list = nn.ModuleList(
+            TimeBlock(c, out, plain=i == 0) for i, (c, out) in enumerate(zip(before, WIDTHS, strict=False))
+        )
+        self.dense = nn.Linear(WIDTHS[-1], 2)
+
+    def forward(self, correlations: Tensor, motion: Tensor) -> Tensor:
+        """One update.
+
+        Args:
+            correlations: [N, S, 3 * LOOKUP].
+            motion: [N, S, 2] cells from each frame to the next.
+
+        Returns:
+            [N, S, 2] steps of the position in cells.
+        """
+        x = torch.cat([correlations, embed(motion)], -1).transpose(1, 2)
+        x = F.relu(self.first_block_conv(x))
+        for block in self.basicblock_list:
+            x = block(x)
+        out: Tensor = self.dense(F.relu(x).transpose(1, 2))
+        return out
+
+
+def embed(motion: Tensor) -> Tensor:
+    """sin x w, cos x w, sin y w, cos y w over rates w_j = 10000^(-j / 31), then (x, y): [..., 2] to [..., 130]."""
+    count = CHANNELS // 4
+    rates = torch.arange(count, device=motion.device, dtype=motion.dtype) / (count - 1)
+    phase = motion[..., None] * (1 / 10000**rates)  # [..., 2, 32]
+    waves = torch.stack([phase.sin(), phase.cos()], -2)  # [..., 2, 2, 32]
+    return torch.cat([waves.flatten(-3), motion], -1)
+
+
+class Pips2(nn.Module):
+    """PIPs++, by the names of the official checkpoints.
+
+    Positions are in pixels of the frames encoded, (0, 0) being the centre of the first one.
+
+    Args:
+        stride: pixels a feature cell; the published model has 8.
+    """
+
+    def __init__(self, stride: int = 8) -> None:
+        super().__init__()
+        self.stride = stride
+        self.fnet = BasicEncoder(CHANNELS, stride)
+        self.delta_block = DeltaBlock()
+        self.norm = nn.GroupNorm(1, CHANNELS)  # in the checkpoints, though nothing uses it
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [T, 3, h, w] in [0, 1] to feature maps [T, h // stride, w // stride, CHANNELS]."""
+        maps: Tensor = self.fnet(2 * frames - 1)
+        return maps.permute(0, 2, 3, 1).contiguous()
+
+    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor:
+        """Descriptors [N, CHANNELS] at pixels xy [N, 2] of the frames numbered `frames` [N]."""
+        return describe(maps, frames[:, None], xy[:, None] / self.stride)[:, 0]
+
+    def forward(
+        self,
+        pyramid: list[Tensor],  # [T, h, w, CHANNELS] each
+        frames: Tensor,  # int64 [N, S] which of the T frames each point is followed through, S >= 2
+        xy: Tensor,  # [N, S, 2] pixels, where it is thought to be; the first frame's is kept
+        descriptor: Tensor,  # [N, CHANNELS] what it looks like
+        iterations: int = 16,
+        smooth: bool = False,
+    ) -> Tensor:
+        """Follow points through their frames.
+
+        Args:
+            smooth: halve the last quarter's steps, as the authors' demonstration does for smoother tracks.
+
+        Returns:
+            [iterations, N, S, 2] positions after each iteration.
+        """
+        place = xy / self.stride
+        start = place[:, :1]
+        length = frames.shape[1]
+        first = descriptor[:, None].expand(-1, length, -1)
+        past = [(torch.arange(length, device=xy.device) - lag).clamp(min=0) for lag in LAGS]
+        lagged = [first] * len(LAGS)
+        history = []
+        for iteration in range(iterations):
+            if iteration:
+                lagged = [describe(pyramid[0], frames[:, t], place[:, t]) for t in past]
+            correlations = correlate(pyramid, frames, place, torch.stack([first, *lagged], 2)).flatten(2)
+            motion = place[:, 1:] - place[:, :-1]
+            delta = self.delta_block(correlations, torch.cat([motion, motion[:, -1:]], 1))
+            if smooth and iteration > 3 * iterations // 4:
+                delta = delta * 0.5
+            place = torch.cat([start, (place + delta)[:, 1:]], 1)
+            history.append(place * self.stride)
+        return torch.stack(history)
