@@ -17,6 +17,8 @@ REGISTRY: Registry[PointTracker] = Registry(
         "cotracker3-online": "trackime.trackers.cotracker:cotracker3_online",
         "locotrack-small": "trackime.trackers.locotrack:small",
         "locotrack-base": "trackime.trackers.locotrack:base",
+        "pips": "trackime.trackers.pips:pips",
+        "pips2": "trackime.trackers.pips2:pips2",
     },
 )
 names = REGISTRY.names

@@ -1,0 +1,204 @@
+"""PIPs++ as a tracker: windows of many frames; forward-backward agreement tells what is visible.
+
+The network is that of PointOdyssey (Zheng et al., ICCV 2023).
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError
+from trackime.models import locate
+from trackime.trackers.base import query_chunks
+from trackime.trackers.networks import pips2 as network
+from trackime.trackers.particles import ParticleTracker, Points, Window
+from trackime.weights import fill, read_weights
+
+SLACK = 4.0
+"""Pixels of the resized frame (half a feature cell) by which a visible point may miss on its way back."""
+SHARE = 0.01
+"""Of the squared motions that the way back may miss by besides (Sundaram, Brox and Keutzer 2010, equation 5)."""
+
+
+def pips2(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    query_chunk: int = 64,
+    input_size: tuple[int, int] = (512, 896),
+    iterations: int = 16,
+    max_frames: int = 48,
+    check_every: int = 6,
+    check_span: int = 12,
+    check_iterations: int = 6,
+    antialias: bool = False,
+) -> Pips2:
+    """The tracker ``pips2``, from the checkpoint at `path`, or from the one registered where that is None.
+
+    The other arguments are those of `Pips2`.
+
+    Raises:
+        InputError: no such checkpoint; an option outside its range.
+        FormatError: a checkpoint that does not fit.
+        DeviceError: no such device.
+    """
+    device = resolve_device(device)
+    module = network.Pips2()
+    fill(module, read_weights(locate("pips2", path)), "pips2")
+    checks = (check_every, check_span, check_iterations)
+    return Pips2(module, device, query_chunk, input_size, iterations, max_frames, *checks, antialias)
+
+
+class Pips2(ParticleTracker):
+    """PIPs++ over videos of any length.
+
+    Up to `max_frames` frames are one window, and equal the network's own result. The next window begins in the last
+    frame of the one before, where each point was left, without motion; the query frame's descriptor goes along. (The
+    authors' evaluation also carries the two lagged appearances over, by their place in the window; here both begin as
+    the query's, as in the first window, and are taken from the frames after one iteration.)
+
+    The network says nothing of visibility. Every `check_every` frames it follows the point found there back through
+    the last `check_span` frames, without motion to begin with, which tells whether what is there is what was followed:
+    at an occluder it goes with the occluder. With d the distance between the two tracks in a frame, and w, v the
+    displacements of the two since the frame checked, a frame's disagreement is
+
+        r = d^2 / (SLACK^2 + SHARE (|w|^2 + |v|^2))
+
+    (Sundaram, Brox and Keutzer, ECCV 2010, equation 5, with SLACK^2 in place of 0.5: it was made for dense flow, of ten
+    times the precision), and the visibility of the frame checked is 2^-r for the median r of the frames gone back
+    through: above 0.5 where the tracks agree. Between checks it is interpolated; outside of the frame it is 0.
+
+    Args:
+        module: the network, with its weights.
+        device: cpu, cuda, cuda:N, mps or auto.
+        query_chunk: points followed at once; changes nothing but memory (about 8 MB a point at 48 frames).
+        input_size: (h, w) frames are resized to, multiples of 8 of at least 64; the authors' evaluations have
+            (512, 896).
+        iterations: refinements of a window.
+        max_frames: frames fed together. The authors' evaluations have 128, which takes features of 0.8 GB.
+        check_every: frames between checks of visibility; 0: none are made, and all that is in the frame is visible.
+        check_span: frames gone back through in a check.
+        check_iterations: refinements of the way back.
+        antialias: blur before shrinking; the authors do not.
+
+    Raises:
+        InputError: an option outside its range.
+        DeviceError: no such device.
+    """
+
+    name = "pips2"
+    overlap = 1
+
+    def __init__(
+        self,
+        module: network.Pips2,
+        device: str | torch.device = "cpu",
+        query_chunk: int = 64,
+        input_size: tuple[int, int] = (512, 896),
+        iterations: int = 16,
+        max_frames: int = 48,
+        check_every: int = 6,
+        check_span: int = 12,
+        check_iterations: int = 6,
+        antialias: bool = False,
+    ) -> None:
+        super().__init__(module, device, input_size, query_chunk, max_frames, iterations, antialias)
+        if check_every < 0 or check_span < 1 or check_iterations < 1:
+            raise InputError(
+                "options: expected check_every >= 0, check_span >= 1, check_iterations >= 1, "
+                f"got {check_every}, {check_span}, {check_iterations}"
+            )
+        self.network = module
+        self.check_every, self.check_span, self.check_iterations = check_every, check_span, check_iterations
+
+    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+        """See `ParticleTracker._extend`."""
+        length = window.end - window.first
+        xy = points.place[:, None].repeat(1, length, 1)
+        visibility = points.visibility[:, None].repeat(1, length)
+        started = points.met(window.end)
+        begins = points.begin[started] - window.first
+        # Points that begin together: normalisation over time knows no frames to be left out.
+        for begin in begins.unique().tolist():
+            rows = started[begins == begin]
+            if begin == length - 1:
+                continue
+            for part in query_chunks(len(rows), self.query_chunk):
+                some = rows[part]
+                frames = torch.arange(begin, length, device=some.device).expand(len(some), -1)
+                guess = points.place[some, None].expand(-1, length - begin, -1)
+                path = self.network(window.pyramid, frames, guess, points.descriptor[some], self.iterations)[-1]
+                seen = self._check(window, frames, path, points.visibility[some])
+                xy[some, begin:], visibility[some, begin:] = path, seen
+        points.begin[started] = window.end - 1
+        points.place[started], points.visibility[started] = xy[started, -1], visibility[started, -1]
+        return xy, visibility
+
+    def _check(self, window: Window, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
+        """Visibility [K, S] of points that were followed.
+
+        Args:
+            frames: int64 [K, S] numbers in the window.
+            path: [K, S, 2] positions.
+            first: [K] visibility in the first frame, where the track was begun.
+        """
+        length = frames.shape[1]
+        if not self.check_every:
+            return torch.ones_like(path[..., 0])
+        steps = [*range(self.check_every, length - 1, self.check_every), length - 1]
+        found = {0: first}
+        for span in sorted({min(step, self.check_span) for step in steps}):
+            alike = [step for step in steps if min(step, self.check_span) == span]
+            back = torch.tensor(alike, device=frames.device)[:, None] - torch.arange(span + 1, device=frames.device)
+            rows = self._agree(window, frames[:, back].flatten(0, 1), path[:, back].flatten(0, 1), length)
+            found |= dict(zip(alike, rows.view(len(path), -1).unbind(1), strict=True))
+        return interpolate([0, *steps], torch.stack([found[step] for step in (0, *steps)], 1))
+
+    def _agree(self, window: Window, frames: Tensor, path: Tensor, length: int) -> Tensor:
+        """How well points followed back stay on their tracks.
+
+        Args:
+            frames: int64 [M, S] numbers in the window, descending.
+            path: [M, S, 2] the tracks in these frames.
+            length: frames that a chunk of queries may take together, a query.
+
+        Returns:
+            [M] 2^-r, see `Pips2`.
+        """
+        size = self.query_chunk * max(1, length // frames.shape[1])
+        results = [path.new_zeros(0)]
+        for part in query_chunks(len(path), size):
+            way, some = path[part], frames[part]
+            descriptor = self.network.describe(window.pyramid[0], some[:, 0], way[:, 0])
+            guess = way[:, :1].expand_as(way)
+            back = self.network(window.pyramid, some, guess, descriptor, self.check_iterations)[-1]
+            results.append(agreement(way, back))
+        return torch.cat(results)
+
+
+def agreement(path: Tensor, back: Tensor) -> Tensor:
+    """2^-r for the median disagreement r of two tracks that set out from one place (formula: see `Pips2`).
+
+    Args:
+        path: [M, S, 2] pixels, S >= 2.
+        back: [M, S, 2]; the first frame is the same.
+
+    Returns:
+        [M] in [0, 1]; above 0.5: they agree.
+    """
+    distance = (back - path)[:, 1:].square().sum(-1)
+    motion = sum((track[:, 1:] - track[:, :1]).square().sum(-1) for track in (path, back))
+    disagreement = distance / (SLACK**2 + SHARE * motion)
+    return torch.exp2(-disagreement.median(1).values)
+
+
+def interpolate(steps: list[int], values: Tensor) -> Tensor:
+    """Values [K, L] of frames `steps`, ascending from 0, made linear between them: [K, steps[-1] + 1]."""
+    knots = torch.tensor(steps, device=values.device)
+    times = torch.arange(steps[-1] + 1, device=values.device)
+    right = torch.searchsorted(knots, times).clamp(min=1)
+    share = (times - knots[right - 1]) / (knots[right] - knots[right - 1])
+    return values[:, right - 1].lerp(values[:, right], share)
