@@ -20,12 +20,13 @@ def network(name: str, damped: bool) -> nn.Module:
     """With weights that follow from their names; damped: with the recorded factors, so that updates do not explode."""
     with torch.device("meta"):
         module = KINDS[name]()
-    module.to_empty(device="cpu")
-    state = filled(module)
     if damped:
+        state = network(name, damped=False).state_dict()  # shared but for what is damped
         for key, factor in json.loads(str(vectors(name)["damping"])).items():
             state[key] = state[key] * factor
-    module.load_state_dict(state)
+    else:
+        state = filled(module)
+    module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
 

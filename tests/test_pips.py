@@ -155,7 +155,7 @@ def slowly(module: Network, maps: Tensor, xy: Tensor, start: int) -> tuple[Tenso
     now = start
     while now < length - 1:
         frames = torch.tensor([[min(t, length - 1) for t in range(now, now + 8)]])
-        history, logits = module(build_pyramid(maps), frames, path[now][None], descriptor)
+        history, logits = module(build_pyramid(maps), frames, path[now][None], descriptor, 2)
         end = min(length, now + 8)
         path[now:end] = history[-1, 0, : end - now]
         visible = torch.sigmoid(logits[0])
@@ -171,7 +171,7 @@ def slowly(module: Network, maps: Tensor, xy: Tensor, start: int) -> tuple[Tenso
 
 @pytest.fixture
 def tracker() -> Pips:
-    return Pips(network("pips", damped=True), input_size=(64, 80), iterations=6, max_frames=20)
+    return Pips(network("pips", damped=True), input_size=(64, 80), iterations=2, max_frames=20)
 
 
 @pytest.fixture(scope="module")

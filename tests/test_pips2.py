@@ -96,7 +96,7 @@ def test_smooth_last_steps(maps: Tensor) -> None:
 # ---- windows
 
 
-@pytest.mark.parametrize("every", [0, 6])
+@pytest.mark.parametrize("every", [0, 8])
 @pytest.mark.parametrize("frames", [7, 20, 60])
 def test_windows_follow_on_each_other(frames: int, every: int) -> None:
     oracle = OraclePips2()
@@ -154,11 +154,11 @@ def test_interpolation() -> None:
 @pytest.mark.parametrize("frames", [16, 60])
 def test_a_covered_point_is_hidden(frames: int) -> None:
     covered = range(15, 33)
-    tracker = Pips2(OraclePips2(hidden=tuple(covered)), input_size=(64, 64), max_frames=frames, check_every=2)
+    tracker = Pips2(OraclePips2(hidden=tuple(covered)), input_size=(64, 64), max_frames=frames, check_every=4)
     query = torch.tensor([[[30.0, 40.0, 0.0]]])
-    xy, visibility = tracker.track(grey(50), query)
+    _, visibility = tracker.track(grey(50), query)
     for t in range(50):
-        if min(abs(t - covered.start), abs(t - covered.stop)) > 1:
+        if min(abs(t - covered.start), abs(t - covered.stop)) > 4:
             assert (visibility[0, 0, t] > 0.5) == (t not in covered), t
 
 
@@ -181,7 +181,7 @@ def test_wrong_checks_are_refused(option: str) -> None:
 def test_it_loads_by_path_and_equals_the_recorded_run(tmp_path: Path) -> None:
     file = tmp_path / "reference_model.pth"
     torch.save({"model_state_dict": network("pips2", damped=True).state_dict(), "step": 1}, file)
-    tracker = trackers.create(f"pips2:{file}", input_size=(128, 160), iterations=8)
+    tracker = trackers.create(f"pips2:{file}", input_size=(128, 160), iterations=8, check_iterations=1)
     assert tracker.name == "pips2"
     xy = torch.from_numpy(GOLDEN["xy"])
     queries = torch.cat([xy + 0.5, torch.zeros(len(xy), 1)], 1)[None]
