@@ -17,11 +17,14 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
-from trackime.trackers.base import Features, PointTracker
+from trackime.trackers.base import Features, PointTracker, query_chunks
 from trackime.trackers.networks.correlation import build_pyramid
 
 COARSEST = 8
 """The coarsest level of the pyramid halves the features this many times: every level must have a cell."""
+
+BLOCK = 4
+"""Points are followed in multiples of this many (see `row_blocks`)."""
 
 
 class Network(Protocol):
@@ -213,3 +216,13 @@ class ParticleTracker(PointTracker):
         xy = torch.where((times <= start)[..., None], state.queries[:, :, None, :2], xy)
         visibility = torch.where(times > start, visibility, (times == start).to(visibility.dtype))
         return xy, visibility
+
+
+def row_blocks(rows: Tensor, size: int) -> list[Tensor]:
+    """Indices [K], at most `size` at a time, the last one repeated up to a multiple of BLOCK.
+
+    Convolutions and matrix products round a lone row, and the odd ones at the end, differently, and normalisation over
+    few frames amplifies that: in whole blocks a point's result does not depend on how many are followed with it.
+    """
+    parts = [rows[part] for part in query_chunks(len(rows), size)]
+    return [torch.cat([part, part[-1:].expand(-len(part) % BLOCK)]) for part in parts]

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from trackime.devices import resolve_device
 from trackime.models import locate
-from trackime.trackers.base import query_chunks
 from trackime.trackers.networks import pips as network
-from trackime.trackers.particles import ParticleTracker, Points, Window
+from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
 from trackime.weights import fill, read_weights
 
 SURE, RELAX = 0.9, 0.02
@@ -104,18 +103,17 @@ class Pips(ParticleTracker):
         reach = network.FRAMES - 1
         started = points.met(window.end)
         while len(rows := started[points.begin[started] + reach < window.end]):
-            for part in query_chunks(len(rows), self.query_chunk):
-                some = rows[part]
+            for some in row_blocks(rows, self.query_chunk):
                 path, seen = self._run(points, some, window, xy, visibility)
                 covered[some] = points.begin[some] + reach
                 skip = next_begin(seen)
-                points.begin[some] += skip
+                points.begin[some] = points.begin[some] + skip  # rows may be repeated
                 points.place[some] = path[torch.arange(len(some), device=skip.device), skip]
                 points.visibility[some] = seen.gather(1, skip[:, None])[:, 0]
         # A last window that ends where the chunk does had eight true frames to go by: nothing knows better.
         left = started[(covered[started] < window.end - 1) & (points.begin[started] < window.end - 1)]
-        for part in query_chunks(len(left), self.query_chunk):
-            self._run(points, left[part], window, xy, visibility)
+        for some in row_blocks(left, self.query_chunk):
+            self._run(points, some, window, xy, visibility)
         return xy, visibility
 
     def _run(

@@ -13,9 +13,8 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.models import locate
-from trackime.trackers.base import query_chunks
 from trackime.trackers.networks import pips2 as network
-from trackime.trackers.particles import ParticleTracker, Points, Window
+from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
 from trackime.weights import fill, read_weights
 
 SLACK = 4.0
@@ -126,8 +125,7 @@ class Pips2(ParticleTracker):
             rows = started[begins == begin]
             if begin == length - 1:
                 continue
-            for part in query_chunks(len(rows), self.query_chunk):
-                some = rows[part]
+            for some in row_blocks(rows, self.query_chunk):
                 frames = torch.arange(begin, length, device=some.device).expand(len(some), -1)
                 guess = points.place[some, None].expand(-1, length - begin, -1)
                 path = self.network(window.pyramid, frames, guess, points.descriptor[some], self.iterations)[-1]
@@ -169,14 +167,14 @@ class Pips2(ParticleTracker):
             [M] 2^-r, see `Pips2`.
         """
         size = self.query_chunk * max(1, length // frames.shape[1])
-        results = [path.new_zeros(0)]
-        for part in query_chunks(len(path), size):
-            way, some = path[part], frames[part]
+        result = path.new_zeros(len(path))
+        for rows in row_blocks(torch.arange(len(path), device=path.device), size):
+            way, some = path[rows], frames[rows]
             descriptor = self.network.describe(window.pyramid[0], some[:, 0], way[:, 0])
             guess = way[:, :1].expand_as(way)
             back = self.network(window.pyramid, some, guess, descriptor, self.check_iterations)[-1]
-            results.append(agreement(way, back))
-        return torch.cat(results)
+            result[rows] = agreement(way, back)
+        return result
 
 
 def agreement(path: Tensor, back: Tensor) -> Tensor:
