@@ -9,14 +9,14 @@ from trackime.errors import InputError
 
 
 def locate(name: str, path: str | os.PathLike[str] | None = None) -> Path:
-    """The file of a checkpoint: `path` where one is given, else the checkpoint called `name`.
+    """A checkpoint's file, or its folder: `path` where one is given, else the checkpoint called `name`.
 
     Raises:
-        InputError: no such file.
+        InputError: nothing there.
     """
     if path is None:
         raise InputError(f"{name}: expected a weights file: write {name}:PATH")
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"{name}: expected a weights file, found {'a folder' if file.is_dir() else 'no'} {file}")
+    if not file.exists():
+        raise InputError(f"{name}: expected a weights file, found no {file}")
     return file
