@@ -8,6 +8,7 @@ pixels' centres, as the checkpoints were trained: half a pixel is added inside.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -201,7 +202,7 @@ class Head(nn.Module):
     def __init__(self, channels: int, hidden: int, out: int, depth: int = 3) -> None:
         super().__init__()
         sizes = [channels, *[hidden] * (depth - 1), out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for i, layer in enumerate(self.layers):

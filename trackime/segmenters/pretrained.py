@@ -1,0 +1,224 @@
+"""SAM, SAM-HQ, SAM 2.1 and EdgeTAM through transformers, from a folder on this machine.
+
+The folder holds ``config.json`` and ``model.safetensors`` (or shards with their index), as the models are published
+on the Hugging Face Hub. Nothing is fetched, and pickles are not read. Only the networks are transformers'; frames,
+points and masks are converted here, so that neither its image processors nor torchvision are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trackime.errors import FormatError, InputError, MissingExtraError
+from trackime.models import locate
+from trackime.segmenters.prompted import PromptedSegmenter, Prompts
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between the models of the family.
+
+    Attributes:
+        network: the class's name in transformers.
+        types: kinds of model, as config.json calls them, whose weights it takes: a video model's include them.
+        stretched: whether frames are stretched over the square; else they keep their shape.
+        paper: where it is described.
+    """
+
+    network: str
+    types: tuple[str, ...]
+    stretched: bool
+    paper: str
+
+
+SAM = Family("SamModel", ("sam",), False, "Kirillov et al., Segment Anything, ICCV 2023")
+SAM_HQ = Family("SamHQModel", ("sam_hq",), False, "Ke et al., Segment Anything in High Quality, NeurIPS 2023")
+SAM2 = Family("Sam2Model", ("sam2", "sam2_video"), True, "Ravi et al., SAM 2, ICLR 2025")
+EDGETAM = Family("EdgeTamModel", ("edgetam", "edgetam_video"), True, "Zhou et al., EdgeTAM, CVPR 2025")
+
+FAMILIES = {
+    "sam": SAM,
+    "sam-hq": SAM_HQ,
+    "sam2.1-tiny": SAM2,
+    "sam2.1-small": SAM2,
+    "sam2.1-base-plus": SAM2,
+    "sam2.1-large": SAM2,
+    "edgetam": EDGETAM,
+}
+"""By name in the registry. The folder's config.json tells the size."""
+
+
+class PretrainedSegmenter(PromptedSegmenter):
+    """A transformers network behind `PointSegmenter`.
+
+    Args:
+        network: one of the classes of `FAMILIES`; moved to `device`.
+        name: its name in the registry, a key of `FAMILIES`.
+        device, prompt_chunk: see `PromptedSegmenter`.
+
+    Raises:
+        FormatError: a network whose input is not a square.
+    """
+
+    def __init__(self, network: Any, name: str, device: str | torch.device = "cpu", prompt_chunk: int = 16) -> None:
+        super().__init__(device, prompt_chunk)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.name, self.stretched = name, FAMILIES[name].stretched
+        config = network.config
+        self.side = _square(name, config.prompt_encoder_config.image_size)
+        self.grid = _square(name, network.prompt_encoder.image_embedding_size)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        """The embedding [1, C, g, g] last, finer maps before it; SAM-HQ: that of an early block [1, g, g, C'] first."""
+        found = self.network.get_image_embeddings(image)
+        if isinstance(found, Tensor):
+            return [found]
+        if isinstance(found, tuple):  # SAM-HQ: the decoder looks at the first of the intermediate maps only
+            return [found[1][0], found[0]]
+        return list(found)
+
+    def _masks(self, features: list[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
+        count = len(prompts.labels)
+        if prompts.masks is not None:
+            # One image a prompt: these networks add mask prompts to images, not to prompts of an image.
+            features = [f.expand(count, *f.shape[1:]) for f in features]
+        batch = 0 if prompts.masks is None else 1
+        points: Tensor | None = prompts.points.unsqueeze(batch)  # [1, P, K, 2] or [P, 1, K, 2]
+        labels: Tensor | None = prompts.labels.unsqueeze(batch)
+        if prompts.boxes is not None and not prompts.labels.shape[1]:
+            points = labels = None
+        image: dict[str, Any] = {"image_embeddings": features if self.stretched else features[-1]}
+        if not self.stretched and len(features) == 2:
+            image["intermediate_embeddings"] = features[:1]
+        found = self.network(
+            **image,
+            input_points=points,
+            input_labels=labels,
+            input_boxes=None if prompts.boxes is None else prompts.boxes.unsqueeze(batch),
+            input_masks=prompts.masks,
+            multimask_output=prompts.several,
+        )
+        return found.pred_masks.flatten(0, 1), found.iou_scores.flatten(0, 1)
+
+
+def load(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    prompt_chunk: int = 16,
+) -> PretrainedSegmenter:
+    """The segmenter called `name`, a key of `FAMILIES`.
+
+    Args:
+        name: which model the folder is expected to hold.
+        path: the folder; None: the one called `name`.
+        device, prompt_chunk: see `PromptedSegmenter`.
+
+    Raises:
+        InputError: no such folder.
+        FormatError: a folder that does not hold this kind of model, or not in full.
+        MissingExtraError: transformers is not installed, or too old for this model; timm, for EdgeTAM.
+    """
+    family = FAMILIES[name]
+    kind = _network_class(name, family)
+    folder = locate(name, path)
+    _check_folder(name, family, folder)
+    with _quiet():
+        try:
+            network, told = kind.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                # Said here, because a configuration may otherwise ask for kernels from the Hub.
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
+        except Exception as error:  # whatever transformers makes of a broken folder
+            raise FormatError(f"{name}: {folder} cannot be loaded: {_line(error)}") from error
+    for what in ("missing_keys", "mismatched_keys"):
+        if told.get(what):
+            some = ", ".join(sorted(str(key) for key in told[what])[:4])
+            raise FormatError(f"weights of {name} do not fit: {len(told[what])} {what.replace('_', ' ')} ({some})")
+    return PretrainedSegmenter(network, name, device, prompt_chunk)
+
+
+sam = partial(load, "sam")
+sam_hq = partial(load, "sam-hq")
+sam2_tiny = partial(load, "sam2.1-tiny")
+sam2_small = partial(load, "sam2.1-small")
+sam2_base_plus = partial(load, "sam2.1-base-plus")
+sam2_large = partial(load, "sam2.1-large")
+edgetam = partial(load, "edgetam")
+
+
+def _network_class(name: str, family: Family) -> Any:
+    """The class in transformers, imported now."""
+    try:
+        import transformers
+
+        kind = getattr(transformers, family.network)
+    except (ImportError, AttributeError) as error:
+        raise MissingExtraError(f"{name} (transformers with {family.network})", "models") from error
+    if family is EDGETAM and find_spec("timm") is None:
+        raise MissingExtraError(f"{name}, whose backbone is timm's RepViT,", "edgetam")
+    return kind
+
+
+def _check_folder(name: str, family: Family, folder: Path) -> None:
+    """Say what is wrong with a folder before transformers does."""
+    if not folder.is_dir():
+        raise InputError(f"{name}: expected a folder with config.json and {WEIGHTS[0]}, found {_found(folder)}")
+    if not any((folder / file).is_file() for file in WEIGHTS):
+        raise FormatError(f"{name}: expected {WEIGHTS[0]} in {folder}, found none")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{name}: expected a config.json in {folder}: {_line(error)}") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in family.types:
+        raise FormatError(f"{name}: expected a model of type {' or '.join(family.types)} in {folder}, found {kind}")
+
+
+def _found(path: Path) -> str:
+    return f"the file {path}" if path.exists() else f"no {path}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _square(name: str, size: Any) -> int:
+    sides = {int(s) for s in size} if isinstance(size, list | tuple) else {int(size)}
+    if len(sides) != 1:
+        raise FormatError(f"{name}: expected a network for square images, got {size}")
+    return sides.pop()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no advice from transformers while a network is loaded."""
+    from transformers.utils import logging
+
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
