@@ -51,7 +51,8 @@ class Canvas:
     def image(self, frame: Tensor) -> Tensor:
         """The network's input [1, 3, side, side] of a frame [3, H, W] in [0, 1]."""
         mean, std = (torch.tensor(v, device=frame.device)[:, None, None] for v in (MEAN, STD))
-        return self._pad((resize_frames(frame, self.inner) - mean) / std, 0.0)[None]
+        inner = (resize_frames(frame, self.inner) - mean) / std
+        return F.pad(inner, (0, self.side - inner.shape[2], 0, self.side - inner.shape[1]))[None]
 
     def points(self, xy: Tensor) -> Tensor:
         """Points [..., 2] of the frame in pixels of the square, whole numbers at the pixels' centres."""
@@ -70,7 +71,11 @@ class Canvas:
         logits = prior.clamp(-CLIP, CLIP)[:, None]
         if self.stretched:
             return _shrink(logits, (grid, grid))
-        return _shrink(self._pad(_shrink(logits, self.inner), OUTSIDE), (grid, grid))
+        # Means over the cells of the mask; one that the frame's edge cuts is the mean of what lies in the frame.
+        cell = self.side // grid
+        h, w = self.inner
+        cells = F.avg_pool2d(F.pad(_shrink(logits, self.inner), (0, -w % cell, 0, -h % cell), mode="replicate"), cell)
+        return F.pad(cells, (0, grid - cells.shape[3], 0, grid - cells.shape[2]), value=OUTSIDE)
 
     def frame(self, logits: Tensor) -> Tensor:
         """Logits [P, M, g, g] of the square as ones [P, M, H, W] of the frame."""
@@ -78,9 +83,6 @@ class Canvas:
             # In two steps, as published: whatever lies beyond the frame's edge must not bleed into it twice.
             logits = _enlarge(logits, (self.side, self.side))[..., : self.inner[0], : self.inner[1]]
         return _enlarge(logits, self.size)
-
-    def _pad(self, x: Tensor, value: float) -> Tensor:
-        return F.pad(x, (0, self.side - x.shape[-1], 0, self.side - x.shape[-2]), value=value)
 
 
 def _shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
