@@ -94,7 +94,7 @@ class PromptEncoder(nn.Module):
         Without boxes a token for "not a point" is appended, as in training.
         """
         count = len(points)
-        kinds = torch.cat([e.weight for e in self.point_embeddings])  # [4, C]
+        kinds = torch.cat(list(self.point_embeddings.parameters()))  # [4, C]
         nothing = self.not_a_point_embed.weight  # [1, C]
         label = labels[..., None]
         tokens = torch.where(label < 0, nothing, self._place(points) + kinds[labels.long().clamp(0, 1)])
@@ -124,8 +124,8 @@ class Attention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, n, C] of queries [B, n, C], keys and values [B, m, C]."""
         batch = max(len(q), len(k), len(v))
-        split = [self._split(x, batch) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v))]
-        out: Tensor = self.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+        q, k, v = (self._split(x, batch) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
+        out: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
 
     def _split(self, x: Tensor, batch: int) -> Tensor:
