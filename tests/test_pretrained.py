@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import socket
 import sys
 import types
@@ -291,6 +291,19 @@ class TestLoading:
         with pytest.raises(MissingExtraError, match=r"timm's RepViT.*pip install 'trackime\[edgetam\]'"):
             segmenters.create(f"edgetam:{tmp_path}")
 
+    @pytest.mark.parametrize(
+        "change",
+        [{"architecture": "hf-hub:someone/network"}, {"model_args": {"pretrained": True}}],
+        ids=["architecture", "pretrained"],
+    )
+    def test_no_backbone_from_the_hub(self, tmp_path: Path, folders: dict[str, Path], change: dict[str, Any]) -> None:
+        config = json.loads((folders["edgetam"] / "config.json").read_text())
+        config["vision_config"]["backbone_config"] |= change
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        shutil.copy(folders["edgetam"] / "model.safetensors", tmp_path)
+        with pytest.raises(FormatError, match="has timm fetch files"):
+            segmenters.create(f"edgetam:{tmp_path}")
+
     def test_folders_that_will_not_do(self, tmp_path: Path, folders: dict[str, Path]) -> None:
         good = folders["sam"]
         weights, config = (good / "model.safetensors").read_bytes(), (good / "config.json").read_text()
@@ -330,7 +343,7 @@ class TestLoading:
         config = json.loads((folders["sam"] / "config.json").read_text())
         config |= {"_attn_implementation": "someone/kernels", "attn_implementation": "someone/kernels"}
         (tmp_path / "config.json").write_text(json.dumps(config))
-        os.link(folders["sam"] / "model.safetensors", tmp_path / "model.safetensors")
+        shutil.copy(folders["sam"] / "model.safetensors", tmp_path)
         made = segmenters.create(f"sam:{tmp_path}")
         assert isinstance(made, PretrainedSegmenter)
         assert made.network.config._attn_implementation == "sdpa"

@@ -25,6 +25,8 @@ from trackime.models import locate
 from trackime.segmenters.prompted import PromptedSegmenter, Prompts
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
+"""What a configuration may tell timm; others of its options fetch weights."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _network_class(name: str, family: Family) -> Any:
         kind = getattr(transformers, family.network)
     except (ImportError, AttributeError) as error:
         raise MissingExtraError(f"{name} (transformers with {family.network})", "models") from error
-    if family is EDGETAM and find_spec("timm") is None:
+    if family is EDGETAM and not (find_spec("timm") and find_spec("torchvision")):  # timm needs the latter
         raise MissingExtraError(f"{name}, whose backbone is timm's RepViT,", "edgetam")
     return kind
 
@@ -191,6 +193,12 @@ def _check_folder(name: str, family: Family, folder: Path) -> None:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in family.types:
         raise FormatError(f"{name}: expected a model of type {' or '.join(family.types)} in {folder}, found {kind}")
+    vision = config.get("vision_config")
+    backbone = vision.get("backbone_config") if isinstance(vision, dict) else None
+    if isinstance(backbone, dict):
+        asked = backbone.get("model_args") or {}
+        if ":" in str(backbone.get("architecture", "")) or not set(asked) <= BACKBONE_OPTIONS:
+            raise FormatError(f"{name}: refused, {folder / 'config.json'} has timm fetch files for its backbone")
 
 
 def _found(path: Path) -> str:
