@@ -70,7 +70,8 @@ class PromptedSegmenter(PointSegmenter):
 
     Args:
         device: where it computes.
-        prompt_chunk: prompts decoded at once; fewer take less memory (about 100 MB each) and give the same.
+        prompt_chunk: prompts decoded at once; fewer take less memory (some 30 MB each, besides masks of the
+            frame's size) and give the same.
 
     Raises:
         InputError: `prompt_chunk` below 1.
