@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from trackime.errors import TrackimeError
+from trackime import models
+from trackime.checkpoints import CHECKPOINTS
+from trackime.errors import MissingExtraError, TrackimeError
 
 from .options import Command, debug_option
 
@@ -65,7 +68,9 @@ class Finding:
 @debug_option
 @click.pass_context
 def command(ctx: click.Context, device: str, quiet: bool) -> None:
-    """Check the installation: versions, devices, codecs, trackers, segmenters, extras.
+    """Check the installation: versions, devices, codecs, checkpoints, trackers, segmenters, extras.
+
+    Trackers and segmenters are loaded and run on a few frames where their checkpoint is here; nothing is downloaded.
 
     The exit code is 1 if anything that is required fails.
     """
@@ -84,6 +89,7 @@ def examine(device: str = "auto") -> Iterator[Finding]:
         return
     yield from _devices()
     yield _attempt("codec", "h264 in mp4", _round_trip)
+    yield _checkpoints()
     yield from _registered("tracker", device, _try_tracker)
     yield from _registered("segmenter", device, _try_segmenter)
     yield from _extras()
@@ -114,6 +120,8 @@ def _attempt(part: str, name: str, work: Callable[[], str], required: bool = Tru
     """The finding of some work that returns its detail; a wish of ours (TrackimeError) may stay unfulfilled."""
     try:
         return Finding(part, name, GOOD, work())
+    except MissingExtraError as error:
+        return Finding(part, name, MISSING, str(error))
     except TrackimeError as error:
         return Finding(part, name, BAD if required else MISSING, str(error))
     except Exception as error:
@@ -194,11 +202,28 @@ def _round_trip() -> str:
     return f"8 frames written and read, mean error {error:.1f} of 255"
 
 
+def _checkpoints() -> Finding:
+    here = sum(models.state(name) not in (models.ABSENT, models.PARTIAL) for name in CHECKPOINTS)
+    detail = f"{here} of {len(CHECKPOINTS)} in {models.home()}"
+    return Finding("models", "checkpoints", GOOD if here else MISSING, f"{detail}: trackime-apps models list")
+
+
 def _registered(kind: str, device: str, attempt: Callable[[str, str], str]) -> Iterator[Finding]:
-    """Try everything registered; only what comes with the package and needs no download is required."""
+    """Try everything registered whose checkpoint is here, and download nothing.
+
+    What comes with the package must work, and so must a checkpoint that was fetched; an extra may be missing.
+    """
     registry = import_module(f"trackime.{kind}s")
     for name in registry.names():
-        yield _attempt(kind, name, lambda name=name: attempt(name, device), name in EMBEDDED)  # type: ignore[misc]
+        known = name in CHECKPOINTS
+        if known and models.state(name) in (models.ABSENT, models.PARTIAL):
+            size = CHECKPOINTS[name].size
+            detail = f"{size / 1e6:.0f} MB: " if size else ""
+            yield Finding(kind, name, MISSING, f"{detail}trackime-apps models fetch {name}")
+            continue
+        with models.offline():
+            work = functools.partial(attempt, name, device)
+            yield _attempt(kind, name, work, name in EMBEDDED or known)
 
 
 def _try_tracker(name: str, device: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
+from trackime import models
 from trackime.config import help_of
 from trackime.errors import InputError
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
@@ -24,7 +25,7 @@ from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 Config = TypeVar("Config")
 Function = Callable[..., Any]
 
-NOT_SETTINGS = ("video", "output", "config", "overwrite", "resume", "quiet", "debug", "help")
+NOT_SETTINGS = ("video", "output", "config", "overwrite", "resume", "quiet", "debug", "offline", "help")
 """Parameters that say where to and how loudly, not what: they are not part of a result's config."""
 
 
@@ -234,6 +235,12 @@ debug_option = click.option(
 )
 
 
+def _offline(ctx: click.Context, _param: click.Parameter, on: bool) -> bool:
+    if on:
+        ctx.with_resource(models.offline())
+    return on
+
+
 def compute_options(function: Function) -> Function:
     """The options of what computes."""
     choices = [
@@ -243,6 +250,8 @@ def compute_options(function: Function) -> Function:
                      help="Point tracker; trackime-apps doctor lists them."),
         click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True, metavar="NAME[:FILE]",
                      help="Segmenter that groups points by instance."),
+        click.option("--offline", is_flag=True, callback=_offline, expose_value=False,
+                     help="Download no checkpoint: fail where one is not here."),
     ]  # fmt: skip
     return functools.reduce(lambda f, add: add(f), reversed(choices), function)
 

@@ -62,6 +62,10 @@ class FormatError(TrackimeError):
     """A file that is not what its name or header says."""
 
 
+class DownloadError(TrackimeError):
+    """A file that cannot be fetched, or must not be: no network, the server's answer, a wrong digest, ``--offline``."""
+
+
 class DeviceError(TrackimeError):
     """A device that is not there, or out of memory beyond what smaller chunks can mend."""
 
