@@ -151,7 +151,7 @@ def table() -> str:
 def _line(row: Checkpoint) -> str:
     licence = row.licence if row.commercial else f"**{row.licence}: not for commercial use**"
     parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.1f} M"
-    figures = ", ".join(f"{name} {value:g}" for name, value in row.tapvid)
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in row.tapvid)
     if figures:
         figures += f" ([source]({row.tapvid_source}))"
     use = {

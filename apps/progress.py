@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Protocol
+
+from trackime import models
 
 
 class Report(Protocol):
@@ -33,6 +35,7 @@ class Progress:
         self._show = not quiet and sys.stderr.isatty()
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
+        self._watching = ExitStack()
 
     def __enter__(self) -> Progress:
         if self._show:
@@ -43,11 +46,13 @@ class Progress:
             columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bars = Bars(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=Console(stderr=True))
             self._bars.start()
+            self._watching.enter_context(models.reporting(self._fetching))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watching.close()
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -59,6 +64,10 @@ class Progress:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)
+
+    def _fetching(self, name: str, done: int, total: int | None) -> None:
+        """A checkpoint that is downloaded on the way, in MB."""
+        self(f"{name}, MB", round(done / 1e6), round((total or 0) / 1e6))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

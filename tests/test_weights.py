@@ -59,7 +59,8 @@ def test_a_malicious_file_runs_nothing(tmp_path, how):
         path.write_bytes(pickle.dumps({"a": Malicious(victim)}))
     with pytest.raises(FormatError) as caught:
         read_weights(path)
-    assert "nothing in it was run" in str(caught.value) and "\n" not in str(caught.value)
+    assert "nothing in it was run: " in str(caught.value) and "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # no advice to load it all the same
     assert not victim.exists()
 
 
@@ -70,6 +71,12 @@ def test_garbage_is_one_line(tmp_path, name, content):
     with pytest.raises(FormatError) as caught:
         read_weights(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pickled_network_is_named(network, tmp_path):
+    torch.save(network, tmp_path / "a.pt")
+    with pytest.raises(FormatError, match=r"it asks for torch\.nn\.modules\.container\.Sequential, expected tensors"):
+        read_weights(tmp_path / "a.pt")
 
 
 def test_a_file_cut_short(network, tmp_path):

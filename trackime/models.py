@@ -34,6 +34,9 @@ its digest is the published one."""
 
 OFFLINE = "TRACKIME_OFFLINE"
 
+_reports: list[Report] = []
+"""Who is told of downloads that nobody in particular watches; the last one."""
+
 
 def find(name: str) -> Checkpoint:
     """The registry's row of a checkpoint. Raises UnknownNameError."""
@@ -76,6 +79,16 @@ def offline() -> Iterator[None]:
             os.environ[OFFLINE] = before
 
 
+@contextmanager
+def reporting(report: Report) -> Iterator[None]:
+    """Within the block downloads that are given no `progress` of their own are reported to `report`."""
+    _reports.append(report)
+    try:
+        yield
+    finally:
+        _reports.remove(report)
+
+
 def locate(
     name: str,
     path: str | os.PathLike[str] | None = None,
@@ -88,7 +101,7 @@ def locate(
         name: what it is called in the registry; any other name needs a `path`.
         path: somebody's own file or folder: taken as it is.
         offline: never download; None: as ``$TRACKIME_OFFLINE`` says.
-        progress: told as bytes come in, where it has to be fetched.
+        progress: told as bytes come in, where it has to be fetched; None: whoever is `reporting`.
 
     Raises:
         InputError: no such file, or no `path` for a name that is not in the registry.
@@ -125,6 +138,7 @@ def fetch(name: str, progress: Report | None = None, patience: Patience | None =
         UnknownNameError, DownloadError, FormatError, OutputError: as `locate`.
     """
     row = find(name)
+    progress = progress or (_reports[-1] if _reports else None)
     with locked(_folder(row) / ".lock", f"{name}: another process is fetching it: waiting"):
         missing = [(remote, file) for remote, file in _files(row) if not file.is_file()]
         if missing:

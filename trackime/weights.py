@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,8 +46,7 @@ def read_weights(path: str | os.PathLike[str], prefix: str = "") -> dict[str, Te
     try:
         state = load_file(file) if file.suffix == ".safetensors" else _unpickle(file)
     except (pickle.UnpicklingError, SafetensorError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise FormatError(f"weights {file}: refused, nothing in it was run: {reason[:200]}") from None
+        raise FormatError(f"weights {file}: refused, nothing in it was run: {_refusal(error)}") from None
     except _UNREADABLE as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise FormatError(f"weights {file}: expected safetensors or a torch checkpoint: {reason[:200]}") from None
@@ -54,6 +54,16 @@ def read_weights(path: str | os.PathLike[str], prefix: str = "") -> dict[str, Te
         if head and state and all(key.startswith(head) for key in state):
             state = {key.removeprefix(head): value for key, value in state.items()}
     return state
+
+
+def _refusal(error: Exception) -> str:
+    """What was wrong, without torch's advice to load the file unsafely."""
+    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if asked:
+        return f"it asks for {asked[1]}, expected tensors and plain containers"
+    if "Unsupported operand" in str(error):
+        return "expected safetensors or a torch checkpoint"
+    return " ".join(str(error).split("\n")[0].split())[:200]
 
 
 def _unpickle(file: Path) -> dict[str, Tensor]:

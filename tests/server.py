@@ -1,0 +1,142 @@
+"""A local HTTP server that behaves as badly as a test asks for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+BODY = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
+
+
+class Request(BaseHTTPRequestHandler):
+    """What an answer is made from; `Server.answers` are functions of it."""
+
+    server: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, self.headers.get("Range"), self.headers.get("If-Range")))
+        answers = self.server.answers
+        (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+
+    def head(self, status: int, length: int | None, **headers: str) -> None:
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in {"Content_Type": "application/octet-stream", "Connection": "close", **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    @property
+    def start(self) -> int | None:
+        """Where the range that is asked for starts."""
+        text = self.headers.get("Range")
+        return int(text.removeprefix("bytes=").rstrip("-")) if text else None
+
+
+Answer = Callable[[Request], None]
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.answers: list[Answer] = [serve()]
+        self.seen: list[tuple[str, str | None, str | None]] = []
+        self.released = threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        pass  # clients that hang up are part of the tests
+
+    def url(self, path: str = "model.pt") -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def serve(
+    body: bytes = BODY,
+    *,
+    cut: int | None = None,
+    stall: int | None = None,
+    tag: str | None = '"v1"',
+    ranges: bool = True,
+    trusting: bool = False,
+    kind: str = "application/octet-stream",
+    length: bool = True,
+) -> Answer:
+    """A file.
+
+    Args:
+        body: what is in it.
+        cut: hang up after so many bytes.
+        stall: fall silent after so many bytes.
+        tag: its ETag.
+        ranges: answer ranges; False: always all of it.
+        trusting: answer ranges whatever If-Range says.
+        kind: its Content-Type.
+        length: say how long it is.
+    """
+
+    def answer(request: Request) -> None:
+        start, whole = request.start, len(body)
+        headers = {"Content_Type": kind, **({"ETag": tag} if tag else {})}
+        if start is not None and ranges and (trusting or request.headers.get("If-Range") in (None, tag)):
+            if start >= whole:
+                request.head(416, 0, **headers)
+                return
+            headers["Content_Range"] = f"bytes {start}-{whole - 1}/{whole}"
+            request.head(206, whole - start, **headers)
+        else:
+            start = 0
+            request.head(200, whole if length else None, **headers)
+        rest = body[start:]
+        sent = min((n for n in (cut, stall) if n is not None), default=len(rest))
+        request.wfile.write(rest[:sent])
+        request.wfile.flush()
+        if stall is not None:
+            request.server.released.wait(5)
+
+    return answer
+
+
+def status(code: int) -> Answer:
+    return lambda request: request.head(code, 0)
+
+
+def redirect(to: str) -> Answer:
+    return lambda request: request.head(302, 0, Location=to)
+
+
+def slow(body: bytes = BODY, pieces: int = 20, pause: float = 0.02) -> Answer:
+    """A file that comes in pieces."""
+
+    def answer(request: Request) -> None:
+        request.head(200, len(body), ETag='"v1"')
+        step = -(-len(body) // pieces)
+        for i in range(0, len(body), step):
+            request.wfile.write(body[i : i + step])
+            request.wfile.flush()
+            time.sleep(pause)
+
+    return answer
