@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,11 +64,17 @@ class Server(ThreadingHTTPServer):
 @contextmanager
 def running() -> Iterator[Server]:
     server = Server()
+    proxy = os.environ.get("no_proxy")
+    os.environ["no_proxy"] = "*"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield server
     finally:
+        if proxy is None:
+            del os.environ["no_proxy"]
+        else:
+            os.environ["no_proxy"] = proxy
         server.released.set()
         server.shutdown()
         server.server_close()

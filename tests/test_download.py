@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.server import BODY, Server, redirect, running, serve, slow, status
@@ -195,7 +197,7 @@ def test_https_is_not_left(server):
 
     ask = SimpleNamespace(full_url="https://a/x", get_method=lambda: "GET", headers={}, origin_req_host="a", data=None)
     with pytest.raises(DownloadError, match="refused to be sent on to http://a/y: not https"):
-        _Redirects("https://a/x").redirect_request(ask, None, 302, "", {}, "http://a/y")
+        _Redirects("https://a/x").redirect_request(ask, io.BytesIO(), 302, "", {}, "http://a/y")
     assert _Redirects("https://a/x").redirect_request(ask, None, 302, "", {}, "https://b/y").full_url == "https://b/y"
 
 
@@ -309,6 +311,57 @@ def test_a_lock_is_waited_for(tmp_path, caplog):
         waited = time.perf_counter() - start
     other.join()
     assert waited > 0.05 and [r.message for r in caplog.records] == ["somebody else is at it"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_server_does_the_file_is_one_of_its_versions(server, tmp_path, seed):
+    """Cuts, ignored ranges, errors and changes in any order, several runs: a whole version, or an error."""
+    rng = np.random.default_rng(seed)
+    versions = [BODY[:90_000], BODY[50_000:150_000], BODY[90_000:180_000]]  # two of one length
+
+    def answer(request):
+        version = int(rng.integers(3))
+        server.answers.append(answer)
+        if rng.random() < 0.2:
+            status(int(rng.choice([500, 503])))(request)
+            return
+        weak = rng.random() < 0.2
+        serve(versions[version], cut=int(rng.integers(120_000)) if rng.random() < 0.7 else None,
+              tag=f'W/"{version}"' if weak else f'"{version}"', ranges=rng.random() < 0.8,
+              trusting=not weak and rng.random() < 0.5)(request)  # fmt: skip
+
+    server.answers = [answer]
+    wanted = hashlib.sha256(versions[0]).hexdigest() if seed % 2 else None
+    patience = Patience(attempts=4, wait=0, stall=1)
+    for _ in range(20):
+        try:
+            digest = download(server.url(), tmp_path / "m.pt", wanted, patience=patience)
+        except DownloadError:
+            assert not (tmp_path / "m.pt").exists()
+            continue
+        assert (tmp_path / "m.pt").read_bytes() in versions and wanted in (None, digest)
+        assert left(tmp_path) == ["m.pt"]
+        (tmp_path / "m.pt").unlink()
+
+
+def _download(url, target):
+    download(url, target, None, patience=FAST)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_killed_it_can_be_resumed(server, tmp_path):
+    server.answers = [slow(pieces=100)]
+    process = multiprocessing.get_context("fork").Process(target=_download, args=(server.url(), tmp_path / "m.pt"))
+    process.start()
+    end = time.monotonic() + 10
+    while partial(tmp_path / "m.pt") < 20_000 and time.monotonic() < end:
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    kept = partial(tmp_path / "m.pt")
+    assert 0 < kept < len(BODY) and not (tmp_path / "m.pt").exists()
+    server.answers = [serve()]
+    assert get(server, tmp_path / "m.pt", None) == SHA and server.seen[-1][1] == f"bytes={kept}-"
 
 
 def test_digest(tmp_path):

@@ -20,7 +20,7 @@ from tests.server import BODY, Server, redirect, running, serve, slow, status
 from trackime import models
 from trackime.checkpoints import APACHE, CHECKPOINTS, NON_COMMERCIAL, Checkpoint, RemoteFile
 from trackime.download import Patience
-from trackime.errors import DownloadError, FormatError, InputError, UnknownNameError
+from trackime.errors import DownloadError, FormatError, InputError, OutputError, UnknownNameError
 from trackime.registry import Registry
 from trackime.weights import fill, read_weights
 
@@ -302,6 +302,24 @@ def test_an_archive_without_the_file(known, home, body):
     with pytest.raises(DownloadError, match="expected") as caught:
         models.fetch("packed", patience=FAST)
     assert "\n" not in str(caught.value) and models.state("packed") == models.ABSENT
+
+
+def test_a_damaged_archive(known, home):
+    body = bytearray(packed(**{"reference/model-1.pth": BODY}))
+    body[len(body) // 2] ^= 0xFF
+    known.answers = [serve(bytes(body))]
+    with pytest.raises(DownloadError, match="expected a tar archive"):
+        models.fetch("packed", patience=FAST)
+    assert models.state("packed") == models.ABSENT
+    assert [p.name for p in (home / "models" / "packed").iterdir()] == [".lock"]
+
+
+def test_a_home_that_is_no_folder(known, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRACKIME_HOME", str(tmp_path / "file"))
+    assert models.state("one") == models.ABSENT
+    with pytest.raises(OutputError, match="cannot write"):
+        models.fetch("one")
 
 
 def test_redirects_and_errors_reach_the_user(known):

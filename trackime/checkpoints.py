@@ -114,8 +114,8 @@ def _locotrack(size: str, parameters: int, figures: tuple[tuple[str, float], ...
     name = f"locotrack_{size}.ckpt"
     file = RemoteFile(f"{_HUB}/datasets/hamacojr/LocoTrack-pytorch-weights/resolve/main/{name}", name)
     paper = "https://arxiv.org/abs/2407.15420"
-    return Checkpoint(f"locotrack-{size}", "tracker", f"LocoTrack {size}", (file,), APACHE, _LOCOTRACK, paper, "256x256",
-                      parameters, figures, paper if figures else "")  # fmt: skip
+    return Checkpoint(f"locotrack-{size}", "tracker", f"LocoTrack {size}", (file,), APACHE, _LOCOTRACK, paper,
+                      "256x256", parameters, figures, paper if figures else "")  # fmt: skip
 
 
 _SAM2_TINY = f"{_HUB}/facebook/sam2.1-hiera-tiny/resolve/de431c4043854a71d8101e17995dfe596bf101a5"

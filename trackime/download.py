@@ -189,7 +189,7 @@ def _attempt(opener: Any, url: str, part: Path, checked: bool, report: Report, s
             if start == 0:
                 _forget(part)
             _write_note(part, {"url": url, "validator": _validator(answer.headers), "total": total})
-            _receive(answer, part, start, total, url, report)
+            _receive(answer, part, start, total, url, report, stall)
             return start > 0
     except urllib.error.HTTPError as error:
         error.close()
@@ -201,21 +201,32 @@ def _attempt(opener: Any, url: str, part: Path, checked: bool, report: Report, s
         if error.code in _RETRIED:
             raise _Again(message) from None
         raise DownloadError(f"{url}: {message}") from None
-    except (TimeoutError, http.client.HTTPException, urllib.error.URLError, ConnectionError, ssl.SSLError) as error:
+    except (TimeoutError, http.client.HTTPException, urllib.error.URLError, ConnectionError) as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise DownloadError(f"{url}: the server's certificate is not trusted: {cause.verify_message}") from None
-        if isinstance(cause, TimeoutError):
-            raise _Again(f"no byte came for {stall:g} s") from None
-        raise _Again(_first_line(cause)) from None
+        raise _broken(cause, stall) from None
 
 
-def _receive(answer: Any, part: Path, start: int, total: int | None, url: str, report: Report) -> None:
+def _broken(error: object, stall: float) -> _Again:
+    return _Again(f"no byte came for {stall:g} s" if isinstance(error, TimeoutError) else _first_line(error))
+
+
+def _next(answer: Any, stall: float) -> bytes:
+    """The next bytes. Apart from the file's own OSError: what breaks here is the line."""
+    try:
+        block: bytes = answer.read1(BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _broken(error, stall) from None
+    return block
+
+
+def _receive(answer: Any, part: Path, start: int, total: int | None, url: str, report: Report, stall: float) -> None:
     done = start
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         report(done, total)
-        while block := answer.read1(BLOCK):
+        while block := _next(answer, stall):
             if done == 0 and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
                 raise DownloadError(f"{url}: the server sends a web page, not the file")
             file.write(block)
@@ -310,6 +321,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         scheme = urllib.parse.urlsplit(newurl).scheme.lower()
         if scheme != "https" and (self.secure or scheme != "http"):
+            fp.close()
             raise DownloadError(f"{req.full_url}: refused to be sent on to {newurl}: not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

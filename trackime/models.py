@@ -11,12 +11,14 @@ from __future__ import annotations
 import fnmatch
 import json
 import logging
+import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trackime.checkpoints import CHECKPOINTS, Checkpoint, RemoteFile
 from trackime.download import Patience, digest_of, download, locked, partial
@@ -33,6 +35,8 @@ ABSENT, PARTIAL, UNCHECKED, FETCHED, VERIFIED = "absent", "partial", "unchecked"
 its digest is the published one."""
 
 OFFLINE = "TRACKIME_OFFLINE"
+
+_BAD_ARCHIVE = EOFError, ValueError, zlib.error, lzma.LZMAError
 
 _reports: list[Report] = []
 """Who is told of downloads that nobody in particular watches; the last one."""
@@ -114,7 +118,7 @@ def locate(
         return _given(name, Path(path).expanduser(), row)
     if row is None:
         raise InputError(f"{name}: expected a weights file: write {name}:PATH")
-    if not all(file.is_file() for _, file in _files(row)):
+    if not all(_is_file(file) for _, file in _files(row)):
         if is_offline() if offline is None else offline:
             raise DownloadError(f"{absence(name)}; nothing is downloaded now (--offline, ${OFFLINE})")
         return fetch(name, progress)
@@ -126,7 +130,7 @@ def locate(
 def absence(name: str) -> str:
     """One line about a checkpoint that is not here: what fetches it, and where its files go by hand."""
     row = find(name)
-    missing = [(remote, file) for remote, file in _files(row) if not file.is_file()]
+    missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
     by_hand = ", ".join(f"{f'{r.member} out of ' if r.member else ''}{r.url} as {f}" for r, f in missing or _files(row))
     return f"{name} is not here: run 'trackime-apps models fetch {name}', or put {by_hand}"
 
@@ -140,7 +144,7 @@ def fetch(name: str, progress: Report | None = None, patience: Patience | None =
     row = find(name)
     progress = progress or (_reports[-1] if _reports else None)
     with locked(_folder(row) / ".lock", f"{name}: another process is fetching it: waiting"):
-        missing = [(remote, file) for remote, file in _files(row) if not file.is_file()]
+        missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
         if missing:
             size = f" ({row.size / 1e6:.0f} MB)" if row.size else ""
             # Whoever sees a bar need not be told.
@@ -164,7 +168,7 @@ def verify(name: str) -> str:
         FormatError: it is not what was published, or not what was first seen.
     """
     row = find(name)
-    if not all(file.is_file() for _, file in _files(row)):
+    if not all(_is_file(file) for _, file in _files(row)):
         raise InputError(absence(name))
     for remote, file in _files(row):
         _check(row, remote, file, whole=True)
@@ -176,8 +180,8 @@ def state(name: str) -> str:
     row = find(name)
     published = True
     for remote, file in _files(row):
-        if not file.is_file():
-            begun = partial(file) or partial(_archive(file)) or any(other.is_file() for _, other in _files(row))
+        if not _is_file(file):
+            begun = partial(file) or partial(_archive(file)) or any(_is_file(other) for _, other in _files(row))
             return PARTIAL if begun else ABSENT
         record = _record(file)
         expected = _expected(remote, record)
@@ -193,6 +197,13 @@ def _folder(row: Checkpoint) -> Path:
 
 def _files(row: Checkpoint) -> list[tuple[RemoteFile, Path]]:
     return [(remote, _folder(row) / remote.name) for remote in row.files]
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a folder that must not be looked into
+        return False
 
 
 def _archive(file: Path) -> Path:
@@ -222,7 +233,7 @@ def _fetch_file(
         _write_record(file, digest, remote, published=remote.sha256 is not None)
         return
     archive = _archive(file)
-    if not archive.is_file():
+    if not _is_file(archive):
         download(remote.url, archive, remote.sha256, report, patience)
     try:
         _extract(archive, remote, file)
@@ -235,16 +246,27 @@ def _extract(archive: Path, remote: RemoteFile, file: Path) -> None:
     """Take one plain file out of a tar archive; nothing in it says where to."""
     try:
         with tarfile.open(archive) as tar:
+            assert tar.fileobj is not None
+            while _unpacked(tar.fileobj):  # type: ignore[arg-type]
+                pass  # only the end of a compressed stream tells whether it is sound
             found = [m for m in tar.getmembers() if m.isfile() and fnmatch.fnmatch(m.name, remote.member)]
             if not found:
                 raise DownloadError(f"{remote.url}: expected {remote.member} in the archive, found none")
             source = tar.extractfile(max(found, key=lambda member: member.name))
             assert source is not None  # it is a file
             with source, atomic(file) as temporary, temporary.open("wb") as out:
-                while block := source.read(1 << 20):
+                while block := _unpacked(source):
                     out.write(block)
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, *_BAD_ARCHIVE) as error:
         raise DownloadError(f"{remote.url}: expected a tar archive: {' '.join(str(error).split())}") from None
+
+
+def _unpacked(source: IO[bytes]) -> bytes:
+    """The next bytes. Apart from the written file's own OSError: what breaks here is the archive."""
+    try:
+        return source.read(1 << 20)
+    except (OSError, *_BAD_ARCHIVE) as error:
+        raise tarfile.ReadError(str(error)) from None
 
 
 def _check(row: Checkpoint, remote: RemoteFile, file: Path, whole: bool = False) -> None:
