@@ -1,4 +1,4 @@
-"""A local HTTP server that behaves as badly as a test asks for."""
+"""A local HTTP server that behaves as badly as a test asks for, and what other processes do meanwhile."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from trackime import models
+from trackime.checkpoints import APACHE, Checkpoint, RemoteFile
+from trackime.download import download, locked
 
 BODY = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
 
@@ -147,3 +155,29 @@ def slow(body: bytes = BODY, pieces: int = 20, pause: float = 0.02) -> Answer:
             time.sleep(pause)
 
     return answer
+
+
+def started(work: Callable[..., None], *args: Any) -> BaseProcess:
+    """Another process that does `work`; not forked: servers run threads."""
+    process = get_context("spawn").Process(target=work, args=args)
+    process.start()
+    return process
+
+
+def hold(lock: Path, held: Path) -> None:
+    """Take a lock, say so by making `held`, and release it when that is gone."""
+    with locked(lock, "waiting", poll=0.01):
+        held.touch()
+        while held.exists():
+            time.sleep(0.01)
+
+
+def fetch_file(url: str, target: Path) -> None:
+    download(url, target)
+
+
+def fetch_model(url: str, home: Path, sha256: str) -> None:
+    os.environ["TRACKIME_HOME"] = str(home)
+    files = (RemoteFile(url, "one.pt", sha256=sha256),)
+    models.CHECKPOINTS["one"] = Checkpoint("one", "tracker", "One", files, APACHE, "https://a", "https://b", "256x256")
+    models.fetch("one")

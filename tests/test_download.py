@@ -6,10 +6,10 @@ import errno
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import socket
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.server import BODY, Server, redirect, running, serve, slow, status
+from tests.server import BODY, Server, fetch_file, hold, redirect, running, serve, slow, started, status
 from trackime.download import Patience, digest_of, download, locked, partial
 from trackime.errors import DownloadError, OutputError
 
@@ -291,21 +291,18 @@ def test_interrupted_it_can_be_resumed(server, tmp_path):
     assert server.seen[-1][1] == f"bytes={kept}-"
 
 
-def _holder(path, held, done):
-    with locked(path, "waiting", poll=0.01):
-        held.set()
-        done.wait(10)
+def until(seen) -> None:
+    end = time.monotonic() + 20
+    while not seen() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert seen()
 
 
 def test_a_lock_is_waited_for(tmp_path, caplog):
-    fork = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-    held, done = fork.Event(), fork.Event()
-    other = fork.Process(target=_holder, args=(tmp_path / "lock", held, done))
-    other.start()
-    assert held.wait(10)
-    import threading
-
-    threading.Timer(0.1, done.set).start()
+    held = tmp_path / "held"
+    other = started(hold, tmp_path / "lock", held)
+    until(held.exists)
+    threading.Timer(0.1, held.unlink).start()
     start = time.perf_counter()
     with locked(tmp_path / "lock", "somebody else is at it", poll=0.01):
         waited = time.perf_counter() - start
@@ -344,20 +341,12 @@ def test_whatever_the_server_does_the_file_is_one_of_its_versions(server, tmp_pa
         (tmp_path / "m.pt").unlink()
 
 
-def _download(url, target):
-    download(url, target, None, patience=FAST)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="forks")
 def test_killed_it_can_be_resumed(server, tmp_path):
     server.answers = [slow(pieces=100)]
-    process = multiprocessing.get_context("fork").Process(target=_download, args=(server.url(), tmp_path / "m.pt"))
-    process.start()
-    end = time.monotonic() + 10
-    while partial(tmp_path / "m.pt") < 20_000 and time.monotonic() < end:
-        time.sleep(0.005)
-    process.kill()
-    process.join()
+    other = started(fetch_file, server.url(), tmp_path / "m.pt")
+    until(lambda: partial(tmp_path / "m.pt") >= 20_000)
+    other.kill()
+    other.join()
     kept = partial(tmp_path / "m.pt")
     assert 0 < kept < len(BODY) and not (tmp_path / "m.pt").exists()
     server.answers = [serve()]

@@ -118,6 +118,12 @@ def _locotrack(size: str, parameters: int, figures: tuple[tuple[str, float], ...
                       "256x256", parameters, figures, paper if figures else "")  # fmt: skip
 
 
+def _sam(size: str, parameters: int, name: str, length: int | None, sha256: str) -> Checkpoint:
+    file = RemoteFile(f"https://dl.fbaipublicfiles.com/segment_anything/{name}", name, length, sha256)
+    return Checkpoint(f"sam-vit-{size}", "segmenter", f"SAM ViT-{size.upper()} (original file)", (file,), APACHE, _SAM,
+                      "https://arxiv.org/abs/2304.02643", "1024x1024", parameters)  # fmt: skip
+
+
 _SAM2_TINY = f"{_HUB}/facebook/sam2.1-hiera-tiny/resolve/de431c4043854a71d8101e17995dfe596bf101a5"
 
 _ROWS = (
@@ -161,11 +167,12 @@ _ROWS = (
     Checkpoint("sam", "segmenter", "SAM ViT-B",
                _folder("facebook/sam-vit-base", revision="70c1a07f894ebb5b307fd9eaaee97b9dfc16068f"),
                APACHE, _SAM, "https://arxiv.org/abs/2304.02643", "1024x1024", 93_735_472),
-    Checkpoint("sam-vit-b", "segmenter", "SAM ViT-B (original file)",
-               (RemoteFile("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
-                           "sam_vit_b_01ec64.pth", 375_042_383,
-                           "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),),
-               APACHE, _SAM, "https://arxiv.org/abs/2304.02643", "1024x1024", 93_735_472),
+    _sam("b", 93_735_472, "sam_vit_b_01ec64.pth", 375_042_383,
+         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+    _sam("l", 312_342_832, "sam_vit_l_0b3195.pth", None,
+         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+    _sam("h", 641_090_608, "sam_vit_h_4b8939.pth", 2_564_550_879,
+         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
     Checkpoint("sam-hq", "segmenter", "SAM-HQ ViT-B", _folder("syscv-community/sam-hq-vit-base"), APACHE,
                "https://github.com/SysCV/sam-hq", "https://arxiv.org/abs/2306.01567", "1024x1024", 94_806_832),
     _sam2("tiny", 38_900_000, (

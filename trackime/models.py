@@ -211,16 +211,10 @@ def _archive(file: Path) -> Path:
 
 
 def _given(name: str, path: Path, row: Checkpoint | None) -> Path:
-    if path.is_file():
-        return path
-    if row is None or not row.is_folder:
-        raise InputError(f"{name}: expected a weights file, found {'a folder' if path.is_dir() else 'no'} {path}")
-    wanted = [remote.name for remote in row.files]
-    if not path.is_dir():
-        raise InputError(f"{name}: expected a folder with {' and '.join(wanted)}, found no {path}")
-    missing = [file for file in wanted if not (path / file).is_file()]
-    if missing:
-        raise InputError(f"{name}: expected a folder with {' and '.join(wanted)}, {path} has no {missing[0]}")
+    folder = row is not None and row.is_folder  # what has to be in it is its loader's business
+    if not (path.is_file() or (folder and path.is_dir())):
+        expected = "a folder of a configuration and weights" if folder else "a weights file"
+        raise InputError(f"{name}: expected {expected}, found {'a folder' if path.is_dir() else 'no'} {path}")
     return path
 
 
