@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 from tests.particles import OraclePips, OraclePips2, grey, network, video
 from trackime import trackers
 from trackime.errors import FormatError, InputError, ShapeError
+from trackime.ime.drive import View, drive
 from trackime.trackers.particles import ParticleTracker
 from trackime.trackers.pips import Pips
 from trackime.trackers.pips2 import Pips2
@@ -143,7 +145,7 @@ def test_wrong_shapes_are_refused(make: Callable[..., ParticleTracker], clip: Te
         tracker.advance(tracker.open(QUERIES, (H, W)), tracker.encode(torch.cat([clip[:, :1]] * 2)))
     _, _, state = tracker.advance(tracker.open(QUERIES, (H, W)), features)
     with pytest.raises(ShapeError, match="overlap"):
-        tracker.advance(state, features.window(0, tracker.overlap if tracker.overlap < 2 else 2))
+        tracker.advance(state, features)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,34 @@ def test_the_registry_makes_them(name: str, tmp_path: Path) -> None:
     torch.save(other | {"fnet.conv1.bias": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(FormatError, match=rf"weights of {name} do not fit: .*missing.*1 of another shape"):
         trackers.create(f"{name}:{tmp_path / 'other.pt'}")
+
+
+class Reader:
+    """Frames in memory, as `drive` reads them."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def read(self, t0: int, t1: int) -> np.ndarray:
+        return self.frames[t0:t1]
+
+
+@pytest.mark.parametrize("kind", [Pips, Pips2])
+def test_the_driver_feeds_what_track_does(kind: type[Pips] | type[Pips2]) -> None:
+    oracle = OraclePips(hidden=(40, 41)) if kind is Pips else OraclePips2()
+    tracker = kind(oracle, input_size=(64, 64), max_frames=20)  # type: ignore[arg-type]
+    frames = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 64, 64, 3))
+    queries = np.array([[30, 40, 0], [30, 40, 30], [50, 33, 98], [50, 33, 99]], np.float32)
+    ((xy, visibility),) = drive(tracker, Reader(frames), [View(queries, None, (64, 64))], chunk=5)
+    steps = np.arange(100)[None] - queries[:, 2:]
+    np.testing.assert_allclose(xy, queries[:, None, :2] + steps[..., None] * oracle.velocity.numpy(), atol=1e-3)
+    assert (np.delete(visibility, [40, 41], 1) > 0.5).all()
+    whole_xy, whole_visibility = tracker.track(grey(100), torch.from_numpy(queries)[None])
+    np.testing.assert_allclose(xy, whole_xy[0].numpy(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(visibility, whole_visibility[0].numpy(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.gpu

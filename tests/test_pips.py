@@ -15,7 +15,6 @@ from torch import Tensor
 from tests.golden import vectors
 from tests.particles import OraclePips, grey, network, video
 from trackime import trackers
-from trackime.ime.drive import View, drive
 from trackime.trackers.base import chunk_spans
 from trackime.trackers.networks.correlation import build_pyramid, correlate, describe
 from trackime.trackers.networks.pips import FRAMES
@@ -222,34 +221,11 @@ def test_the_state_does_not_grow() -> None:
     tracker = Pips(OraclePips(), input_size=(64, 64), max_frames=12)
     state = tracker.open(torch.tensor([[[30.0, 40.0, 0.0]]]), (64, 64))
     sizes = []
-    for t0, t1 in chunk_spans(120, 12, 7):
-        first = max(0, t0 - 7)
+    for t0, t1 in chunk_spans(120, 12, tracker.overlap):
+        first = max(0, t0 - tracker.overlap)
         _, _, state = tracker.advance(state, tracker.encode(grey(t1 - first, first)))
         sizes.append(sum(v.numel() for v in vars(state.clips[0]).values()))
     assert len(set(sizes)) == 1
-
-
-class Reader:
-    """Frames in memory, as `drive` reads them."""
-
-    def __init__(self, frames: np.ndarray) -> None:
-        self.frames = frames
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def read(self, t0: int, t1: int) -> np.ndarray:
-        return self.frames[t0:t1]
-
-
-def test_the_driver_feeds_what_track_does(long_clip: Tensor) -> None:
-    frames = (long_clip[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
-    queries = torch.tensor([[40.0, 30.0, 3.0], [10.5, 50.0, 18.0]])
-    tracker = Pips(network("pips", damped=True), input_size=(64, 80), iterations=1, max_frames=12)
-    ((xy, visibility),) = drive(tracker, Reader(frames.numpy()), [View(queries.numpy(), None, (64, 80))], chunk=5)
-    whole_xy, whole_visibility = tracker.track(frames.permute(0, 3, 1, 2)[None] / 255, queries[None])
-    np.testing.assert_allclose(xy, whole_xy[0].numpy(), rtol=0, atol=1e-3)
-    np.testing.assert_allclose(visibility, whole_visibility[0].numpy(), rtol=0, atol=1e-3)
 
 
 # ---- the registered tracker

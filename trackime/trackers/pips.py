@@ -66,7 +66,7 @@ class Pips(ParticleTracker):
     Args:
         module: the network, with its weights.
         device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk: points whose windows run at once; changes nothing but memory (about 1.5 MB a point).
+        query_chunk: points whose windows run at once; changes nothing but memory (about 1 MB a point).
         input_size: (h, w) frames are resized to, multiples of 4 of at least 32; the authors' demonstration has
             (360, 640), their evaluation on BADJA (320, 512).
         iterations: refinements of a window.

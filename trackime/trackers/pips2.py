@@ -17,6 +17,8 @@ from trackime.trackers.networks import pips2 as network
 from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
 from trackime.weights import fill, read_weights
 
+OVERLAP = 8
+"""Frames that two windows share: normalisation over time needs some to go by, however few new ones are left."""
 SLACK = 4.0
 """Pixels of the resized frame (half a feature cell) by which a visible point may miss on its way back."""
 SHARE = 0.01
@@ -54,10 +56,11 @@ def pips2(
 class Pips2(ParticleTracker):
     """PIPs++ over videos of any length.
 
-    Up to `max_frames` frames are one window, and equal the network's own result. The next window begins in the last
-    frame of the one before, where each point was left, without motion; the query frame's descriptor goes along. (The
-    authors' evaluation also carries the two lagged appearances over, by their place in the window; here both begin as
-    the query's, as in the first window, and are taken from the frames after one iteration.)
+    Up to `max_frames` frames are one window, and equal the network's own result. The next window begins eight frames
+    before the end of the last one, where each point was then, without motion; only its new frames count. The query
+    frame's descriptor goes along. (The authors' evaluation lets windows share one frame, and moves the last window back
+    so that it is whole. It also carries the two lagged appearances over, by their place in the window; here both begin
+    as the query's, as in the first window, and are taken from the frames after one iteration.)
 
     The network says nothing of visibility. Every `check_every` frames it follows the point found there back through
     the last `check_span` frames, without motion to begin with, which tells whether what is there is what was followed:
@@ -73,7 +76,7 @@ class Pips2(ParticleTracker):
     Args:
         module: the network, with its weights.
         device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk: points followed at once; changes nothing but memory (about 8 MB a point at 48 frames).
+        query_chunk: points followed at once; changes nothing but memory (about 5 MB a point at 48 frames).
         input_size: (h, w) frames are resized to, multiples of 8 of at least 64; the authors' evaluations have
             (512, 896).
         iterations: refinements of a window.
@@ -89,7 +92,7 @@ class Pips2(ParticleTracker):
     """
 
     name = "pips2"
-    overlap = 1
+    overlap = OVERLAP
 
     def __init__(
         self,
@@ -131,8 +134,10 @@ class Pips2(ParticleTracker):
                 path = self.network(window.pyramid, frames, guess, points.descriptor[some], self.iterations)[-1]
                 seen = self._check(window, frames, path, points.visibility[some])
                 xy[some, begin:], visibility[some, begin:] = path, seen
-        points.begin[started] = window.end - 1
-        points.place[started], points.visibility[started] = xy[started, -1], visibility[started, -1]
+        begins = points.begin[started].clamp(min=window.end - self.overlap)
+        points.begin[started] = begins
+        points.place[started] = xy[started, begins - window.first]
+        points.visibility[started] = visibility[started, begins - window.first]
         return xy, visibility
 
     def _check(self, window: Window, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
