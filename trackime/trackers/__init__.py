@@ -19,6 +19,10 @@ REGISTRY: Registry[PointTracker] = Registry(
         "locotrack-base": "trackime.trackers.locotrack:base",
         "pips": "trackime.trackers.pips:pips",
         "pips2": "trackime.trackers.pips2:pips2",
+        "tapir": "trackime.trackers.tapir:tapir",
+        "bootstapir": "trackime.trackers.tapir:bootstapir",
+        "causal-bootstapir": "trackime.trackers.tapir:causal_bootstapir",
+        "tapnet": "trackime.trackers.tapir:tapnet",
     },
 )
 names = REGISTRY.names

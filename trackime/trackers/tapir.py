@@ -1,0 +1,340 @@
+"""TAPIR, BootsTAPIR, causal BootsTAPIR, and TAP-Net's cost volume, from the authors' torch checkpoints.
+
+Doersch et al., TAPIR (2023) and BootsTAP (2024); the authors' code and checkpoints are under the Apache License 2.0.
+Points are independent of each other: neither their order nor how many go through the network at once changes any
+of them. The network looks for (1 - occlusion)(1 - far off) > 0.5, which is `visibility` here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError, ShapeError
+from trackime.geometry import resize_frames, scale_points
+from trackime.models import locate
+from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.networks.mixer import Context
+from trackime.trackers.networks.tapir import SIZE, Descriptors, Estimate, Grids, Tapir, Variant, final, levels_for
+from trackime.weights import fill, read_weights
+
+QUERY_CHUNK = 64
+"""Points that go through the network at once: about 0.5 MB each for every frame of a window."""
+ENCODE = 8
+"""Frames that go through the encoder at once."""
+STEPS = 24
+"""Frames that a causal network advances at once; any number gives the same result."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Points on their way, in the order in which their queries come."""
+
+    queries: Tensor  # [B, N, 3] (x, y, t) pixels of the frames, t in steps of travel
+    order: Tensor  # int64 [N] where each was among the queries given
+    size: tuple[int, int]
+    step: int  # frames advanced so far
+    points: list[Descriptors] | None  # by level; zeros before the query frame came
+    contexts: tuple[list[Context] | None, ...]  # of a causal network, by chunk of queries; None: none has come yet
+
+
+class TapirTracker(PointTracker):
+    """Any network of the family. This one looks both ways in time.
+
+    `max_frames` and `overlap`: the network was trained on 24 frames and looks 24 to either side in each of its four
+    iterations; windows of 48 with 12 in common show every frame enough of its past at a third more work, and cost
+    150 MB of features a clip at 256x256 beside the frames themselves. A clip of up to 48 frames is tracked in one
+    pass, which covers both directions in time, as the authors do.
+
+    Args:
+        network: with its weights.
+        name: in the registry.
+        device: where it computes.
+        query_chunk: points that go through the network at once; bounds its memory, changes no result.
+        resolution: (h, w) that frames are resized to; beyond 256x256 positions are refined on further levels up
+            to it.
+
+    Raises:
+        InputError: a resolution that is not of multiples of 8, or below 256; no positive chunk.
+    """
+
+    max_frames: int | None = 48
+    overlap = 12
+
+    def __init__(
+        self,
+        network: Tapir,
+        name: str,
+        device: str | torch.device = "cpu",
+        query_chunk: int = QUERY_CHUNK,
+        resolution: tuple[int, int] = SIZE,
+    ) -> None:
+        if query_chunk < 1:
+            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        if any(side % 8 or side < least for side, least in zip(resolution, SIZE, strict=True)):
+            raise InputError(f"resolution: expected multiples of 8 from 256 on, got {tuple(resolution)}")
+        self.device = resolve_device(device)
+        self.network = network.to(self.device)
+        self.name, self.query_chunk = name, query_chunk
+        self.input_size = (resolution[0], resolution[1])
+        self.sizes = self._sizes()
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """(h, w) of the frames that are encoded: the first serves the guess and the first refinement."""
+        sizes = levels_for(self.input_size or SIZE)
+        return sizes if sizes[0] == SIZE else [SIZE, *sizes]
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Feature maps of each size; see `PointTracker.encode`."""
+        b, t = frames.shape[:2]
+        flat = frames.flatten(0, 1)
+        parts: list[list[Grids]] = [[] for _ in self.sizes]
+        for shown in flat.split(ENCODE):
+            shown = shown.to(self.device)
+            for made, size in zip(parts, self.sizes, strict=True):
+                made.append(self.network.grids(resize_frames(shown, size)[None] * 2 - 1))
+        data = {}
+        for i, made in enumerate(parts):
+            data[f"coarse{i}"] = torch.cat([g.coarse[0] for g in made]).unflatten(0, (b, t))
+            data[f"fine{i}"] = torch.cat([g.fine[0] for g in made]).unflatten(0, (b, t))
+        return Features(data, (frames.shape[-2], frames.shape[-1]))
+
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """The state before the first frame; see `PointTracker.open`."""
+        queries = queries.to(self.device)
+        # Sorted by time, so that chunks of queries that have not come yet are left out.
+        order = queries[..., 2].amin(0).argsort(stable=True)
+        chunks = len(list(query_chunks(queries.shape[1], self.query_chunk)))
+        return State(queries[:, order], order, size, 0, None, (None,) * chunks)
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """Follow the points through the next chunk; see `PointTracker.advance`."""
+        head = min(self.overlap, state.step)
+        levels, t = self._levels(features), state.queries[..., 2].round().long() - (state.step - head)
+        here = (t >= head) & (t < features.frames)
+        points = self._described(state, levels, t, here)
+        xy = state.queries[:, :, None, :2].repeat(1, 1, features.frames, 1)
+        visibility = xy.new_zeros(xy.shape[:3])
+        contexts = list(state.contexts)
+        for k, rows in enumerate(query_chunks(state.queries.shape[1], self.query_chunk)):
+            if bool((t[:, rows] < features.frames).any()):
+                own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
+                found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])
+                xy[:, rows], visibility[:, rows] = self._placed(found, state, rows, t[:, rows], rest=True)
+        new = replace(state, step=state.step - head + features.frames, points=points, contexts=tuple(contexts))
+        back = state.order.argsort()
+        return xy[:, back, head:], visibility[:, back, head:], new
+
+    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """As `PointTracker.track_features`; up to `max_frames` frames in one pass, which looks both ways."""
+        if self.max_frames is None or features.frames > self.max_frames:
+            return super().track_features(features, queries)
+        if queries.ndim != 3 or queries.shape[-1] != 3 or len(queries) != features.batch:
+            raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
+        return self._whole(features, queries)
+
+    @torch.no_grad()
+    def _whole(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        state, levels = self.open(queries, features.size), self._levels(features)
+        t = state.queries[..., 2].round().long()
+        points = self._described(state, levels, t.clamp(0, features.frames - 1), torch.ones_like(t, dtype=torch.bool))
+        xy = state.queries.new_zeros(*t.shape, features.frames, 2)
+        visibility = xy.new_zeros(xy.shape[:3])
+        for rows in query_chunks(t.shape[1], self.query_chunk):
+            own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
+            found, _ = self._follow_chunk(state, levels, own, rows, t[:, rows], None)
+            xy[:, rows], visibility[:, rows] = self._placed(found, state, rows, t[:, rows], rest=False)
+        back = state.order.argsort()
+        return xy[:, back], visibility[:, back]
+
+    def _levels(self, features: Features) -> list[Grids]:
+        return [Grids(features.data[f"coarse{i}"], features.data[f"fine{i}"]) for i in range(len(self.sizes))]
+
+    def _described(self, state: State, levels: list[Grids], t: Tensor, here: Tensor) -> list[Descriptors]:
+        """Descriptors [B, N, C] of each level, with those of the queries `here` [B, N], in frames t, put in."""
+        points = state.points or [
+            Descriptors(*(m.new_zeros(*t.shape, m.shape[-1]) for m in (grids.coarse, grids.fine))) for grids in levels
+        ]
+        if not bool(here.any()):
+            return points
+        found = []
+        for old, grids in zip(points, levels, strict=True):
+            # Rows that are not here are read from frame 0 and left aside.
+            new = self.network.describe(grids, state.queries[..., :2], torch.where(here, t, 0), state.size)
+            found.append(Descriptors(*(torch.where(here[..., None], n, o) for n, o in zip(new, old, strict=True))))
+        return found
+
+    def _follow_chunk(
+        self,
+        state: State,
+        levels: list[Grids],
+        points: Sequence[Descriptors],
+        rows: slice,
+        t: Tensor,  # [B, n] query frames, counted from the first one of `levels`
+        contexts: list[Context] | None,
+    ) -> tuple[Estimate, list[Context] | None]:
+        """Tracks of a chunk of queries through all frames of `levels`."""
+        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
+        estimates, _ = self.network.estimate([levels[0], *levels], [points[0], *points], xy, t)
+        return final(estimates), None
+
+    def _placed(self, found: Estimate, state: State, rows: slice, t: Tensor, rest: bool) -> tuple[Tensor, Tensor]:
+        """xy [B, n, T, 2] in pixels of the frames and visibility [B, n, T], as the contract has them."""
+        query = state.queries[:, rows, None, :2]
+        xy = scale_points(found.xy, SIZE, state.size)
+        visibility = torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.distance)
+        steps = torch.arange(xy.shape[2], device=xy.device) - t[..., None]  # [B, n, T] frames since the query
+        held = steps <= 0 if rest else steps == 0
+        visibility = torch.where(steps == 0, 1.0, torch.where(held, 0.0, visibility))
+        return torch.where(held[..., None], query, xy), visibility
+
+
+class CausalTapirTracker(TapirTracker):
+    """Looks back only: frames can come one at a time, in chunks of any length, with the same result.
+
+    A point starts in its query frame with no memory and goes forward in the order of travel; the time before its
+    query comes from the reversed frames. The network's memory is about 1 MB a point.
+    """
+
+    max_frames = None
+    overlap = 0
+
+    def _follow_chunk(
+        self,
+        state: State,
+        levels: list[Grids],
+        points: Sequence[Descriptors],
+        rows: slice,
+        t: Tensor,
+        contexts: list[Context] | None,
+    ) -> tuple[Estimate, list[Context] | None]:
+        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
+        if contexts is None:
+            contexts = self.network.empty(t.numel(), len(levels))
+        parts, length = [], levels[0].coarse.shape[1]
+        for first in range(0, length, STEPS):
+            shown = [Grids(g.coarse[:, first : first + STEPS], g.fine[:, first : first + STEPS]) for g in levels]
+            steps = torch.arange(first, min(length, first + STEPS), device=t.device)
+            estimates, contexts = self.network.estimate(
+                [shown[0], *shown], [points[0], *points], xy, t - first, contexts, live=steps >= t[..., None]
+            )
+            parts.append(final(estimates))
+        return Estimate(*(torch.cat(values, 2) for values in zip(*parts, strict=True))), contexts
+
+
+class TapNet(TapirTracker):
+    """The guess alone: each frame by itself, from the cost volume at 256x256. Frames in chunks of any length."""
+
+    max_frames = None
+    overlap = 0
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        return [SIZE]
+
+    def _follow_chunk(
+        self,
+        state: State,
+        levels: list[Grids],
+        points: Sequence[Descriptors],
+        rows: slice,
+        t: Tensor,
+        contexts: list[Context] | None,
+    ) -> tuple[Estimate, list[Context] | None]:
+        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
+        return self.network.guess(levels[0], points[0], xy, t), None
+
+
+def tapir(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    query_chunk: int = QUERY_CHUNK,
+    temperature: float = 20.0,
+    resolution: tuple[int, int] = SIZE,
+) -> PointTracker:
+    """TAPIR, looking both ways.
+
+    Args:
+        path: a checkpoint of TAPIR or BootsTAPIR: which one shows in its shapes.
+        device: where it computes.
+        query_chunk: points that go through the network at once.
+        temperature: of the cost volume's softmax; 20 goes with the published torch checkpoints, 10 with some of the
+            JAX ones.
+        resolution: (h, w) that frames are resized to.
+
+    Raises:
+        InputError: no such file, or one whose name says that it is causal; options out of range.
+        FormatError: not a checkpoint, or of another network.
+    """
+    return _looking_both_ways("tapir", path, device, query_chunk, temperature, resolution)
+
+
+def bootstapir(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    query_chunk: int = QUERY_CHUNK,
+    temperature: float = 20.0,
+    resolution: tuple[int, int] = SIZE,
+) -> PointTracker:
+    """BootsTAPIR (v2), looking both ways; arguments and errors as for `tapir`."""
+    return _looking_both_ways("bootstapir", path, device, query_chunk, temperature, resolution)
+
+
+def causal_bootstapir(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    query_chunk: int = QUERY_CHUNK,
+    temperature: float = 20.0,
+    resolution: tuple[int, int] = SIZE,
+) -> PointTracker:
+    """Causal BootsTAPIR, frame by frame; arguments as for `tapir`.
+
+    Whether a network is causal shows neither in the names nor in the shapes of its weights: choosing this tracker
+    is what says so.
+    """
+    name = "causal-bootstapir"
+    network = _loaded(name, locate(name, path), temperature, causal=True)
+    return CausalTapirTracker(network, name, device, query_chunk, resolution)
+
+
+def tapnet(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    query_chunk: int = QUERY_CHUNK,
+    temperature: float = 20.0,
+) -> PointTracker:
+    """TAPIR's cost volume without refinement, which is TAP-Net's way; from a checkpoint of TAPIR, causal or not.
+
+    Arguments and errors as for `tapir`. Positions are as coarse as the maps let them be, and visibility is the
+    guess's own.
+    """
+    network = _loaded("tapir", locate("tapir", path), temperature)
+    return TapNet(network, "tapnet", device, query_chunk)
+
+
+def _looking_both_ways(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    device: str,
+    query_chunk: int,
+    temperature: float,
+    resolution: tuple[int, int],
+) -> PointTracker:
+    file = locate(name, path)
+    if file.name.lower().startswith("causal"):
+        raise InputError(f"{name}: {file.name} is a causal network by its name: write causal-bootstapir:{file}")
+    return TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
+
+
+def _loaded(name: str, file: Path, temperature: float, causal: bool = False) -> Tapir:
+    state = read_weights(file)
+    network = Tapir(Variant.of(state, causal), temperature)
+    fill(network, state, name)
+    return network
