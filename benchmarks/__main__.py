@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from benchmarks import memory as memory_benchmark
+from benchmarks import networks as networks_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks.cases import worlds
@@ -143,6 +144,28 @@ def memory(
         folder = Path(video_folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
         memory_benchmark.long_video(report, tracker, segmenter, frames, size, points, folder, base)
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@click.option("--tracker", "names", multiple=True, default=("tapir",), show_default=True, help="may be repeated")
+@click.option("--frames", default=24, show_default=True, help="of 256x256 pixels")
+@click.option("--queries", default=256, show_default=True)
+@click.option("--query-chunk", default=64, show_default=True, help="points that go through the network at once")
+@click.option("--small-chunk", default=16, show_default=True, help="another chunk: memory follows it")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
+def networks(
+    names: tuple[str, ...], frames: int, queries: int, query_chunk: int, small_chunk: int, device: str,
+    json_path: str | None,
+) -> None:  # fmt: skip
+    """Published networks with filled weights: shared features against a straight use of the same network."""
+    place = str(resolve_device(device))
+    report = Report(f"networks, 256x256, {frames} frames, {queries} queries", place)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            networks_benchmark.compare(report, name, frames, queries, query_chunk, small_chunk, place, Path(scratch))
     report.show()
     report.save(json_path)
 

@@ -65,3 +65,18 @@ def test_memory(tmp_path):
         "memory", "--tracker", "lk", "--frames", "80", "--size", "96x64", "--points", "3", path=tmp_path / "a.json"
     )
     assert got["rows"][-1]["stage"] == "whole run" and got["rows"][-1]["first_half_MiB"] > 50
+
+
+def test_networks(tmp_path):
+    size = ("--frames", "2", "--queries", "3", "--query-chunk", "2", "--small-chunk", "1")
+    got = run("networks", "--tracker", "tapnet", *size, path=tmp_path / "a.json")
+    assert [(row["way"], row["chunk"], row["encoded"]) for row in got["rows"]] == [
+        ("shared", 2, 2),
+        ("shared", 1, 2),
+        ("all at once", 3, 2),
+        ("encoded anew", 2, 4),
+        ("anew, plain operations", 2, 4),
+    ]
+    assert all(row["differs_px"] < 1e-3 and row["seconds"] > 0 for row in got["rows"])
+    result = CliRunner().invoke(main, ["networks", "--tracker", "lk"])
+    assert "lk has no network to fill" in str(result.exception)

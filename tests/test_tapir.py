@@ -247,6 +247,28 @@ def test_a_clip_is_the_authors_result(nets: dict[str, Tapir], runs: dict[str, Ru
     close(visibility[0], np.where(at_query, 1, seen).astype(np.float32), LOGITS)
 
 
+def test_the_guess_alone_is_the_authors_first_iteration(nets: dict[str, Tapir], runs: dict[str, Run]) -> None:
+    grids, (xy, t) = runs["tapir"].grids, asked("tapir", "query_points_tyx")
+    data = trackers.Features({"coarse0": grids.coarse, "fine0": grids.fine}, (256, 256))
+    got, _ = make(nets, "tapnet").track_features(data, torch.cat([xy, t[..., None]], -1))
+    close(got[0], vectors("tapir")["iter_tracks"][0], POSITIONS)
+
+
+def test_streaming_from_the_first_frame_is_the_authors_result(nets: dict[str, Tapir], runs: dict[str, Run]) -> None:
+    grids, want = runs["causal_bootstapir"].grids, vectors("causal_bootstapir")
+    xy, t = asked("causal_bootstapir", "query_points_tyx")
+    assert t[0, 0] == 0
+    tracker = CausalTapirTracker(nets["causal_bootstapir"], "causal-bootstapir")
+    state = tracker.open(torch.cat([xy[:, :1], torch.zeros(1, 1, 1)], -1), (256, 256))
+    for step in range(6):
+        data = {"coarse0": grids.coarse[:, step : step + 1], "fine0": grids.fine[:, step : step + 1]}
+        got, visibility, state = tracker.advance(state, trackers.Features(data, (256, 256)))
+        if step > 0:
+            close(got[0, 0, 0], want["tracks"][0, step], POSITIONS)
+            seen = 1 / (1 + np.exp(want["occlusion"][0, step])) / (1 + np.exp(want["expected_dist"][0, step]))
+            close(visibility[0, 0], np.array([seen], np.float32), LOGITS)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_of_any_size_in_their_own_pixels(nets: dict[str, Tapir], video: Tensor, features, kind: str) -> None:
     tracker = make(nets, kind)
@@ -275,10 +297,9 @@ def test_encoding_is_what_track_does_first(nets: dict[str, Tapir], video: Tensor
 def test_order_and_chunks_of_points_change_nothing(nets: dict[str, Tapir], features, kind: str) -> None:
     xy, visibility = make(nets, kind).track_features(features, QUERIES)
     order = [3, 0, 4, 2, 1]
-    for chunk in (1, 2):
-        other, seen = make(nets, kind, query_chunk=chunk).track_features(features, QUERIES[:, order])
-        torch.testing.assert_close(other, xy[:, order], rtol=0, atol=1e-3)
-        torch.testing.assert_close(seen, visibility[:, order], rtol=0, atol=1e-4)
+    other, seen = make(nets, kind, query_chunk=2).track_features(features, QUERIES[:, order])
+    torch.testing.assert_close(other, xy[:, order], rtol=0, atol=1e-3)
+    torch.testing.assert_close(seen, visibility[:, order], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["causal", "tapnet"])
@@ -365,7 +386,7 @@ def test_a_batch_is_its_clips(nets: dict[str, Tapir], features) -> None:
     data = {key: torch.cat([value[:, :3], value[:, 3:].flip(1)]) for key, value in features.data.items()}
     both = trackers.Features(data, SIZE)
     queries = torch.cat([QUERIES, QUERIES.flip(1)]).clamp(max=torch.tensor([200.0, 200.0, 2.0]))
-    for kind in KINDS:
+    for kind in ("tapir", "causal"):
         tracker = make(nets, kind, query_chunk=3)
         xy, visibility = tracker.track_features(both, queries)
         for b in range(2):

@@ -26,7 +26,7 @@ from trackime.weights import fill, read_weights
 
 QUERY_CHUNK = 64
 """Points that go through the network at once: about 0.5 MB each for every frame of a window."""
-ENCODE = 8
+ENCODE = 4
 """Frames that go through the encoder at once."""
 STEPS = 24
 """Frames that a causal network advances at once; any number gives the same result."""
@@ -97,7 +97,7 @@ class TapirTracker(PointTracker):
         flat = frames.flatten(0, 1)
         parts: list[list[Grids]] = [[] for _ in self.sizes]
         for shown in flat.split(ENCODE):
-            shown = shown.to(self.device)
+            shown = shown.to(self.device, torch.float32)
             for made, size in zip(parts, self.sizes, strict=True):
                 made.append(self.network.grids(resize_frames(shown, size)[None] * 2 - 1))
         data = {}
@@ -108,7 +108,7 @@ class TapirTracker(PointTracker):
 
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
         """The state before the first frame; see `PointTracker.open`."""
-        queries = queries.to(self.device)
+        queries = queries.to(self.device, torch.float32)
         # Sorted by time, so that chunks of queries that have not come yet are left out.
         order = queries[..., 2].amin(0).argsort(stable=True)
         chunks = len(list(query_chunks(queries.shape[1], self.query_chunk)))

@@ -13,7 +13,7 @@ REACH = 5
 """Map pixels around the best match that the soft argmax averages over."""
 SLICE = {"cpu": 128}
 """Maps that go through the heads at once, so that memory does not follow points x frames."""
-SLICE_ELSEWHERE = 2**14
+SLICE_ELSEWHERE = 2**12
 
 
 class CostVolumeHeads(nn.Module):
