@@ -444,8 +444,10 @@ def test_a_file_s_shapes_say_which_network_it_is(file: Path, features, name: str
 def test_the_larger_network_s_file_fits_either_name(nets: dict[str, Tapir], tmp_path: Path) -> None:
     path = tmp_path / "bootstapir_checkpoint_v2.pt"
     torch.save(nets["bootstapir"].state_dict(), path)
-    tracker = trackers.create(f"tapir:{path}", temperature=10.0)
-    assert isinstance(tracker, TapirTracker)
+    tracker = trackers.create(f"tapir:{path}", temperature=10.0, max_frames=96, overlap=0)
+    assert isinstance(tracker, TapirTracker) and (tracker.max_frames, tracker.overlap) == (96, 0)
+    with pytest.raises(InputError, match=r"overlap: expected 0 \.\. max_frames - 1 = 3, got 4"):
+        trackers.create(f"tapir:{path}", max_frames=4, overlap=4)
     assert tracker.network.variant == VARIANTS["bootstapir"] and tracker.network.temperature == 10
 
 

@@ -25,7 +25,13 @@ from trackime.trackers.networks.tapir import SIZE, Descriptors, Estimate, Grids,
 from trackime.weights import fill, read_weights
 
 QUERY_CHUNK = 64
-"""Points that go through the network at once: about 0.5 MB each for every frame of a window."""
+"""Points that go through the network at once."""
+WINDOW, OVERLAP = 48, 12
+"""Frames that a network which looks both ways sees together, and how many of them it saw in the last window.
+
+It was trained on 24 frames and reaches 24 to either side in each of its four iterations. Windows of 48 with 12 in
+common let frames see enough of their past at a third more work; their maps take 150 MB a clip at 256x256.
+"""
 ENCODE = 4
 """Frames that go through the encoder at once."""
 STEPS = 24
@@ -47,10 +53,8 @@ class State:
 class TapirTracker(PointTracker):
     """Any network of the family. This one looks both ways in time.
 
-    `max_frames` and `overlap`: the network was trained on 24 frames and looks 24 to either side in each of its four
-    iterations; windows of 48 with 12 in common show every frame enough of its past at a third more work, and cost
-    150 MB of features a clip at 256x256 beside the frames themselves. A clip of up to 48 frames is tracked in one
-    pass, which covers both directions in time, as the authors do.
+    A clip of up to `max_frames` frames is tracked in one pass, which covers both directions in time, as the authors
+    do. Longer ones go window by window, once in each direction, with the features of the query frame.
 
     Args:
         network: with its weights.
@@ -64,8 +68,8 @@ class TapirTracker(PointTracker):
         InputError: a resolution that is not of multiples of 8, or below 256; no positive chunk.
     """
 
-    max_frames: int | None = 48
-    overlap = 12
+    max_frames: int | None = WINDOW
+    overlap = OVERLAP
 
     def __init__(
         self,
@@ -258,6 +262,8 @@ def tapir(
     query_chunk: int = QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
+    max_frames: int = WINDOW,
+    overlap: int = OVERLAP,
 ) -> PointTracker:
     """TAPIR, looking both ways.
 
@@ -267,13 +273,16 @@ def tapir(
         query_chunk: points that go through the network at once.
         temperature: of the cost volume's softmax; 20 goes with the published torch checkpoints, 10 with some of the
             JAX ones.
-        resolution: (h, w) that frames are resized to.
+        resolution: (h, w) that frames are resized to; multiples of 8 from 256 on.
+        max_frames: frames seen together. More of them need more memory; clips of up to as many are tracked as the
+            authors do.
+        overlap: frames that a window has in common with the last one.
 
     Raises:
         InputError: no such file, or one whose name says that it is causal; options out of range.
         FormatError: not a checkpoint, or of another network.
     """
-    return _looking_both_ways("tapir", path, device, query_chunk, temperature, resolution)
+    return _looking_both_ways("tapir", path, device, query_chunk, temperature, resolution, max_frames, overlap)
 
 
 def bootstapir(
@@ -282,9 +291,11 @@ def bootstapir(
     query_chunk: int = QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
+    max_frames: int = WINDOW,
+    overlap: int = OVERLAP,
 ) -> PointTracker:
     """BootsTAPIR (v2), looking both ways; arguments and errors as for `tapir`."""
-    return _looking_both_ways("bootstapir", path, device, query_chunk, temperature, resolution)
+    return _looking_both_ways("bootstapir", path, device, query_chunk, temperature, resolution, max_frames, overlap)
 
 
 def causal_bootstapir(
@@ -326,11 +337,17 @@ def _looking_both_ways(
     query_chunk: int,
     temperature: float,
     resolution: tuple[int, int],
+    max_frames: int,
+    overlap: int,
 ) -> PointTracker:
     file = locate(name, path)
     if file.name.lower().startswith("causal"):
         raise InputError(f"{name}: {file.name} is a causal network by its name: write causal-bootstapir:{file}")
-    return TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
+    if not 0 <= overlap < max_frames:
+        raise InputError(f"overlap: expected 0 .. max_frames - 1 = {max_frames - 1}, got {overlap}")
+    tracker = TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
+    tracker.max_frames, tracker.overlap = max_frames, overlap
+    return tracker
 
 
 def _loaded(name: str, file: Path, temperature: float, causal: bool = False) -> Tapir:
