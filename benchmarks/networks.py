@@ -77,6 +77,7 @@ class Measured:
 
     encode: float
     follow: float
+    cpu: float  # seconds of all threads together: what other programs on the machine do not change
     encode_memory: float
     follow_memory: float
     encoded: int
@@ -145,7 +146,8 @@ def compare(
             seconds=got.seconds,
             ratio=got.seconds / ours.seconds,
             encode_s=got.encode,
-            follow_s=got.follow,
+            cpu_s=got.cpu,
+            cpu_ratio=got.cpu / ours.cpu,
             encode_MiB=got.encode_memory,
             follow_MiB=got.follow_memory,
             differs_px=float((got.xy - ours.xy).abs().max()),
@@ -154,7 +156,7 @@ def compare(
 
 def _measured(tracker: PointTracker, clip: Tensor, parts: list[Tensor]) -> Measured:
     """Encode and follow, once for each part of the points [1, n, 3]."""
-    found, encode, follow = [], (0.0, 0.0), (0.0, 0.0)
+    found, encode, follow, cpu = [], (0.0, 0.0), (0.0, 0.0), time.process_time()
     for points in parts:
         features, seconds, memory = _watched(partial(tracker.encode, clip), tracker.device)
         encode = encode[0] + seconds, max(encode[1], memory)
@@ -163,7 +165,8 @@ def _measured(tracker: PointTracker, clip: Tensor, parts: list[Tensor]) -> Measu
         found.append(xy.cpu())
         features = None
     encoded = len(parts) * clip.shape[1]
-    return Measured(encode[0], follow[0], encode[1], follow[1], encoded, torch.cat(found, 1))
+    cpu = time.process_time() - cpu
+    return Measured(encode[0], follow[0], cpu, encode[1], follow[1], encoded, torch.cat(found, 1))
 
 
 def _watched(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:
