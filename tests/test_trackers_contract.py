@@ -1,4 +1,7 @@
-"""What every tracker of the registry promises, whatever it is made of (see trackime/trackers/base.py)."""
+"""What trackers promise, whatever they are made of (see trackime/trackers/base.py), on those that need no weights.
+
+Networks whose weights mean nothing cannot be asked to follow a translation: their own tests have the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.networks import NETWORKS
 from trackime import trackers
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import to_torch
@@ -17,12 +21,15 @@ from trackime.geometry import to_torch
 H, W, T = 96, 128, 9
 
 
+WEIGHTLESS = [name for name in trackers.names() if name not in NETWORKS]
+
+
 @cache
 def make(name: str) -> trackers.PointTracker:
     return trackers.create(name)
 
 
-@pytest.fixture(params=trackers.names())
+@pytest.fixture(params=WEIGHTLESS)
 def tracker(request: pytest.FixtureRequest) -> trackers.PointTracker:
     return make(request.param)
 
@@ -197,7 +204,7 @@ def test_wrong_shapes_are_refused(tracker: trackers.PointTracker) -> None:
         tracker.track(covered(), QUERIES[0])
 
 
-@pytest.mark.parametrize("name", trackers.names())
+@pytest.mark.parametrize("name", WEIGHTLESS)
 def test_wrong_options_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="toaster"):
         trackers.create(name, device="toaster")
