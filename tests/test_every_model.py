@@ -1,8 +1,7 @@
-"""TrackIME runs around everything registered: weights are filled from their names, networks are small where they can be."""
+"""TrackIME runs around everything registered; weights follow from their names, networks are small where they can be."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,9 @@ from trackime import segmenters, trackers
 from trackime.checkpoints import CHECKPOINTS
 from trackime.ime import ImeConfig, Result, run
 from trackime.segmenters.base import PointSegmenter
+from trackime.segmenters.networks.sam import Sam
+from trackime.segmenters.networks.sam_vit import SamVit, VitSize
+from trackime.segmenters.networks.tinyvit import TinyViT
 from trackime.trackers.base import PointTracker
 from trackime.types import Queries
 from trackime.video import open_video
@@ -45,36 +47,34 @@ def check(result: Result) -> None:
     assert result.operations.window_frames_encoded > 0
 
 
+SMALL = {
+    "cotracker3": {"input_size": (48, 64), "support_grid": 2},
+    "cotracker3-online": {"input_size": (48, 64), "support_grid": 2},
+    "pips": {"input_size": (64, 80), "iterations": 2},
+    "pips2": {"input_size": (64, 80), "iterations": 2},
+}
+"""Options that make a tracker cheap: what is asked here does not depend on them."""
+
+
 @pytest.mark.parametrize("name", trackers.names())
 def test_tracker(name: str, tmp_path: Path) -> None:
     learned = name in networks.NETWORKS
     assert learned == (name in CHECKPOINTS)
     path = f":{networks.checkpoint(name, tmp_path)}" if learned else ""
-    check(follow(trackers.create(name + path), HalfPlanes()))
+    check(follow(trackers.create(name + path, **SMALL.get(name, {})), HalfPlanes()))
 
 
 @pytest.mark.parametrize("name", segmenters.names())
-def test_segmenter(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    learned = name in CHECKPOINTS
-    path = f":{_weights(name, tmp_path, request)}" if learned else ""
-    check(follow(trackers.create("lk"), segmenters.create(name + path)))
-
-
-def _weights(name: str, folder: Path, request: pytest.FixtureRequest) -> Path:
-    """A checkpoint of random weights for a segmenter; of the smallest network that its loader takes."""
+def test_segmenter(name: str, tmp_path: Path) -> None:
+    if name not in CHECKPOINTS:
+        return check(follow(trackers.create("lk"), segmenters.create(name)))
     if name == "mobile-sam" or name.startswith("sam-vit"):
-        from trackime.segmenters.networks.sam import Sam
-        from trackime.segmenters.networks.sam_vit import SamVit, VitSize
-        from trackime.segmenters.networks.tinyvit import TinyViT
+        network = Sam(TinyViT() if name == "mobile-sam" else SamVit(VitSize(32, 2, 2, 14, (1,))))
+        torch.save(filled(network), tmp_path / "weights.pt")
+        return check(follow(trackers.create("lk"), segmenters.create(f"{name}:{tmp_path / 'weights.pt'}")))
+    pytest.importorskip("transformers")
+    from tests.test_pretrained import build, timm_stand_in
 
-        encoder = TinyViT() if name == "mobile-sam" else SamVit(VitSize(32, 2, 2, 14, (1,)))
-        torch.save(filled(Sam(encoder)), folder / "weights.pt")
-        return folder / "weights.pt"
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("needs transformers")
-    from tests import test_pretrained
-
-    request.getfixturevalue("without_timm")
-    network = test_pretrained.build("sam2.1-tiny" if name.startswith("sam2") else name)
-    network.save_pretrained(folder)
-    return folder
+    with timm_stand_in():
+        build("sam2.1-tiny" if name.startswith("sam2") else name).save_pretrained(tmp_path)
+        return check(follow(trackers.create("lk"), segmenters.create(f"{name}:{tmp_path}")))

@@ -8,6 +8,7 @@ import socket
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ class RepVitStandIn(nn.Module):
         return types.SimpleNamespace(last_hidden_state=maps, hidden_states=None)
 
 
-@pytest.fixture(scope="module")
-def without_timm() -> Iterator[None]:
+@contextmanager
+def timm_stand_in() -> Iterator[None]:
     """EdgeTAM with a stand-in for the backbone that timm would bring."""
     from transformers.models.edgetam import modeling_edgetam
 
@@ -78,6 +79,12 @@ def without_timm() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modeling_edgetam, "AutoModel", Auto)
         patch.setattr("trackime.segmenters.pretrained.find_spec", lambda name: name)
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_timm() -> Iterator[None]:
+    with timm_stand_in():
         yield
 
 
