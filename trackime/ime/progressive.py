@@ -78,8 +78,8 @@ def track_in_windows(
     views = []
     for window, found in zip(windows, guides, strict=True):
         # Fresh neighbours belong to the frame of the queries they are drawn for.
-        fresh = [np.c_[points, np.full(len(points), queries.t[window.members[own[0]]])] for own, points in found]
-        points = np.concatenate([queries.xyt[window.members], *fresh]).astype(np.float32)
+        drawn = [np.c_[points, np.full(len(points), queries.t[window.members[own[0]]])] for own, points in found]
+        points = np.concatenate([queries.xyt[window.members], *drawn]).astype(np.float32)
         views.append(View(points, window.offsets, (window.side,) * 2))
     operations.windows += len(windows)
     side = windows[0].side if windows else 0
