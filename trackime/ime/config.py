@@ -44,7 +44,7 @@ class ImeConfig:
     resample: bool = option(False, "sample and average neighbours again inside each window (TrackIME); off: InstaTAP")
     fuse_full: bool = option(False, "the full-frame pass takes part in the fusion")
     joint_masks: bool = option(False, "weigh neighbours by the instance's mask in each frame (one more pass)")
-    margin: float = option(0.1, "a query nearer than this share of the side to a shared window's edge gets another")
+    margin: float = option(0.15, "a query nearer than this share of the side to a shared window's edge gets another")
     confidence: float = option(0.5, "neighbours are drawn where the mask's confidence is at least this")
     cuts: bool = option(True, "find cuts: they end a track's visibility; off: the video is one shot")
     chunk: int = option(16, "frames held in memory at once; changes no result")
