@@ -102,29 +102,34 @@ def _log_to_stderr(quiet: bool) -> logging.Handler:
 
 def _report(error: Exception) -> int:
     """Say on one line what went wrong; the exit code it means."""
-    if isinstance(error, click.Abort):  # what click makes of Ctrl-C
-        return _say("interrupted", INTERRUPTED)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return USAGE
-    if isinstance(error, click.UsageError):
-        place = error.ctx.command_path if error.ctx else "trackime-apps"
-        return _say(f"{error.format_message()} (see {place} --help)", USAGE)
-    if isinstance(error, click.ClickException):
-        return _say(error.format_message(), error.exit_code)
     if isinstance(error, BrokenPipeError):
         # Whoever read us has gone: nothing is left to say, nor for the interpreter to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
+    return _say(*explain(error))
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """What went wrong in words, and the exit code it means."""
+    if isinstance(error, click.Abort):  # what click makes of Ctrl-C
+        return "interrupted", INTERRUPTED
+    if isinstance(error, click.UsageError):
+        place = error.ctx.command_path if error.ctx else "trackime-apps"
+        return f"{error.format_message()} (see {place} --help)", USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
     if isinstance(error, InputError):
-        return _say(str(error), USAGE)
+        return str(error), USAGE
     if isinstance(error, TrackimeError):
-        return _say(str(error), FAILED)
+        return str(error), FAILED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _say("out of memory: a smaller --chunk or fewer points need less", FAILED)
+        return "out of memory: a smaller --chunk or fewer points need less", FAILED
     if isinstance(error, OSError):
-        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
-    return _say(f"unexpected {type(error).__name__}: {error} (--debug shows where)", FAILED)
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", FAILED
 
 
 def _say(message: str, code: int) -> int:

@@ -30,9 +30,15 @@ from ..track import check_names, count, describe
 from .config import VosConfig
 
 if TYPE_CHECKING:
+    from trackime.segmenters import PointSegmenter
+    from trackime.trackers import PointTracker
     from trackime.video import Video
 
     from .run import Segmentation
+
+
+FORMATS = ("coco", "mots", "yolo", "rgba", "rgba-objects")
+"""What `--format` takes: the names of `export.FORMATS`, here because that loads OpenCV."""
 
 
 class MaskAt:
@@ -59,36 +65,83 @@ class MaskType(click.ParamType):
 
 
 @click.command("vos", cls=Command)
-@click.argument("video")
+@click.argument("video", nargs=-1, required=True)
 @output_options()
 @click.option("--mask", type=MaskType(), multiple=True,
               help="Objects of a frame (the first): a palette PNG of ids, or one value beside black.")  # fmt: skip
 @click.option("--point", type=PromptType(), multiple=True,
               help="A click on object ID (1), or off it (-); whole numbers mean that pixel's centre.")  # fmt: skip
+@click.option("--masks", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="First masks of several videos, NAME.png or NAME/00000.png: results in OUT/NAME.")  # fmt: skip
+@click.option("--format", type=click.Choice(FORMATS), multiple=True, help="The masks in another format, too.")
 @compute_options
 @tracks_option
 @config_options("Segmentation", VosConfig)
 @config_options("Tracking", ImeConfig, skip=["seed"])
-def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
+def command(
+    video: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    masks: Path | None,
+    **settings: Any,
+) -> None:
     """Follow objects through VIDEO (a file, or a folder of frames) from a mask or from clicks.
 
     OUT gets masks/NAME.png (palette PNGs of ids), confidence.csv, tracks.npz, overlay.mp4, sheet.png, frames.csv,
-    config.toml and result.json.
+    config.toml and result.json. With --masks FOLDER there may be several VIDEOs, or a folder of them: OUT/NAME gets
+    each one's, and OUT/summary.csv says what became of them.
     """
     config, ime = build_config(VosConfig, settings), build_config(ImeConfig, settings)
+    check_names(settings["tracker"], settings["segmenter"])
+    if masks is not None:
+        batch(video, masks, output, in_order(settings), config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
+        return
+    if len(video) > 1:
+        raise click.UsageError(f"expected --masks FOLDER with first masks for {len(video)} videos, got none")
     if not settings["mask"] and not any(point.positive for point in settings["point"]):
         raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
-    check_names(settings["tracker"], settings["segmenter"])
     settings = in_order(settings)
-    inputs = [video, *(mask.path for mask in settings["mask"]), *([settings["tracks"]] if settings["tracks"] else [])]
+    files = [video[0], *(mask.path for mask in settings["mask"])]
+    files += [settings["tracks"]] if settings["tracks"] else []
     line = f"{output}: finished already, skipped"
-    with Progress(quiet) as progress, result_folder(output, "vos", settings, inputs, overwrite, resume) as result:
+    made = result_folder(output, "vos", settings, files, overwrite, resume)
+    with Progress(quiet) as progress, made as result:
         if result is not None:
-            found = vos_into(result, video, config, ime, progress, **settings)
+            found = vos_into(result, video[0], config, ime, progress, **settings)
             objects, frames = count(len(found.objects), "object"), count(len(found), "frame")
             line = f"{output}: {objects} through {frames} in {sum(progress.seconds.values()):.1f} s"
     if not quiet:
         click.echo(line)
+
+
+def batch(
+    sources: Sequence[str],
+    masks: Path,
+    output: Path,
+    settings: dict[str, Any],
+    config: VosConfig,
+    ime: ImeConfig,
+    **how: bool,
+) -> None:
+    """The command with ``--masks``: a result for each video; exit code 1 where one of them failed."""
+    from .batch import named, run_batch
+
+    for name in ("mask", "point", "tracks"):
+        if settings[name]:
+            raise click.UsageError(f"--masks and --{name} exclude each other: expected one of them")
+    if not masks.is_dir():
+        raise click.UsageError(f"--masks: expected a folder of first masks, got {masks}")
+    outcomes = run_batch(named(sources), masks, output, settings, config, ime, **how)
+    failed = [outcome.name for outcome in outcomes if outcome.status == "failed"]
+    if not how["quiet"]:
+        known = [(status, sum(o.status == status for o in outcomes)) for status in ("done", "skipped", "failed")]
+        parts = ", ".join(f"{number} {status}" for status, number in known if number)
+        which = f" ({', '.join(failed)})" if failed else ""
+        click.echo(f"{count(len(outcomes), 'video')}: {parts}{which}")
+    if failed:
+        click.get_current_context().exit(1)
 
 
 def vos_into(
@@ -101,9 +154,10 @@ def vos_into(
     mask: Sequence[MaskAt] = (),
     point: Sequence[Prompt] = (),
     device: str = "auto",
-    tracker: str = DEFAULT_TRACKER,
-    segmenter: str = DEFAULT_SEGMENTER,
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     tracks: Path | None = None,
+    format: Sequence[str] = (),
     **_: Any,
 ) -> Segmentation:
     """Segment, and write all of a `vos` result but what every result has.
@@ -117,6 +171,7 @@ def vos_into(
         mask, point: what to follow.
         device, tracker, segmenter: as in `segment`.
         tracks: a file of tracks to reuse; nothing is tracked then.
+        format: more formats of the masks, see `export`.
     """
     from trackime.devices import resolve_device
     from trackime.video import open_video
@@ -145,11 +200,16 @@ def vos_into(
         found.tracks.save(result.folder / "tracks.npz")
         with progress.stage("masks"):
             write_masks(result.folder, video, found)
+        ids = MaskFiles(result.folder / "masks", video.info.names)
+        if format:
+            from .export import export
+
+            with progress.stage("export"):
+                export(result.folder, format, video, ids, found.objects, found.confidence, ime.chunk, progress)
         with progress.stage("overlay"):
             on_objects = found.tracks[found.tracks.instance > 0]
             # Small, seen points alone: what matters here is the mask below them.
             paint = TrackPainter(on_objects, by_instance=True, trail=0, scale=0.6, hidden=False)
-            ids = MaskFiles(result.folder / "masks", video.info.names)
             write_pictures(result.folder, video, paint, ids, ime.chunk, progress)
         describe(result, video, place, progress)
         result.record["objects"] = list(found.objects)
