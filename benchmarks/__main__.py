@@ -12,6 +12,7 @@ from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
+from benchmarks import vos_cases
 from benchmarks.cases import worlds
 from benchmarks.report import Report, errors
 from trackime import datasets
@@ -19,6 +20,7 @@ from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
 
@@ -105,21 +107,60 @@ def tracking(
 
 @main.command()
 @common
-@click.option(
-    "--davis", required=True, type=click.Path(exists=True, file_okay=False), help="DAVIS-2016 or plain layout"
-)
+@click.option("--davis", type=click.Path(exists=True, file_okay=False), help="DAVIS 2016 or 2017, or the plain layout")
+@click.option("--split", help="DAVIS: a list of ImageSets, such as val; otherwise every sequence")
+@click.option("--year", type=click.IntRange(2016, 2017), help="DAVIS: of the split; 2016 scores all objects as one")
+@click.option("--sequence", "sequences", multiple=True, help="DAVIS: only this one; may be repeated")
+@click.option("--pair", "pairs", multiple=True, metavar="A,B", help="DAVIS: B's objects pasted over A; may be repeated")
+@click.option("--worlds", "count", type=click.IntRange(1), metavar="N", help="procedural worlds of seeds 0 .. N - 1")
+@click.option("--clip", "clips", multiple=True, type=click.Path(exists=True), help="cut-outs pasted into this video")
+@click.option("--sprites", type=click.Path(exists=True, file_okay=False), help="folder of the cut-outs (.webp, .png)")
+@click.option("--composites", default=1, show_default=True, help="of each clip")
+@click.option("--size", type=Size(), default="427x240", show_default=True, help="of worlds and composites")
+@click.option("--frames", default=32, show_default=True, help="of worlds and composites")
+@click.option("--objects", default=3, show_default=True, help="of worlds and composites")
+@click.option("--scale", default=1.0, show_default=True, help="resize DAVIS's frames first; 0.5 is half resolution")
+@click.option("--clicks", default=0, show_default=True, help="points an object in place of its first mask")
+@click.option("--set", "base", default="", metavar="NAME=VALUE,...", help="switches of the segmentation")
+@click.option("--ablate", is_flag=True, help="a row for the method without each of its ideas")
+@click.option("--variant", multiple=True, metavar="NAME=VALUE,...", help="one more row of --ablate; may be repeated")
+@click.option("--reuse-tracks", is_flag=True, help="--ablate: variants with the same points share their tracks")
 @click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help="keep the masks here")
-@click.option("--scale", default=1.0, show_default=True, help="resize frames first; 0.5 is half resolution")
 def vos(
-    davis: str, tracker: str, out: str | None, scale: float,
+    davis: str | None, split: str | None, year: int | None, sequences: tuple[str, ...], pairs: tuple[str, ...],
+    count: int | None, clips: tuple[str, ...], sprites: str | None, composites: int, size: tuple[int, int],
+    frames: int, objects: int, scale: float, clicks: int, base: str, ablate: bool, variant: tuple[str, ...],
+    reuse_tracks: bool, tracker: str, out: str | None,
     json_path: str | None, device: str, segmenter: str, chunk: int,
 ) -> None:  # fmt: skip
-    """Object segmentation from the first mask: DAVIS J and F, first and last frame left out."""
-    place = str(resolve_device(device))
-    report = Report(f"vos from the first mask, {tracker}, {segmenter}, scale {scale:g}", place)
-    config = ImeConfig(chunk=chunk, cuts=False)
-    vos_benchmark.davis(report, list(datasets.read("davis", davis)), tracker, segmenter, place, config, out, scale)
+    """Object segmentation from the first mask: DAVIS J and F, first and last frame left out.
+
+    On DAVIS, on procedural worlds, or on cut-outs pasted into clips; the last two need no evaluation video.
+    """
+    if sum(map(bool, (davis, count, clips))) != 1:
+        raise click.UsageError("expected one of --davis, --worlds, --clip")
+    if bool(clips) != bool(sprites):
+        raise click.UsageError("expected --clip and --sprites together")
+    if davis:
+        cases = vos_cases.davis(davis, split, year, sequences, pairs, scale)
+    elif count:
+        cases = vos_cases.worlds(count, size, frames, objects)
+    else:
+        assert sprites is not None
+        cases = vos_cases.composites(clips, sprites, composites, size, frames, objects)
+    config = vos_benchmark.changed(VosConfig(), base) if base else VosConfig()
+    bench = vos_benchmark.Bench(
+        tracker, segmenter, str(resolve_device(device)), ImeConfig(chunk=chunk, cuts=False), config, clicks,
+        reuse_tracks,
+    )  # fmt: skip
+    where = f"DAVIS, scale {scale:g}" if davis else f"{size[0]}x{size[1]}, {frames} frames, {objects} objects"
+    given = f"{clicks} clicks" if clicks else "the first mask"
+    report = Report(f"vos from {given}, {where}, {tracker}, {segmenter}{', ' * bool(base)}{base}", bench.device)
+    if ablate or variant:
+        vos_benchmark.ablation(report, cases, bench, vos_benchmark.variants(config, variant))
+    else:
+        vos_benchmark.table(report, cases, bench, out)
     report.show()
     report.save(json_path)
 

@@ -1,9 +1,10 @@
-"""Object segmentation from the first mask, beside masks that stand still or are carried by optical flow."""
+"""Object segmentation from the first mask or from clicks, beside masks that stand still or that flow alone carries."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,79 +12,200 @@ import cv2
 import numpy as np
 
 from benchmarks.report import Report, status
+from benchmarks.vos_cases import Case
 from trackime import segmenters, trackers
-from trackime.datasets import Sample
+from trackime.errors import InputError
 from trackime.ime import ImeConfig
 from trackime.maskio import write_mask
-from trackime.video import Video, open_video
+from trackime.types import Queries, Tracks
+from trackime.video import Video
+from trackime_apps.vos.config import VosConfig
 from trackime_apps.vos.metrics import ObjectScores, evaluate, summary
+from trackime_apps.vos.queries import sample_mask
 from trackime_apps.vos.run import segment
 
 Masks = list[np.ndarray]
 
+FULL = "full"
+NO_TRACKS = "no tracks"
 
-def davis(
-    report: Report,
-    samples: Iterable[Sample],
-    tracker: str,
-    segmenter: str,
-    device: str,
-    config: ImeConfig,
-    out: str | None,
-    scale: float,
-) -> None:
-    """A row a sequence: J, F and J&F of ours, of a static mask and of a mask carried by DIS; seconds a frame.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no flow": {"flow": False},
+    "no negatives": {"negatives": 0},
+    "no colours": {"colour": 0.0},
+    "no carried shape": {"shape": 0.0},
+    "no seeds": {"seeds": 0.0},
+    "no smoothing": {"smoothing": 0.0},
+    "points by k-medoids": {"strategy": "k-medoids"},
+    "points on corners": {"strategy": "corners"},
+    "points at random": {"strategy": "random"},
+}
+"""Name to the switches that differ from the full method; one that the config no longer has is left out."""
+
+SAMPLING = ("points", "strategy", "negatives", "ring", "seed")
+"""The switches that decide which points are tracked."""
+
+
+def changed(base: VosConfig, text: str) -> VosConfig:
+    """`base` with switches as typed: ``NAME=VALUE[,NAME=VALUE]...``.
+
+    Raises:
+        InputError: no such switch, or a value it does not take.
+    """
+    known = {item.name: getattr(base, item.name) for item in fields(base)}
+    changes: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in known or not value:
+            raise InputError(f"{part.strip()!r}: expected NAME=VALUE with a name of {', '.join(known)}")
+        kind = type(known[name])
+        try:
+            if kind is bool:
+                changes[name] = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}[value]
+            else:
+                changes[name] = kind(value)
+        except (KeyError, ValueError):
+            raise InputError(f"{name}: expected a value such as {known[name]!r}, got {value!r}") from None
+    return replace(base, **changes)
+
+
+def variants(base: VosConfig, more: Sequence[str] = ()) -> dict[str, VosConfig]:
+    """The full method, the method without each idea, without any tracks, and further variants as typed."""
+    known = {item.name for item in fields(base)}
+    rows = {FULL: base, NO_TRACKS: base}
+    for name, changes in ABLATIONS.items():
+        if changes.keys() <= known and any(getattr(base, key) != value for key, value in changes.items()):
+            rows[name] = replace(base, **changes)
+    return rows | {text: changed(base, text) for text in more}
+
+
+@dataclass
+class Bench:
+    """What is measured with.
+
+    Attributes:
+        tracker, segmenter: names.
+        device: where.
+        ime: switches of the tracking.
+        config: switches of the segmentation.
+        clicks: points an object that stand in for its first mask; 0: the mask.
+        reuse: variants that track the same points share their tracks. What tracks anew on the way does not, then.
+    """
+
+    tracker: str
+    segmenter: str
+    device: str
+    ime: ImeConfig
+    config: VosConfig = field(default_factory=VosConfig)
+    clicks: int = 0
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        self._follow = trackers.create(self.tracker, device=self.device)
+        self._cut = segmenters.create(self.segmenter, device=self.device)
+        self._kept: dict[Any, Tracks] = {}
+        self._of: Case | None = None
+
+    def run(self, case: Case, config: VosConfig, tracked: bool = True) -> tuple[Masks, float]:
+        """Masks of every frame and the seconds they took; not `tracked`: nothing but flow, cut and first mask."""
+        known, sampling = None, tuple(getattr(config, name) for name in SAMPLING)
+        if self._of is not case:
+            self._kept, self._of = {}, case
+        if not tracked:
+            count = len(case.video)
+            known = Tracks(np.zeros((0, count, 2)), np.zeros((0, count)), Queries(np.zeros((0, 3))), case.video.info)
+        elif self.reuse:
+            known = self._kept.get(sampling)
+        start = time.perf_counter()
+        made = segment(
+            case.video, **self._asked(case), tracks=known, tracker=self._follow, segmenter=self._cut,
+            config=config, ime=self.ime, device=self.device,
+        )  # fmt: skip
+        masks = [frame.ids for frame in made]
+        if tracked:
+            self._kept[sampling] = made.tracks
+        return masks, time.perf_counter() - start
+
+    def _asked(self, case: Case) -> dict[str, Any]:
+        """The prompts: the first mask, or clicks spread over each object of it."""
+        if not self.clicks:
+            return {"masks": {0: case.first}}
+        rows, ids = [], []
+        for k in case.ids:
+            xy = np.floor(sample_mask(case.first == k, self.clicks, "k-medoids", seed=self.config.seed)) + 0.5
+            rows += [(x, y, 0) for x, y in xy.tolist()]
+            ids += [k] * len(xy)
+        return {"points": Queries(rows, np.array(ids))}
+
+
+def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None = None) -> None:
+    """A row a sequence: J, F and J&F with recall and decay, J&F of three baselines, seconds a frame; then the mean.
+
+    The baselines: the first mask standing still; carried by DIS flow alone; carried by DIS with the same cut ("DIS +
+    cut", the method without any tracks).
 
     Args:
         out: folder to keep masks in, or None.
-        scale: frames and masks are resized by this before anything else.
     """
-    follow, cut = trackers.create(tracker, device=device), segmenters.create(segmenter, device=device)
-    everyone: dict[str, list[ObjectScores]] = {"": [], "static": [], "DIS": []}
+    kinds = ("", "static", "DIS", "DIS + cut")
+    everyone: dict[str, list[ObjectScores]] = {kind: [] for kind in kinds}
     seconds = frames = 0.0
-    for sample in samples:
-        status(sample.name)
-        video, truth = _load(sample, scale)
-        start = time.perf_counter()
-        made = segment(video, masks={0: truth[0]}, tracker=follow, segmenter=cut, ime=config, device=device)
-        masks = [frame.ids for frame in made]
-        spent = time.perf_counter() - start
+    for case in cases:
+        status(case.name)
+        masks, spent = bench.run(case, bench.config)
         seconds, frames = seconds + spent, frames + len(masks)
         if out:
-            for name, mask in zip(video.info.names, masks, strict=True):
-                write_mask(Path(out) / sample.name / f"{name}.png", mask)
-        cells: dict[str, Any] = {"sequence": sample.name}
-        for kind, found in (
-            ("", masks),
-            ("static", [truth[0]] * len(truth)),
-            ("DIS", carried(video, truth[0])),
-        ):
-            scores = evaluate(found, truth)
+            for name, mask in zip(case.video.info.names, masks, strict=True):
+                write_mask(Path(out) / case.name / f"{name}.png", mask)
+        others = ([case.first] * len(masks), carried(case.video, case.first), bench.run(case, bench.config, False)[0])
+        cells: dict[str, Any] = {"sequence": case.name, "objects": len(case.ids)}
+        for kind, found in zip(kinds, (masks, *others), strict=True):
+            scores = evaluate(found, case.truth, case.ids)
             everyone[kind] += scores
             cells |= _cells(kind, summary(scores))
         report.add(**cells, seconds_a_frame=spent / len(masks))
-    mean: dict[str, Any] = {"sequence": "mean over objects"}
+    if not everyone[""]:
+        raise InputError("vos: expected at least one sequence with an object in its first frame, got none")
+    mean: dict[str, Any] = {"sequence": "mean over objects", "objects": len(everyone[""])}
     for kind, scores in everyone.items():
         mean |= _cells(kind, summary(scores))
     report.add(**mean, seconds_a_frame=seconds / frames)
     report.details["summary"] = {kind or "ours": summary(scores) for kind, scores in everyone.items()}
 
 
+def ablation(report: Report, cases: Iterable[Case], bench: Bench, rows: dict[str, VosConfig]) -> None:
+    """A row a variant: means over the objects of all cases, and how far it stands from the full method."""
+    everyone: dict[str, list[ObjectScores]] = {name: [] for name in rows}
+    seconds, frames = dict.fromkeys(rows, 0.0), 0
+    details: dict[str, dict[str, float]] = {}
+    for case in cases:
+        frames += len(case.video)
+        details[case.name] = {}
+        for name, config in rows.items():
+            status(f"{case.name}: {name}")
+            masks, spent = bench.run(case, config, tracked=name != NO_TRACKS)
+            scores = evaluate(masks, case.truth, case.ids)
+            everyone[name] += scores
+            seconds[name] += spent
+            details[case.name][name] = summary(scores)["J&F"]
+    if not frames:
+        raise InputError("vos: expected at least one sequence with an object in its first frame, got none")
+    full = summary(everyone[FULL])["J&F"]
+    for name, scores in everyone.items():
+        means = summary(scores)
+        report.add(
+            variant=name, objects=len(scores), **_cells("", means),
+            difference=100 * (means["J&F"] - full), seconds_a_frame=seconds[name] / frames,
+        )  # fmt: skip
+    report.details["J&F by sequence"] = details
+
+
 def _cells(kind: str, scores: dict[str, float]) -> dict[str, float]:
     if kind:
         return {f"J&F {kind}": 100 * scores["J&F"]}
-    return {"J": 100 * scores["J_mean"], "F": 100 * scores["F_mean"], "J&F": 100 * scores["J&F"]}
-
-
-def _load(sample: Sample, scale: float) -> tuple[Video, Masks]:
-    """The video and its true masks, resized."""
-    assert sample.masks is not None
-    video, truth = open_video(sample.video), [np.asarray(sample.masks[t]) for t in range(len(sample.masks))]
-    if scale == 1:
-        return video, truth
-    size = (round(video.info.width * scale), round(video.info.height * scale))
-    frames = np.stack([cv2.resize(video[t], size, interpolation=cv2.INTER_AREA) for t in range(len(video))])
-    return open_video(frames), [cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in truth]
+    named = {"J&F": "J&F", "J": "J_mean", "J recall": "J_recall", "J decay": "J_decay"}
+    named |= {"F": "F_mean", "F recall": "F_recall", "F decay": "F_decay"}
+    return {short: 100 * scores[long] for short, long in named.items()}
 
 
 def carried(video: Video, first: np.ndarray) -> Masks:

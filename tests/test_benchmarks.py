@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import vos as vos_benchmark
+from benchmarks import vos_cases
 from benchmarks.__main__ import main
+from trackime.errors import FormatError
+from trackime.ime import ImeConfig
 from trackime.maskio import write_mask
 from trackime.worlds import make_world
+from trackime_apps.vos.config import VosConfig
 
 SMALL = ("--seeds", "1", "--size", "96x64", "--frames", "4", "--points", "4", "--objects", "2")
 
@@ -33,8 +40,6 @@ def test_tracking(table, tmp_path):
 @pytest.fixture(scope="module")
 def davis(tmp_path_factory):
     """One sequence in the plain DAVIS layout, from a world."""
-    import cv2
-
     root = tmp_path_factory.mktemp("davis")
     world = make_world(seed=3, width=96, height=64, frames=5, objects=1, speed=1, leaving=0)
     for t in range(5):
@@ -52,6 +57,89 @@ def test_vos(davis, tmp_path):
     assert [row["sequence"] for row in got["rows"]] == ["world", "mean over objects"]
     assert got["rows"][1]["J&F"] > 50
     assert len(list((tmp_path / "masks" / "world").glob("*.png"))) == 5
+
+
+def test_vos_says_what_is_wrong(davis, tmp_path):
+    world, sprites = ("--worlds", "1"), tmp_path / "sprites"
+    sprites.mkdir()
+    for typed, said in (
+        ((), "expected one of --davis, --worlds, --clip"),
+        ((*world, "--davis", str(davis)), "expected one of --davis, --worlds, --clip"),
+        (("--clip", str(davis / "world" / "frames")), "--clip and --sprites together"),
+        ((*world, "--set", "no=3"), "expected NAME=VALUE with a name of points"),
+        ((*world, "--set", "flow=maybe"), "flow: expected a value such as True, got 'maybe'"),
+        ((*world, "--variant", "points"), "expected NAME=VALUE"),
+        (("--davis", str(davis), "--pair", "world"), "expected the names of two sequences"),
+        (("--davis", str(davis), "--sequence", "gone"), "no sequence 'gone'"),
+        (("--clip", str(davis / "world" / "frames"), "--sprites", str(sprites)), "expected pictures with an alpha"),
+    ):
+        result = CliRunner().invoke(main, ["vos", *typed])
+        assert result.exit_code and said in result.output + str(result.exception), (typed, result.output)
+
+
+def test_vos_on_worlds_with_several_objects(tmp_path):
+    small = ("--worlds", "1", "--size", "96x64", "--frames", "4", "--objects", "3", "--set", "points=6,negatives=0")
+    got = run("vos", "--tracker", "lk", *small, path=tmp_path / "a.json")
+    case = next(vos_cases.worlds(1, (96, 64), 4, 3))
+    assert len(case.ids) > 1 and [row["objects"] for row in got["rows"]] == 2 * [len(case.ids)]
+    assert {"J", "J recall", "J decay", "F", "F recall", "F decay", "J&F", "J&F DIS + cut"} < set(got["rows"][1])
+    clicked = run("vos", "--tracker", "lk", *small, "--clicks", "5", path=tmp_path / "b.json")
+    assert "5 clicks" in clicked["title"] and clicked["rows"][0]["J&F"] > 20
+
+
+def test_vos_ablation(tmp_path):
+    small = ("--worlds", "1", "--size", "96x64", "--frames", "4", "--objects", "2", "--set", "points=4")
+    got = run(
+        "vos", "--tracker", "lk", *small, "--ablate", "--reuse-tracks", "--variant", "flow=off,band=20",
+        path=tmp_path / "a.json",
+    )  # fmt: skip
+    rows = {row["variant"]: row for row in got["rows"]}
+    assert list(rows)[:3] == ["full", "no tracks", "no flow"] and list(rows)[-1] == "flow=off,band=20"
+    assert {"no negatives", "no colours", "no carried shape", "no seeds", "points at random"} < set(rows)
+    assert rows["full"]["difference"] == 0 and got["J&F by sequence"]["world 0"].keys() == rows.keys()
+
+
+def test_shared_tracks_change_nothing():
+    case = next(vos_cases.worlds(1, (96, 64), 4, 2))
+    ime, runs = ImeConfig(cuts=False), []
+    for reuse in (False, True):
+        bench = vos_benchmark.Bench("lk", "graphcut", "cpu", ime, reuse=reuse)
+        runs.append([bench.run(case, VosConfig(points=4, band=band))[0] for band in (40.0, 20.0)])
+    assert all((a == b).all() for one, two in zip(*runs, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def test_vos_pair_and_merge(davis, tmp_path):
+    for t in range(5):
+        image = np.zeros((64, 96), np.uint8)
+        image[5:25, 10 + t : 30 + t], image[40:50, 60:80] = 1, 2
+        write_mask(tmp_path / "two" / "masks" / f"{t:05d}.png", image)
+        folder = tmp_path / "two" / "frames"
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{t:05d}.jpg"), np.full((64, 96, 3), 200, np.uint8))
+    shutil.copytree(davis / "world", tmp_path / "world")
+    case = next(iter(vos_cases.davis(str(tmp_path), None, None, (), ["world,two"], 1.0)))
+    assert case.name == "two over world" and case.ids == (1, 2) and len(case.truth) == 5
+    pasted = case.truth[2] == 2
+    assert pasted[10, 20] and pasted[45, 70] and (abs(case.video[2][pasted].astype(int) - 200) < 3).all()
+    merged = next(iter(vos_cases.davis(str(tmp_path), None, 2016, ["two"], (), 0.5)))
+    assert merged.ids == (1,) and merged.truth[0].shape == (32, 48) and merged.video.info.width == 48
+    (tmp_path / "two" / "masks" / "00003.png").unlink()
+    with pytest.raises(FormatError):
+        list(vos_cases.davis(str(tmp_path), None, None, ["two"], (), 1.0))
+
+
+def test_composites(davis, tmp_path):
+    sprite = np.zeros((30, 40, 4), np.uint8)
+    sprite[5:25, 5:35] = (10, 250, 20, 255)
+    cv2.imwrite(str(tmp_path / "green.png"), sprite)
+    clip = str(davis / "world" / "frames")
+    cases = list(vos_cases.composites([clip], str(tmp_path), 3, (96, 64), 4, 2))
+    assert cases and all(case.ids == (1,) and len(case.video) == len(case.truth) == 4 for case in cases)
+    again = next(iter(vos_cases.composites([clip], str(tmp_path), 3, (96, 64), 4, 2)))
+    for t, mask in enumerate(cases[0].truth):
+        core = cv2.erode((mask == 1).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        assert (abs(cases[0].video[t][core].astype(int) - [20, 250, 10]) < 4).all()
+        assert (again.truth[t] == mask).all() and (again.video[t] == cases[0].video[t]).all()
 
 
 def test_in_mask_survival(davis, tmp_path):
