@@ -93,13 +93,16 @@ def command(
     config.toml and result.json. With --masks FOLDER there may be several VIDEOs, or a folder of them: OUT/NAME gets
     each one's, and OUT/summary.csv says what became of them.
     """
+    from .batch import videos_of
+
     config, ime = build_config(VosConfig, settings), build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
     if masks is not None:
         batch(video, masks, output, in_order(settings), config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
         return
-    if len(video) > 1:
-        raise click.UsageError(f"expected --masks FOLDER with first masks for {len(video)} videos, got none")
+    several = video if len(video) > 1 else videos_of(video[0])
+    if several is not None:
+        raise click.UsageError(f"expected --masks FOLDER with first masks of {count(len(several), 'video')}, got none")
     if not settings["mask"] and not any(point.positive for point in settings["point"]):
         raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
     settings = in_order(settings)

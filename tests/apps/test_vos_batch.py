@@ -79,6 +79,7 @@ class TestBatch:
         ("typed", "said"),
         [
             (["{v}/a", "{v}/b", "--mask", "{m}/a.png"], "expected --masks FOLDER"),
+            (["{v}", "--mask", "{m}/a.png"], "expected --masks FOLDER with first masks of 3 videos"),
             (["{v}", "--masks", "{m}", "--mask", "{m}/a.png"], "--masks and --mask exclude each other"),
             (["{v}", "--masks", "{m}", "--point", "20,20"], "--masks and --point exclude each other"),
             (["{v}", "--masks", "{m}", "--tracks", "x.npz"], "--masks and --tracks exclude each other"),

@@ -172,6 +172,19 @@ class TestMatte:
         assert alpha.dtype == np.float32 and (alpha[far] == mask[far]).all()
         assert abs(alpha - truth).sum() < 0.7 * abs(mask - truth).sum()
 
+    @pytest.mark.parametrize("grown", [1, -1])
+    def test_a_mask_that_is_a_pixel_off_is_mended(self, grown: int) -> None:
+        frame, truth, mask = self.scene()
+        change = cv2.dilate if grown > 0 else cv2.erode
+        wrong = change(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        assert abs(soften(wrong, frame, band=3) - truth).sum() < 0.5 * abs(wrong - truth).sum()
+
+    def test_where_colours_do_not_differ_the_mask_is_antialiased(self) -> None:
+        _, _, mask = self.scene()
+        alpha = soften(mask, np.full((*mask.shape, 3), 90, np.uint8))
+        assert abs(alpha - mask).max() < 0.7 and 0.9 < alpha.sum() / mask.sum() < 1.1
+        assert ((alpha > 0.05) & (alpha < 0.95)).any()
+
     def test_the_background_is_taken_out_of_border_colours(self) -> None:
         frame, alpha, _ = self.scene()
         found = colours(frame, alpha, radius=6).astype(float)
