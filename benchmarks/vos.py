@@ -36,14 +36,19 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no carried shape": {"shape": 0.0},
     "no seeds": {"seeds": 0.0},
     "no smoothing": {"smoothing": 0.0},
+    "no motion": {"motion": 0.0},
+    "no new points": {"reseed": 0},
     "points by k-medoids": {"strategy": "k-medoids"},
     "points on corners": {"strategy": "corners"},
     "points at random": {"strategy": "random"},
 }
-"""Name to the switches that differ from the full method; one that the config no longer has is left out."""
+"""Name to the switches that differ from the full method; a row whose switch the config does not have is left out."""
 
 SAMPLING = ("points", "strategy", "negatives", "ring", "seed")
-"""The switches that decide which points are tracked."""
+"""The switches that decide which points are tracked from the first."""
+
+UNTRACKED = {"points": 0, "negatives": 0, "reseed": 0}
+"""The switches that put points anywhere, off."""
 
 
 def changed(base: VosConfig, text: str) -> VosConfig:
@@ -89,7 +94,7 @@ class Bench:
         ime: switches of the tracking.
         config: switches of the segmentation.
         clicks: points an object that stand in for its first mask; 0: the mask.
-        reuse: variants that track the same points share their tracks. What tracks anew on the way does not, then.
+        reuse: variants that track the same points share those tracks.
     """
 
     tracker: str
@@ -113,6 +118,7 @@ class Bench:
             self._kept, self._of = {}, case
         if not tracked:
             count = len(case.video)
+            config = replace(config, **{k: v for k, v in UNTRACKED.items() if hasattr(config, k)})
             known = Tracks(np.zeros((0, count, 2)), np.zeros((0, count)), Queries(np.zeros((0, 3))), case.video.info)
         elif self.reuse:
             known = self._kept.get(sampling)
