@@ -66,7 +66,8 @@ def drive(
 
     Memory follows the chunk and the number of points, not the length of the video. The chunk changes no result:
     trackers are state machines over time (`PointTracker`), and where memory runs out the chunk is halved. Those
-    that look at a fixed number of frames together (`max_frames`) are fed these, not the chunk.
+    that look at a fixed number of frames together (`max_frames`) are fed these, not the chunk; the same windows as in
+    `PointTracker.track`, or where the video is no longer than one, all of it for both directions together.
 
     Args:
         tracker: any point tracker.
@@ -88,23 +89,25 @@ def drive(
     results = [
         (np.repeat(v.queries[:, None, :2], length, 1), np.zeros((len(v.queries), length), np.float32)) for v in views
     ]
+    size = tracker.max_frames or chunk + tracker.overlap
+    spans = list(chunk_spans(length, size, tracker.overlap))
+    whole = tracker.max_frames is not None and length <= tracker.max_frames
     passes = [
         (part, backward)
         for part in _parts(list(range(len(views))), OPEN_VIEWS)
         for backward in (False, True)
-        if not backward or any((views[i].queries[:, 2] > 0).any() for i in part)
+        if not backward or (not whole and any((views[i].queries[:, 2] > 0).any() for i in part))
     ]
     done, total = 0, len(passes) * length
     for part, backward in passes:
         batches = [
-            _Batch(tracker, [views[i] for i in rows], [results[i] for i in rows], length, backward, operations)
+            _Batch(tracker, [views[i] for i in rows], [results[i] for i in rows], spans, backward, whole, operations)
             for rows in _alike(views, part, length, backward, size=1 if tracker.device.type == "cpu" else 8)
         ]
-        size = tracker.max_frames or chunk + tracker.overlap
-        for span in chunk_spans(length, size, tracker.overlap):
+        for span in spans:
             # `span` is in the order of travel; in a backward pass frame t is step length - 1 - t.
             t0, t1 = (length - span[1], length - span[0]) if backward else span
-            active = [b for b in batches if b.start < span[1]]
+            active = [b for b in batches if b.first < span[1]]
             if active:
                 lo = max(0, t0 - (0 if backward else tracker.overlap))
                 hi = min(length, t1 + (tracker.overlap if backward else 0))
@@ -117,22 +120,31 @@ def drive(
 
 
 class _Batch:
-    """Views alike in shape and start, followed together in one direction."""
+    """Views alike in shape and start, followed together in one direction, or in both if the video is one window.
+
+    Attributes:
+        first: the first step at which there is a query.
+        start: the first step that is looked at: the same, but for a tracker that is fed windows the window's.
+    """
 
     def __init__(
         self,
         tracker: PointTracker,
         views: list[View],
         results: list[tuple[FloatArray, FloatArray]],
-        length: int,
+        spans: list[tuple[int, int]],
         backward: bool,
+        whole: bool,
         operations: Operations,
     ) -> None:
         self.tracker, self.views, self.results = tracker, views, results
-        self.length, self.backward, self.operations = length, backward, operations
-        self.start = _start(views[0], length, backward)
-        queries = [self._local(view) for view in views]
-        self.state: Any = tracker.open(torch.from_numpy(np.stack(queries)).to(tracker.device), views[0].size)
+        self.length, self.backward, self.whole, self.operations = spans[-1][1], backward, whole, operations
+        self.first = self.start = _start(views[0], self.length, backward)
+        if tracker.max_frames is not None:
+            t0 = max(t0 for t0, _ in spans if t0 <= self.first)
+            self.start = max(0, t0 - tracker.overlap)
+        self.queries = torch.from_numpy(np.stack([self._local(view) for view in views])).to(tracker.device)
+        self.state: Any = None if whole else tracker.open(self.queries, views[0].size)
 
     def _local(self, view: View) -> FloatArray:
         """Queries [N, 3] in the view's own pixels, t in steps of travel from the start."""
@@ -165,7 +177,10 @@ class _Batch:
         self.operations.window_frames_encoded += encoded if self.views[0].offsets is not None else 0
         self.operations.tracker_calls += 1
         try:
-            xy, visibility, self.state = self.tracker.advance(self.state, features)
+            if self.whole:
+                xy, visibility = self.tracker.track_features(features, self.queries)
+            else:
+                xy, visibility, self.state = self.tracker.advance(self.state, features)
         except (torch.OutOfMemoryError, MemoryError) as error:
             # The state may have been spent: no second try.
             count = sum(len(v.queries) for v in self.views)
@@ -191,7 +206,7 @@ class _Batch:
         for view, (out_xy, out_vis), view_xy, view_vis in zip(self.views, self.results, xy, visibility, strict=True):
             # Forward has the query frame and what follows it, backward what comes before it.
             query = view.queries[:, 2, None]
-            mine = t[None] < query if self.backward else t[None] >= query
+            mine = (t[None] < query) if self.backward else (t[None] >= query) | self.whole
             out_xy[:, t] = np.where(mine[..., None], view_xy + view.shift(t)[None], out_xy[:, t])
             out_vis[:, t] = np.where(mine, view_vis, out_vis[:, t])
 
