@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames
 from trackime.segmenters.base import PointSegmenter
@@ -102,7 +103,7 @@ class GraphCut(PointSegmenter):
             raise InputError(f"smallest, largest: expected 0 < smallest < largest <= 1, got {smallest:g}, {largest:g}")
         if rounds < 1:
             raise InputError(f"rounds: expected 1 or more, got {rounds}")
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
         self.side, self.strength, self.colour = side, strength, colour
         self.smallest, self.largest, self.rounds, self.seed = smallest, largest, rounds, seed
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.segmenters.base import PointSegmenter
 from trackime.segmenters.canvas import Canvas
@@ -87,7 +88,7 @@ class PromptedSegmenter(PointSegmenter):
     def __init__(self, device: str | torch.device = "cpu", prompt_chunk: int = 16) -> None:
         if prompt_chunk < 1:
             raise InputError(f"prompt_chunk: expected 1 or more, got {prompt_chunk}")
-        self.device, self.prompt_chunk = torch.device(device), prompt_chunk
+        self.device, self.prompt_chunk = resolve_device(device), prompt_chunk
 
     @abstractmethod
     def _features(self, image: Tensor) -> Any:
