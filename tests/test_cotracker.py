@@ -26,8 +26,8 @@ from trackime.trackers.networks.cotracker import (
     Estimate,
     as_level,
     correlation,
-    encode_motion,
 )
+from trackime.trackers.networks.motion import encode_motion
 from trackime.weights import fill
 
 SIZE = (96, 128)
@@ -46,25 +46,20 @@ def networks() -> dict[str, CoTracker3]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One refinement, where only the bookkeeping around it matters."""
-    monkeypatch.setattr(cotracker, "ITERATIONS", 1)
+def offline(networks: dict[str, CoTracker3]) -> CoTracker:
+    return CoTracker(networks["cotracker3_offline"], Options(False, 64, 2, SMALL, 6, 2, iterations=1))
 
 
 @pytest.fixture
-def offline(networks: dict[str, CoTracker3], quick: None) -> CoTracker:
-    return CoTracker(networks["cotracker3_offline"], Options(False, 64, 2, SMALL, 6, 2))
-
-
-@pytest.fixture
-def online(networks: dict[str, CoTracker3], quick: None) -> CoTracker:
-    return CoTracker(networks["cotracker3_online"], Options(True, 64, 2, SMALL, 4, 1))
+def online(networks: dict[str, CoTracker3]) -> CoTracker:
+    return CoTracker(networks["cotracker3_online"], Options(True, 64, 2, SMALL, 4, 1, iterations=1))
 
 
 def make(tracker: CoTracker, **changed: Any) -> CoTracker:
     """The same with other options."""
     now = {"online": tracker.online, "query_chunk": tracker.query_chunk, "support_grid": tracker.support_grid}
     now |= {"input_size": tracker.input_size, "window": tracker.max_frames, "overlap": tracker.overlap}
+    now |= {"iterations": tracker.iterations}
     return CoTracker(tracker.network, Options(**(now | changed)))
 
 
@@ -149,9 +144,8 @@ def test_stages(networks, name, frames):
 
 
 def test_offline_is_the_authors(networks, monkeypatch):
-    monkeypatch.setattr(cotracker, "ITERATIONS", 4)
     data = vectors("cotracker3_offline")
-    tracker = CoTracker(networks["cotracker3_offline"], Options(False, support_grid=0, input_size=SIZE))
+    tracker = CoTracker(networks["cotracker3_offline"], Options(False, support_grid=0, input_size=SIZE, iterations=4))
     log = spied(tracker, monkeypatch)
     queries = as_queries(data)
     xy, visibility = tracker.track(clip(data), queries)
@@ -167,10 +161,10 @@ def test_offline_is_the_authors(networks, monkeypatch):
 
 
 def test_online_is_the_authors_window_by_window(networks, monkeypatch):
-    monkeypatch.setattr(cotracker, "ITERATIONS", 4)
     data = vectors("cotracker3_online")
     tracker = CoTracker(
-        networks["cotracker3_online"], Options(True, support_grid=0, input_size=SIZE, window=16, overlap=8)
+        networks["cotracker3_online"],
+        Options(True, support_grid=0, input_size=SIZE, window=16, overlap=8, iterations=4),
     )
     log = spied(tracker, monkeypatch)
     queries, features = as_queries(data), tracker.encode(clip(data))
@@ -217,7 +211,7 @@ def test_correlation_is_bilinear_sampling():
 
 def test_motions_are_zero_at_the_ends_and_signed():
     xy = torch.tensor([[[[0.0, 0.0], [128.0, 0.0], [128.0, 96.0]]]])
-    motion = encode_motion(xy)[0, 0]
+    motion = encode_motion(xy, torch.tensor([512.0, 384.0]))[0, 0]
     assert motion.shape == (3, 84)
     assert motion[:, :4].tolist() == [[-0.25, 0, 0, 0], [0, -0.25, 0.25, 0], [0, 0, 0, 0.25]]
     torch.testing.assert_close(motion[1, 4:8], torch.tensor([0, -0.25, 0.25, 0]).sin())
@@ -352,8 +346,8 @@ def test_the_overlap_is_carried_and_the_query_kept(offline):
     assert torch.equal(xy[0, 0, :4], late[0, :, :2].expand(4, 2))
 
 
-def test_order_changes_nothing_and_the_joint_group_is_the_chunk(offline, monkeypatch):
-    monkeypatch.setattr(cotracker, "ITERATIONS", 2)
+def test_order_changes_nothing_and_the_joint_group_is_the_chunk(offline):
+    offline.iterations = 2
     features = offline.encode(video(4))
     xy, visibility = offline.track_features(features, QUERIES)
     order = [2, 0, 1]

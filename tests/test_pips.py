@@ -16,7 +16,8 @@ from tests.golden import vectors
 from tests.particles import OraclePips, grey, network, video
 from trackime import trackers
 from trackime.trackers.base import chunk_spans
-from trackime.trackers.networks.correlation import build_pyramid, correlate, describe
+from trackime.trackers.networks.correlation import build_pyramid, correlate
+from trackime.trackers.networks.lookup import bilinear
 from trackime.trackers.networks.pips import FRAMES
 from trackime.trackers.networks.pips import Pips as Network
 from trackime.trackers.pips import Pips, next_begin
@@ -123,7 +124,7 @@ def test_correlation_is_that_of_the_whole_cost_volume() -> None:
 def test_descriptors_are_bilinear_and_end_at_the_border() -> None:
     maps = torch.arange(12.0).view(1, 3, 4, 1)
     xy = torch.tensor([[[1.0, 2.0], [1.5, 0.5], [3.0, 2.0], [-5.0, 1.0], [9.0, 9.0]]])
-    found = describe(maps, torch.zeros(1, 5, dtype=torch.long), xy)
+    found = bilinear(maps, torch.zeros(1, 5, dtype=torch.long), xy)
     assert found.flatten().tolist() == [9.0, 3.5, 11.0, 4.0, 11.0]
 
 

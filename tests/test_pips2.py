@@ -16,7 +16,8 @@ from tests.particles import OraclePips2, grey, network, video
 from trackime import trackers
 from trackime.errors import InputError
 from trackime.trackers.base import chunk_spans
-from trackime.trackers.networks.correlation import build_pyramid, correlate, describe
+from trackime.trackers.networks.correlation import build_pyramid, correlate
+from trackime.trackers.networks.lookup import bilinear
 from trackime.trackers.networks.pips2 import Pips2 as Network
 from trackime.trackers.pips2 import SLACK, Pips2, agreement, interpolate
 
@@ -85,7 +86,7 @@ def test_damped_iterations(maps: Tensor) -> None:
         assert off(history[iteration], "damped_iter_coords_locked", 1 + iteration) < 5e-5 * (1 + iteration)
     past = (torch.arange(LENGTH) - 2).clamp(min=0)
     last = history[-2].transpose(0, 1)[:, past] / 8
-    lagged = describe(maps, past.expand(len(last), -1), last).transpose(0, 1)
+    lagged = bilinear(maps, past.expand(len(last), -1), last).transpose(0, 1)
     assert off(lagged[..., :16], "damped_feats2_slice") < 5e-5
 
 

@@ -126,14 +126,12 @@ class PointTracker(ABC):
         Raises:
             ShapeError: frames or queries of another rank, or of different batch sizes.
         """
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        check_frames(frames)
         return self.track_features(self.encode(frames.to(self.device)), queries)
 
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
         """As `track`, on features already made: many queries share one encoding."""
-        if queries.ndim != 3 or queries.shape[-1] != 3 or len(queries) != features.batch:
-            raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries, features.batch)
         queries = queries.to(self.device)
         length, t = features.frames, queries[..., 2]
         xy, visibility = self._follow(queries, features)
@@ -153,6 +151,47 @@ class PointTracker(ABC):
             told = slice(t1 - new_xy.shape[2], t1)  # the new frames, or some more that are told anew
             xy[:, :, told], visibility[:, :, told] = new_xy, new_vis
         return xy, visibility
+
+
+def check_frames(frames: Tensor) -> None:
+    """Raise ShapeError for frames that are not [B, T, 3, h, w]."""
+    if frames.ndim != 5 or frames.shape[2] != 3:
+        raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+
+
+def check_queries(queries: Tensor, batch: int | None = None) -> None:
+    """Raise ShapeError for queries that are not [B, N, 3], or not of `batch` clips."""
+    if queries.ndim != 3 or queries.shape[-1] != 3 or (batch is not None and len(queries) != batch):
+        raise ShapeError("queries", f"[{'B' if batch is None else batch}, N, 3] (x, y, t)", queries.shape)
+
+
+def check_features(features: Features, batch: int, overlap: int) -> None:
+    """Raise ShapeError for a chunk of other than `batch` clips, or without a frame beyond the `overlap` at its head."""
+    if features.batch != batch:
+        raise ShapeError("features", f"{batch} clips", (features.batch,))
+    if features.frames <= overlap:
+        raise ShapeError("features", f"more than the {overlap} frames of overlap", (batch, features.frames))
+
+
+def query_frames(queries: Tensor) -> Tensor:
+    """int64 [B, N]: the frames of queries [B, N, 3] (x, y, t)."""
+    return queries[..., 2].round().long()
+
+
+def pin(xy: Tensor, visibility: Tensor, queries: Tensor, first: int = 0, rest: bool = True) -> tuple[Tensor, Tensor]:
+    """What a network says, made what trackers promise: at its query frame a point is the query, and visible.
+
+    Args:
+        xy: [B, N, T, 2] from frame `first` on, pixels of the frames given.
+        visibility: [B, N, T].
+        queries: [B, N, 3] (x, y, t).
+        first: number of the first of the T frames.
+        rest: whether points rest at the query, hidden, before its frame, as in `PointTracker.advance`.
+    """
+    steps = torch.arange(first, first + xy.shape[2], device=xy.device) - query_frames(queries)[..., None]  # [B, N, T]
+    held = steps <= 0 if rest else steps == 0
+    visibility = torch.where(held, (steps == 0).to(visibility.dtype), visibility)
+    return torch.where(held[..., None], queries[:, :, None, :2], xy), visibility
 
 
 def merge_directions(

@@ -18,7 +18,7 @@ from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
 from trackime.trackers import align, costvolume, descriptors
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.base import Features, PointTracker, check_frames, check_queries, query_chunks
 from trackime.trackers.points import ALL, DISTRACTORS, MOVING, Points, blank
 
 STRIDE = 4
@@ -115,8 +115,7 @@ class Correlation(PointTracker):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
         """Lab image, pooled maps and cell descriptors of each frame, half precision (about 3 MB a frame)."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        check_frames(frames)
         b, t = frames.shape[:2]
         # A frame at a time: rounding cannot depend on how many came together, and memory stays flat.
         rows = [[self._encode(frames[i, k]) for k in range(t)] for i in range(b)]
@@ -135,8 +134,7 @@ class Correlation(PointTracker):
     @torch.no_grad()
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
         """See `PointTracker.open`."""
-        if queries.ndim != 3 or queries.shape[-1] != 3:
-            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         xy = scale_points(queries[..., :2], size, self.input_size)
         rows = torch.cat([xy, queries[..., 2:]], -1)

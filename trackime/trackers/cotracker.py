@@ -24,16 +24,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.devices import resolve_device
-from trackime.errors import InputError, ShapeError
+from trackime.errors import InputError
 from trackime.models import locate
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_chunks,
+    query_frames,
+)
 from trackime.trackers.networks.cotracker import LEVELS, CoTracker3, Estimate, Level, as_level
 from trackime.weights import fill, read_weights
 
 SIZE = (384, 512)
 """(h, w) the networks were trained on."""
-ITERATIONS = 6
-"""Refinements, as in the published predictors."""
 OFFLINE_VISIBLE = 0.9
 """The offline predictor calls a point visible where its visibility is above this."""
 ONLINE_VISIBLE = 0.6
@@ -80,6 +87,7 @@ class Options:
         input_size: (h, w) frames are resized to, multiples of 4 of at least 32; trained on 384 x 512.
         window: frames looked at together.
         overlap: frames of a window that the last one had already.
+        iterations: refinements of a window; 6 in the published predictors.
 
     Raises:
         InputError: one outside its range.
@@ -91,6 +99,7 @@ class Options:
     input_size: tuple[int, int] = SIZE
     window: int = 60
     overlap: int = 20
+    iterations: int = 6
 
     def __post_init__(self) -> None:
         size = self.input_size
@@ -100,6 +109,8 @@ class Options:
             raise InputError(f"query_chunk: expected 1 or more, got {self.query_chunk}")
         if self.support_grid < 0 or self.support_grid == 1:
             raise InputError(f"support_grid: expected 0 (none), or 2 or more a side, got {self.support_grid}")
+        if self.iterations < 1:
+            raise InputError(f"iterations: expected 1 or more, got {self.iterations}")
         if not 0 < self.overlap < self.window:
             raise InputError(f"overlap: expected 1 to {self.window - 1}, within the window, got {self.overlap}")
 
@@ -123,13 +134,12 @@ class CoTracker(PointTracker):
         self.online, self.query_chunk, self.support_grid = options.online, options.query_chunk, options.support_grid
         self.input_size: tuple[int, int] = (options.input_size[0], options.input_size[1])
         self.max_frames: int = options.window
-        self.overlap = options.overlap
+        self.overlap, self.iterations = options.overlap, options.iterations
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
         """Four scales of features of each frame (8.4 MB a frame at 384 x 512)."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        check_frames(frames)
         parts = [self._encode(part) for part in frames.flatten(0, 1).split(ENCODED)]
         scales = [torch.cat([part[i] for part in parts]).unflatten(0, frames.shape[:2]) for i in range(LEVELS)]
         return Features({f"level{i}": scale for i, scale in enumerate(scales)}, (frames.shape[-2], frames.shape[-1]))
@@ -142,10 +152,9 @@ class CoTracker(PointTracker):
     @torch.no_grad()
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
         """See `PointTracker.open`."""
-        if queries.ndim != 3 or queries.shape[-1] != 3:
-            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
-        xy, t = self._resized(queries[..., :2], size), queries[..., 2].long()
+        xy, t = self._resized(queries[..., :2], size), query_frames(queries)
         grid = self._grid().expand(len(queries), -1, -1)
         groups = [
             Group(torch.cat([xy[:, part], grid], 1), F.pad(t[:, part], (0, grid.shape[1])))
@@ -159,20 +168,20 @@ class CoTracker(PointTracker):
 
         A chunk longer than a window is taken window by window.
         """
-        if len(state.queries) != features.batch:
-            raise ShapeError("features", f"{len(state.queries)} clips", (features.batch,))
-        first = state.t - min(state.t, self.overlap)
+        head = min(state.t, self.overlap)
+        check_features(features, len(state.queries), head)
+        first = state.t - head
         xy, visibility, state = self._advance(state, features, first)
-        return *_pin(xy, visibility, state.queries, first, rest=True), state
+        return *pin(xy, visibility, state.queries, first), state
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
         """See `PointTracker.track_features`. Offline, both directions at once where the clip fits in the window."""
-        fits = queries.ndim == 3 and queries.shape[-1] == 3 and len(queries) == features.batch
-        if self.online or not fits or features.frames > self.max_frames:
+        if self.online or features.frames > self.max_frames:
             return super().track_features(features, queries)
+        check_queries(queries, features.batch)
         xy, visibility, state = self._advance(self.open(queries, features.size), features, 0)
-        return _pin(xy, visibility, state.queries, 0, rest=False)
+        return pin(xy, visibility, state.queries, rest=False)
 
     def _advance(self, state: State, features: Features, first: int) -> tuple[Tensor, Tensor, State]:
         """What the network says about all frames of a chunk that begins at frame `first`."""
@@ -207,7 +216,7 @@ class CoTracker(PointTracker):
         estimate = _start(group, length, new)
         t = torch.arange(length, device=self.device).clamp(max=shown - 1)
         time = self.network.time_embedding(length)
-        for _ in range(ITERATIONS):
+        for _ in range(self.iterations):
             estimate = self.network.refine(levels, support, estimate, t, time)
         estimate = estimate.cut(0, shown)
         return estimate, replace(group, support=support, tail=estimate.cut(max(0, shown - self.overlap), shown))
@@ -252,26 +261,6 @@ def _start(group: Group, length: int, new: int) -> Estimate:
     )
 
 
-def _pin(xy: Tensor, visibility: Tensor, queries: Tensor, first: int, rest: bool) -> tuple[Tensor, Tensor]:
-    """The query at its query frame, which the network does not promise, and with `rest` before it, hidden there.
-
-    Args:
-        xy: [B, N, T, 2] from frame `first` on.
-        visibility: [B, N, T].
-        queries: [B, N, 3] (x, y, t).
-        first: number of the first of the T frames.
-        rest: whether points rest at the query before its frame.
-    """
-    times = torch.arange(first, first + xy.shape[2], device=xy.device)
-    t = queries[..., 2:].long()
-    at, before = times == t, times < t  # [B, N, T]
-    visibility = visibility.masked_fill(at, 1.0)
-    if rest:
-        visibility = visibility.masked_fill(before, 0.0)
-        at = at | before
-    return torch.where(at[..., None], queries[:, :, None, :2], xy), visibility
-
-
 def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
@@ -284,6 +273,7 @@ def cotracker3(
     input_size: tuple[int, int] = SIZE,
     window: int = 60,
     overlap: int = 20,
+    iterations: int = 6,
 ) -> CoTracker:
     """CoTracker3 offline, which looks at up to 60 frames at once; see `Options`.
 
@@ -294,7 +284,7 @@ def cotracker3(
         InputError, FormatError: no such file, or one that does not fit; an option outside its range.
         DeviceError: no such device.
     """
-    return _make(Options(False, query_chunk, support_grid, input_size, window, overlap), 60, path, device)
+    return _make(Options(False, query_chunk, support_grid, input_size, window, overlap, iterations), 60, path, device)
 
 
 def cotracker3_online(
@@ -303,6 +293,7 @@ def cotracker3_online(
     query_chunk: int = 512,
     support_grid: int = 6,
     input_size: tuple[int, int] = SIZE,
+    iterations: int = 6,
 ) -> CoTracker:
     """CoTracker3 online: windows of 16 frames, 8 of them new; see `Options`.
 
@@ -313,7 +304,7 @@ def cotracker3_online(
         InputError, FormatError: no such file, or one that does not fit; an option outside its range.
         DeviceError: no such device.
     """
-    return _make(Options(True, query_chunk, support_grid, input_size, 16, 8), 16, path, device)
+    return _make(Options(True, query_chunk, support_grid, input_size, 16, 8, iterations), 16, path, device)
 
 
 def _make(options: Options, trained: int, path: str | os.PathLike[str] | None, device: str | torch.device) -> CoTracker:

@@ -11,16 +11,26 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.devices import resolve_device
-from trackime.errors import InputError, ShapeError
+from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
 from trackime.models import locate
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_chunks,
+    query_frames,
+)
 from trackime.trackers.networks.locotrack import FIRST_SIZE, Maps, Query, blank, size_of
 from trackime.trackers.networks.locotrack import LocoTrack as Network
 from trackime.weights import fill, read_weights
@@ -82,16 +92,10 @@ class LocoTrack(PointTracker):
         max_frames: int = 96,
         overlap: int = 24,
     ) -> None:
-        size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v % MULTIPLE or v < least for v, least in zip(size, FIRST_SIZE, strict=True)):
-            raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
-        if not 0 <= overlap < max_frames:
-            raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {overlap} and {max_frames}")
+        _check(query_chunk, input_size, max_frames, overlap)
         self.network, self.name, self.device = network, name, device
         self.query_chunk, self.max_frames, self.overlap = query_chunk, max_frames, overlap
-        self.input_size: tuple[int, int] = (size[0], size[1])
+        self.input_size: tuple[int, int] = (int(input_size[0]), int(input_size[1]))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -102,8 +106,7 @@ class LocoTrack(PointTracker):
         Raises:
             ShapeError: not [B, T, 3, h, w].
         """
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        check_frames(frames)
         b, t, _, h, w = frames.shape
         flat = frames.flatten(0, 1)
         data: dict[str, Tensor] = {}
@@ -126,18 +129,18 @@ class LocoTrack(PointTracker):
         Raises:
             ShapeError: queries that are not [B, N, 3].
         """
-        if queries.ndim != 3 or queries.shape[-1] != 3:
-            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
-        frame = queries[..., 2].round().long()
+        frame = query_frames(queries)
         return State(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
 
     @torch.no_grad()
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
         """See `PointTracker.advance`."""
+        seen, length = min(self.overlap, state.time), features.frames
+        check_features(features, len(state.queries), seen)
         maps, first = _maps(features)
         b, n = state.frame.shape
-        seen, length = min(self.overlap, state.time), features.frames
         start = state.time - seen
         local = state.frame - start  # [B, N] query frames in this window
         xy = state.xy[:, :, None].repeat(1, 1, length, 1)
@@ -159,20 +162,18 @@ class LocoTrack(PointTracker):
                 known = torch.where((here < seen)[..., None, None], state.last[:, rows], torch.nan)
             xy[:, rows], visibility[:, rows] = self._follow_window(maps, first, query, here, places, known)
         last = xy[:, :, length - min(self.overlap, start + length) :].clone()
-        xy, visibility = self._finish(xy, visibility, local, state.queries, state.size)
-        before = torch.arange(length, device=self.device) < local[..., None]
-        xy = torch.where(before[..., None], state.queries[:, :, None, :2], xy)
-        visibility = torch.where(before, 0, visibility)
+        xy, visibility = pin(scale_points(xy, FIRST_SIZE, state.size), visibility, state.queries, start)
         after = replace(state, time=start + length, memory=memory, last=last)
-        return xy[:, :, seen:], visibility[:, :, seen:], after
+        # Frames at the end of the last window had no future: the later half of those in common are told anew.
+        told = seen - seen // 2
+        return xy[:, :, told:], visibility[:, :, told:], after
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
         """See `PointTracker.track_features`: one pass for both directions where the clip fits `max_frames`."""
         if self.max_frames is not None and features.frames > self.max_frames:
             return super().track_features(features, queries)
-        if queries.ndim != 3 or queries.shape[-1] != 3 or len(queries) != features.batch:
-            raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries, features.batch)
         state = self.open(queries, features.size)
         maps, first = _maps(features)
         b, n = state.frame.shape
@@ -183,7 +184,7 @@ class LocoTrack(PointTracker):
             query = self.network.query(maps, first, frame[:, part], state.xy[:, part])
             found = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
             xy[:, part], visibility[:, part] = found
-        return self._finish(xy, visibility, frame, state.queries, features.size)
+        return pin(scale_points(xy, FIRST_SIZE, features.size), visibility, state.queries, rest=False)
 
     def _chunk(self, clips: int) -> int:
         """Points of each clip followed at once."""
@@ -198,13 +199,15 @@ class LocoTrack(PointTracker):
         # The published decision, as TAPIR's: (1 - occlusion) (1 - expected_dist) > 0.5.
         return found.xy, torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.expected_dist)
 
-    def _finish(
-        self, xy: Tensor, visibility: Tensor, frame: Tensor, queries: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """In pixels of the frames given, and at the query frame the query itself, visible."""
-        at = torch.arange(xy.shape[2], device=xy.device) == frame[..., None]
-        xy = torch.where(at[..., None], queries[:, :, None, :2], scale_points(xy, FIRST_SIZE, size))
-        return xy, torch.where(at, 1, visibility)
+
+def _check(query_chunk: int, input_size: tuple[int, int], max_frames: int, overlap: int) -> None:
+    """Raise InputError for options outside their ranges."""
+    if len(input_size) != 2 or any(v % MULTIPLE or v < least for v, least in zip(input_size, FIRST_SIZE, strict=True)):
+        raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
+    if query_chunk < 1:
+        raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+    if not 0 <= overlap < max_frames:
+        raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {overlap} and {max_frames}")
 
 
 def _maps(features: Features) -> tuple[Maps, Maps]:
@@ -221,25 +224,8 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
 
 
-def _load(
+def load(
     name: str,
-    path: str | os.PathLike[str] | None,
-    device: str | torch.device,
-    query_chunk: int,
-    input_size: tuple[int, int],
-    max_frames: int,
-    overlap: int,
-) -> LocoTrack:
-    target = resolve_device(device)
-    state = read_weights(locate(name, path), prefix="model.")
-    size = size_of(state, default=name.removeprefix("locotrack-"))
-    network = Network(size)
-    fill(network, state, name)
-    network.to(target)
-    return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
-
-
-def small(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     query_chunk: int = 64,
@@ -247,9 +233,10 @@ def small(
     max_frames: int = 96,
     overlap: int = 24,
 ) -> LocoTrack:
-    """LocoTrack-S; a file given as `path` may be of either size, which is told from its shapes.
+    """LocoTrack-S or LocoTrack-B; a file given as `path` may be of either size, which is told from its shapes.
 
     Args:
+        name: ``locotrack-small`` or ``locotrack-base``.
         path: a checkpoint's file; None: the published one.
         device: cpu, cuda, cuda:N, mps or auto.
         query_chunk, input_size, max_frames, overlap: see `LocoTrack`.
@@ -259,16 +246,16 @@ def small(
         FormatError: a checkpoint that does not fit.
         DeviceError: no such device.
     """
-    return _load("locotrack-small", path, device, query_chunk, input_size, max_frames, overlap)
+    # Wrong options and devices are told before a large file is read.
+    target = resolve_device(device)
+    _check(query_chunk, input_size, max_frames, overlap)
+    state = read_weights(locate(name, path), prefix="model.")
+    size = size_of(state, default=name.removeprefix("locotrack-"))
+    network = Network(size)
+    fill(network, state, name)
+    network.to(target)
+    return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
 
 
-def base(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 64,
-    input_size: tuple[int, int] = FIRST_SIZE,
-    max_frames: int = 96,
-    overlap: int = 24,
-) -> LocoTrack:
-    """LocoTrack-B; see `small`."""
-    return _load("locotrack-base", path, device, query_chunk, input_size, max_frames, overlap)
+small = partial(load, "locotrack-small")
+base = partial(load, "locotrack-base")

@@ -15,9 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.devices import resolve_device
-from trackime.errors import InputError, ShapeError
+from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_chunks,
+    query_frames,
+)
 from trackime.trackers.networks.correlation import build_pyramid
 
 COARSEST = 8
@@ -133,8 +142,7 @@ class ParticleTracker(PointTracker):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
         """Feature maps [B, T, h / stride, w / stride, 128], of each frame by itself."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise ShapeError("frames", "[B, T, 3, h, w]", frames.shape)
+        check_frames(frames)
         b, t, _, h, w = frames.shape
         # On a CPU a frame at a time: rounding cannot depend on how many came together, and memory stays flat.
         flat, at_once = frames.flatten(0, 1), 1 if self.device.type == "cpu" else 8
@@ -153,11 +161,10 @@ class ParticleTracker(PointTracker):
     @torch.no_grad()
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
         """See `PointTracker.open`."""
-        if queries.ndim != 3 or queries.shape[-1] != 3:
-            raise ShapeError("queries", "[B, N, 3] (x, y, t)", queries.shape)
+        check_queries(queries)
         assert self.input_size is not None
         queries = queries.to(self.device, torch.float32)
-        start = queries[..., 2].round().long()
+        start = query_frames(queries)
         place = scale_points(queries[..., :2], size, self.input_size) - 0.5
         blank = place.new_zeros(*place.shape[:2], self.channels)
         seen = torch.ones_like(place[..., 0])
@@ -167,12 +174,9 @@ class ParticleTracker(PointTracker):
     @torch.no_grad()
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
         """See `PointTracker.advance`. The state given is used up."""
-        if len(state.clips) != features.batch:
-            raise ShapeError("features", f"{len(state.clips)} clips", (features.batch,))
         head = min(self.overlap, state.t)
+        check_features(features, len(state.clips), head)
         first, end = state.t - head, state.t - head + features.frames
-        if end <= state.t:
-            raise ShapeError("features", f"more than the {head} frames of overlap", (features.batch, features.frames))
         results = []
         for points, maps in zip(state.clips, features.data["maps"], strict=True):
             window = Window(build_pyramid(maps), first, state.t, end)
@@ -210,12 +214,7 @@ class ParticleTracker(PointTracker):
         xy = scale_points(xy + 0.5, self.input_size, state.size)
         h, w = state.size
         inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
-        visibility = visibility * inside
-        times = torch.arange(state.t, state.t + xy.shape[2], device=xy.device)
-        start = torch.stack([points.start for points in state.clips])[..., None]  # [B, N, 1]
-        xy = torch.where((times <= start)[..., None], state.queries[:, :, None, :2], xy)
-        visibility = torch.where(times > start, visibility, (times == start).to(visibility.dtype))
-        return xy, visibility
+        return pin(xy, visibility * inside, state.queries, state.t)
 
 
 def row_blocks(rows: Tensor, size: int) -> list[Tensor]:

@@ -10,16 +10,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from trackime.devices import resolve_device
-from trackime.errors import InputError, ShapeError
+from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
 from trackime.models import locate
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_chunks,
+    query_frames,
+)
 from trackime.trackers.networks.mixer import Context
 from trackime.trackers.networks.tapir import SIZE, Descriptors, Estimate, Grids, Tapir, Variant, final, levels_for
 from trackime.weights import fill, read_weights
@@ -80,10 +90,7 @@ class TapirTracker(PointTracker):
         query_chunk: int = QUERY_CHUNK,
         resolution: tuple[int, int] = SIZE,
     ) -> None:
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
-        if any(side % 8 or side < least for side, least in zip(resolution, SIZE, strict=True)):
-            raise InputError(f"resolution: expected multiples of 8 from 256 on, got {tuple(resolution)}")
+        _check(query_chunk, resolution)
         self.device = resolve_device(device)
         self.network = network.to(self.device)
         self.name, self.query_chunk = name, query_chunk
@@ -98,6 +105,7 @@ class TapirTracker(PointTracker):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
         """Feature maps of each size; see `PointTracker.encode`."""
+        check_frames(frames)
         b, t = frames.shape[:2]
         flat = frames.flatten(0, 1)
         parts: list[list[Grids]] = [[] for _ in self.sizes]
@@ -113,6 +121,7 @@ class TapirTracker(PointTracker):
 
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
         """The state before the first frame; see `PointTracker.open`."""
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         # Sorted by time, so that chunks of queries that have not come yet are left out.
         order = queries[..., 2].amin(0).argsort(stable=True)
@@ -123,41 +132,28 @@ class TapirTracker(PointTracker):
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
         """Follow the points through the next chunk; see `PointTracker.advance`."""
         head = min(self.overlap, state.step)
-        levels, t = self._levels(features), state.queries[..., 2].round().long() - (state.step - head)
-        here = (t >= head) & (t < features.frames)
-        points = self._described(state, levels, t, here)
-        xy = state.queries[:, :, None, :2].repeat(1, 1, features.frames, 1)
-        visibility = xy.new_zeros(xy.shape[:3])
-        contexts = list(state.contexts)
-        for k, rows in enumerate(query_chunks(state.queries.shape[1], self.query_chunk)):
-            if bool((t[:, rows] < features.frames).any()):
-                own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
-                found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])
-                xy[:, rows], visibility[:, rows] = self._placed(found, state, rows, t[:, rows], rest=True)
-        new = replace(state, step=state.step - head + features.frames, points=points, contexts=tuple(contexts))
+        check_features(features, len(state.queries), head)
+        first = state.step - head
+        levels, t = self._levels(features), query_frames(state.queries) - first
+        points = self._described(state, levels, t, (t >= head) & (t < features.frames))
+        xy, visibility, contexts = self._follow_window(state, levels, points, t)
+        xy, visibility = pin(xy, visibility, state.queries, first)
+        new = replace(state, step=first + features.frames, points=points, contexts=contexts)
         # Frames at the end of the last window had no future: the later half of those in common are told anew.
         back, told = state.order.argsort(), head - head // 2
         return xy[:, back, told:], visibility[:, back, told:], new
 
+    @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
         """As `PointTracker.track_features`; up to `max_frames` frames in one pass, which looks both ways."""
         if self.max_frames is None or features.frames > self.max_frames:
             return super().track_features(features, queries)
-        if queries.ndim != 3 or queries.shape[-1] != 3 or len(queries) != features.batch:
-            raise ShapeError("queries", f"[{features.batch}, N, 3] (x, y, t)", queries.shape)
-        return self._whole(features, queries)
-
-    @torch.no_grad()
-    def _whole(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        check_queries(queries, features.batch)
         state, levels = self.open(queries, features.size), self._levels(features)
-        t = state.queries[..., 2].round().long()
+        t = query_frames(state.queries)
         points = self._described(state, levels, t.clamp(0, features.frames - 1), torch.ones_like(t, dtype=torch.bool))
-        xy = state.queries.new_zeros(*t.shape, features.frames, 2)
-        visibility = xy.new_zeros(xy.shape[:3])
-        for rows in query_chunks(t.shape[1], self.query_chunk):
-            own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
-            found, _ = self._follow_chunk(state, levels, own, rows, t[:, rows], None)
-            xy[:, rows], visibility[:, rows] = self._placed(found, state, rows, t[:, rows], rest=False)
+        xy, visibility, _ = self._follow_window(state, levels, points, t)
+        xy, visibility = pin(xy, visibility, state.queries, rest=False)
         back = state.order.argsort()
         return xy[:, back], visibility[:, back]
 
@@ -178,6 +174,27 @@ class TapirTracker(PointTracker):
             found.append(Descriptors(*(torch.where(here[..., None], n, o) for n, o in zip(new, old, strict=True))))
         return found
 
+    def _follow_window(
+        self, state: State, levels: list[Grids], points: list[Descriptors], t: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[list[Context] | None, ...]]:
+        """What the network says in all frames of `levels` about points queried in frames t [B, N] of them.
+
+        Returns:
+            xy [B, N, T, 2] in pixels of the frames given, visibility [B, N, T] and new contexts; chunks of points none
+            of which has come yet are left out.
+        """
+        length = levels[0].coarse.shape[1]
+        xy = state.queries[:, :, None, :2].repeat(1, 1, length, 1)
+        visibility = xy.new_zeros(xy.shape[:3])
+        contexts = list(state.contexts)
+        for k, rows in enumerate(query_chunks(t.shape[1], self.query_chunk)):
+            if bool((t[:, rows] < length).any()):
+                own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
+                found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])
+                xy[:, rows] = scale_points(found.xy, SIZE, state.size)
+                visibility[:, rows] = torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.distance)
+        return xy, visibility, tuple(contexts)
+
     def _follow_chunk(
         self,
         state: State,
@@ -191,16 +208,6 @@ class TapirTracker(PointTracker):
         xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         estimates, _ = self.network.estimate([levels[0], *levels], [points[0], *points], xy, t)
         return final(estimates), None
-
-    def _placed(self, found: Estimate, state: State, rows: slice, t: Tensor, rest: bool) -> tuple[Tensor, Tensor]:
-        """xy [B, n, T, 2] in pixels of the frames and visibility [B, n, T], as the contract has them."""
-        query = state.queries[:, rows, None, :2]
-        xy = scale_points(found.xy, SIZE, state.size)
-        visibility = torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.distance)
-        steps = torch.arange(xy.shape[2], device=xy.device) - t[..., None]  # [B, n, T] frames since the query
-        held = steps <= 0 if rest else steps == 0
-        visibility = torch.where(steps == 0, 1.0, torch.where(held, 0.0, visibility))
-        return torch.where(held[..., None], query, xy), visibility
 
 
 class CausalTapirTracker(TapirTracker):
@@ -258,19 +265,21 @@ class TapNet(TapirTracker):
         return self.network.guess(levels[0], points[0], xy, t), None
 
 
-def tapir(
+def both_ways(
+    name: str,
     path: str | os.PathLike[str] | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     query_chunk: int = QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
     max_frames: int = WINDOW,
     overlap: int = OVERLAP,
 ) -> PointTracker:
-    """TAPIR, looking both ways.
+    """TAPIR or BootsTAPIR (v2), looking both ways.
 
     Args:
-        path: a checkpoint of TAPIR or BootsTAPIR: which one shows in its shapes.
+        name: ``tapir`` or ``bootstapir``.
+        path: a checkpoint of either: which one shows in its shapes.
         device: where it computes.
         query_chunk: points that go through the network at once.
         temperature: of the cost volume's softmax; 20 goes with the published torch checkpoints, 10 with some of the
@@ -283,73 +292,67 @@ def tapir(
     Raises:
         InputError: no such file, or one whose name says that it is causal; options out of range.
         FormatError: not a checkpoint, or of another network.
+        DeviceError: no such device.
     """
-    return _looking_both_ways("tapir", path, device, query_chunk, temperature, resolution, max_frames, overlap)
+    device = resolve_device(device)
+    _check(query_chunk, resolution, max_frames, overlap)
+    file = locate(name, path)
+    if file.name.lower().startswith("causal"):
+        raise InputError(f"{name}: {file.name} is a causal network by its name: write causal-bootstapir:{file}")
+    tracker = TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
+    tracker.max_frames, tracker.overlap = max_frames, overlap
+    return tracker
 
 
-def bootstapir(
-    path: str | os.PathLike[str] | None = None,
-    device: str = "cpu",
-    query_chunk: int = QUERY_CHUNK,
-    temperature: float = 20.0,
-    resolution: tuple[int, int] = SIZE,
-    max_frames: int = WINDOW,
-    overlap: int = OVERLAP,
-) -> PointTracker:
-    """BootsTAPIR (v2), looking both ways; arguments and errors as for `tapir`."""
-    return _looking_both_ways("bootstapir", path, device, query_chunk, temperature, resolution, max_frames, overlap)
+tapir = partial(both_ways, "tapir")
+bootstapir = partial(both_ways, "bootstapir")
 
 
 def causal_bootstapir(
     path: str | os.PathLike[str] | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     query_chunk: int = QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
 ) -> PointTracker:
-    """Causal BootsTAPIR, frame by frame; arguments as for `tapir`.
+    """Causal BootsTAPIR, frame by frame; arguments as for `both_ways`.
 
     Whether a network is causal shows neither in the names nor in the shapes of its weights: choosing this tracker
     is what says so.
     """
-    name = "causal-bootstapir"
+    name, device = "causal-bootstapir", resolve_device(device)
+    _check(query_chunk, resolution)
     network = _loaded(name, locate(name, path), temperature, causal=True)
     return CausalTapirTracker(network, name, device, query_chunk, resolution)
 
 
 def tapnet(
     path: str | os.PathLike[str] | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     query_chunk: int = QUERY_CHUNK,
     temperature: float = 20.0,
 ) -> PointTracker:
     """TAPIR's cost volume without refinement, which is TAP-Net's way; from a checkpoint of TAPIR, causal or not.
 
-    Arguments and errors as for `tapir`. Positions are as coarse as the maps let them be, and visibility is the
+    Arguments and errors as for `both_ways`. Positions are as coarse as the maps let them be, and visibility is the
     guess's own.
     """
+    device = resolve_device(device)
+    _check(query_chunk)
     network = _loaded("tapir", locate("tapir", path), temperature)
     return TapNet(network, "tapnet", device, query_chunk)
 
 
-def _looking_both_ways(
-    name: str,
-    path: str | os.PathLike[str] | None,
-    device: str,
-    query_chunk: int,
-    temperature: float,
-    resolution: tuple[int, int],
-    max_frames: int,
-    overlap: int,
-) -> PointTracker:
-    file = locate(name, path)
-    if file.name.lower().startswith("causal"):
-        raise InputError(f"{name}: {file.name} is a causal network by its name: write causal-bootstapir:{file}")
+def _check(
+    query_chunk: int, resolution: tuple[int, int] = SIZE, max_frames: int = WINDOW, overlap: int = OVERLAP
+) -> None:
+    """Raise InputError for options out of range: before a large file is fetched and read."""
+    if query_chunk < 1:
+        raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+    if len(resolution) != 2 or any(v % 8 or v < least for v, least in zip(resolution, SIZE, strict=True)):
+        raise InputError(f"resolution: expected multiples of 8 from 256 on, got {tuple(resolution)}")
     if not 0 <= overlap < max_frames:
         raise InputError(f"overlap: expected 0 .. max_frames - 1 = {max_frames - 1}, got {overlap}")
-    tracker = TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
-    tracker.max_frames, tracker.overlap = max_frames, overlap
-    return tracker
 
 
 def _loaded(name: str, file: Path, temperature: float, causal: bool = False) -> Tapir:

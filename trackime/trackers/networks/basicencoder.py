@@ -1,4 +1,4 @@
-"""The convolutional encoder that PIPs, PIPs++ and their kin share (Harley et al. 2022, section 3.1).
+"""The convolutional encoder that PIPs, PIPs++ and CoTracker3 share (Harley et al. 2022, section 3.1).
 
 A residual network to strides 2, 4, 8 and 16, whose four maps are brought to one size and merged. Its shape is that of
 RAFT's encoder (Teed, Deng 2020); instance normalisation makes each frame's features depend on that frame alone.
@@ -27,9 +27,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, h, w] to [B, out, ceil(h / stride), ceil(w / stride)]."""
-        y = F.relu(F.instance_norm(self.conv1(x)))
-        y = F.relu(F.instance_norm(self.conv2(y)))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = F.instance_norm(self.conv1(x)).relu_()
+        y = F.instance_norm(self.conv2(y)).relu_()
+        return y.add_(x if self.downsample is None else self.downsample(x)).relu_()
 
 
 class BasicEncoder(nn.Module):
@@ -63,11 +63,11 @@ class BasicEncoder(nn.Module):
             counted from the centre of the first one.
         """
         size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
-        x = F.relu(F.instance_norm(self.conv1(frames)))
+        x = F.instance_norm(self.conv1(frames)).relu_()
         merged = []
         for number in range(1, len(WIDTHS) + 1):
             x = getattr(self, f"layer{number}")(x)
             # align_corners: the checkpoints were trained so, though it moves cells by up to half of one at the border.
             merged.append(F.interpolate(x, size, mode="bilinear", align_corners=True))
-        out: Tensor = self.conv3(F.relu(F.instance_norm(self.conv2(torch.cat(merged, 1)))))
+        out: Tensor = self.conv3(F.instance_norm(self.conv2(torch.cat(merged, 1))).relu_())
         return out

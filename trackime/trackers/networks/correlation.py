@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RADIUS = 3
-"""Cells looked at to each side of a point."""
+from trackime.trackers.networks.lookup import SIDE, around, blend
+
 LEVELS = 4
 """Levels of the pyramid, each half the size of the one before."""
-LOOKUP = LEVELS * (2 * RADIUS + 1) ** 2
+LOOKUP = LEVELS * SIDE**2
 """Numbers a point and descriptor get from `correlate`."""
 
 
@@ -50,53 +50,11 @@ def correlate(
         [N, S, K, levels * 49]: level, then x, then y.
     """
     n, s, k, c = descriptors.shape
-    steps = torch.arange(-RADIUS, RADIUS + 2, device=xy.device)
     wanted = (descriptors / c**0.5).reshape(n * s, k, c).transpose(1, 2)
     found = []
     for level, maps in enumerate(pyramid):
-        h, w = maps.shape[1:3]
-        place = xy / 2**level
-        low = place.floor()
-        part = (place - low)[:, :, None, :, None, None]  # [N, S, 1, 2, 1, 1]
-        # Beyond these limits a window lies outside as a whole; they keep far points within the integers.
-        x = low[..., 0].clamp(-RADIUS - 2, w + RADIUS).long()[..., None] + steps  # [N, S, 8]
-        y = low[..., 1].clamp(-RADIUS - 2, h + RADIUS).long()[..., None] + steps
-        inside = ((x >= 0) & (x < w))[..., :, None] & ((y >= 0) & (y < h))[..., None, :]
-        rows = frames[..., None, None] * h + y.clamp(0, h - 1)[..., None, :]
-        cells = (rows * w + x.clamp(0, w - 1)[..., :, None]).reshape(-1)  # x before y
-        near = maps.reshape(-1, c).index_select(0, cells).view(n * s, -1, c)
-        dots = torch.bmm(near, wanted).view(n, s, *inside.shape[2:], k).permute(0, 1, 4, 2, 3)  # [N, S, K, 8, 8]
-        dots = dots * inside[:, :, None]
-        # Steps are whole cells, so that all of a window shares the same fractions.
-        dots = dots[..., :-1, :] + part[:, :, :, 0] * (dots[..., 1:, :] - dots[..., :-1, :])
-        dots = dots[..., :-1] + part[:, :, :, 1] * (dots[..., 1:] - dots[..., :-1])
-        found.append(dots.flatten(3))
+        near = around(xy / 2**level, frames, (maps.shape[1], maps.shape[2]))
+        cells = maps.reshape(-1, c).index_select(0, near.index.flatten()).view(n * s, -1, c)
+        dots = torch.bmm(cells, wanted).view(*near.inside.shape, k) * near.inside[..., None]
+        found.append(blend(dots, near.fraction).permute(0, 1, 4, 3, 2).flatten(3))
     return torch.cat(found, -1)
-
-
-def describe(maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor:
-    """Bilinear features at points; outside of the map those of its nearest border.
-
-    Args:
-        maps: [T, h, w, C].
-        frames: int64 [N, S].
-        xy: [N, S, 2] cells.
-
-    Returns:
-        [N, S, C].
-    """
-    h, w, c = maps.shape[1:]
-    flat = maps.reshape(-1, c)
-    x, y = xy[..., 0].clamp(0, w - 1), xy[..., 1].clamp(0, h - 1)
-    x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    left, top = x0.long(), y0.long()
-    right, bottom = (left + 1).clamp(max=w - 1), (top + 1).clamp(max=h - 1)
-
-    def cell(row: Tensor, column: Tensor) -> Tensor:
-        index = (frames * h + row) * w + column
-        return flat.index_select(0, index.reshape(-1)).view(*index.shape, c)
-
-    above = cell(top, left) * (1 - fx) + cell(top, right) * fx
-    below = cell(bottom, left) * (1 - fx) + cell(bottom, right) * fx
-    return above * (1 - fy) + below * fy

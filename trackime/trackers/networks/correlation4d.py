@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIDE = 7
-"""Places on a side of the surroundings, one pixel of the feature map apart."""
-RADIUS = SIDE // 2
+from trackime.trackers.networks.lookup import RADIUS, SIDE, around, bilinear, blend
 
 
 def surroundings(
@@ -24,25 +22,11 @@ def surroundings(
     xy: Tensor,  # [B, N, 2]
 ) -> Tensor:
     """Features around points, [B, N, SIDE, SIDE, C] (rows first); beyond the border, those of the border."""
-    b, t, h, w, c = grid.shape
     steps = torch.arange(-RADIUS, RADIUS + 1, device=xy.device)
+    place = (xy - 0.5)[:, :, None, None] + torch.cartesian_prod(steps, steps).flip(-1).view(SIDE, SIDE, 2)
+    clips = torch.arange(len(grid), device=xy.device)[:, None] * grid.shape[1]
     # A place's own position is kept inside, not only the pixels it lies between.
-    x = (xy[..., :1] - 0.5 + steps).clamp(0, w - 1)  # [B, N, SIDE]
-    y = (xy[..., 1:] - 0.5 + steps).clamp(0, h - 1)
-    left, top = x.floor().long(), y.floor().long()
-    right, bottom = (left + 1).clamp(max=w - 1), (top + 1).clamp(max=h - 1)
-    first = (torch.arange(b, device=xy.device)[:, None] * t + frame)[..., None, None] * (h * w)
-    flat = grid.reshape(-1, c)
-
-    def take(row: Tensor, column: Tensor) -> Tensor:
-        index = first + row[..., :, None] * w + column[..., None, :]
-        return flat.index_select(0, index.flatten()).view(*index.shape, c)
-
-    fx = (x - left)[..., None, :, None].to(grid.dtype)
-    fy = (y - top)[..., :, None, None].to(grid.dtype)
-    above = take(top, left) * (1 - fx) + take(top, right) * fx
-    below = take(bottom, left) * (1 - fx) + take(bottom, right) * fx
-    return above * (1 - fy) + below * fy
+    return bilinear(grid.flatten(0, 1), (clips + frame)[..., None, None], place)
 
 
 def local_correlation(
@@ -61,23 +45,12 @@ def local_correlation(
     """
     b, length, h, w, c = grid.shape
     n, t = xy.shape[1:3]
-    # Where surroundings are wholly outside they are zero however far away; integers stay small.
-    place = torch.stack([(xy[..., i] - 0.5).clamp(-RADIUS - 2, side + RADIUS + 2) for i, side in ((0, w), (1, h))], -1)
-    corner = place.floor()
-    fx, fy = ((place - corner)[..., i, None, None, None].to(grid.dtype) for i in (0, 1))
-    steps = torch.arange(-RADIUS, RADIUS + 2, device=xy.device)
-    columns = corner[..., :1].long() + steps  # [B, N, t, SIDE + 1]
-    rows = corner[..., 1:].long() + steps
-    inside = ((rows >= 0) & (rows < h))[..., :, None] & ((columns >= 0) & (columns < w))[..., None, :]
     frames = torch.arange(b, device=xy.device)[:, None] * length + first + torch.arange(t, device=xy.device)  # [B, t]
-    index = frames[:, None, :, None, None] * (h * w)
-    index = index + rows.clamp(0, h - 1)[..., :, None] * w + columns.clamp(0, w - 1)[..., None, :]
-    pixels = grid.reshape(-1, c).index_select(0, index.flatten()).view(b * n, -1, c)
+    near = around(xy - 0.5, frames[:, None], (h, w))
+    pixels = grid.reshape(-1, c).index_select(0, near.index.flatten()).view(b * n, -1, c)
     products = torch.bmm(pixels, support.reshape(b * n, SIDE * SIDE, c).transpose(1, 2))
-    products = products.view(b, n, t, SIDE + 1, SIDE + 1, -1) * inside[..., None]
-    products = torch.lerp(products[..., :-1, :, :], products[..., 1:, :, :], fy)
-    products = torch.lerp(products[..., :-1, :], products[..., 1:, :], fx)
-    return products.unflatten(-1, (SIDE, SIDE))
+    products = products.view(*near.inside.shape, -1) * near.inside[..., None]
+    return blend(products, near.fraction).unflatten(-1, (SIDE, SIDE))
 
 
 class CorrelationEncoder(nn.Module):

@@ -20,21 +20,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.cotracker_encoder import STRIDE, Encoder
+from trackime.trackers.networks.basicencoder import BasicEncoder
 from trackime.trackers.networks.cotracker_former import Mlp, SpaceTimeFormer
+from trackime.trackers.networks.lookup import SIDE, around, blend
+from trackime.trackers.networks.motion import MOTION, encode_motion
 
+STRIDE = 4
+"""Pixels a cell of the features."""
+CHANNELS = 128
+"""Of the features."""
 LEVELS = 4
 """Scales of the correlation."""
-RADIUS = 3
-SIDE = 2 * RADIUS + 1
-"""Cells a side of the patches that are compared."""
-OCTAVES = 10
-"""Frequencies of the motion encoding: sin and cos of 1, 2, ... 512 times the motion."""
 MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)
 """Cells (x, y) of the resolution trained on: what motions are divided by, whatever the frames' size."""
 EMBEDDED = 256
 """Channels a scale's correlation is embedded in."""
-TOKEN = 2 + LEVELS * EMBEDDED + 4 * (1 + 2 * OCTAVES)
+TOKEN = 2 + LEVELS * EMBEDDED + MOTION
 """Channels of a token: visibility, confidence, correlations, motions."""
 PAIRS = 2048
 """Points x frames whose correlations are in memory at once (each 64 x 128 floats of features)."""
@@ -66,7 +67,7 @@ class CoTracker3(nn.Module):
 
     def __init__(self, window: int) -> None:
         super().__init__()
-        self.fnet = Encoder()
+        self.fnet = BasicEncoder(CHANNELS, STRIDE)
         self.updateformer = SpaceTimeFormer(TOKEN)
         self.corr_mlp = Mlp(SIDE**4, 384, EMBEDDED)
         self.register_buffer("time_emb", _time_embedding(window))
@@ -96,7 +97,7 @@ class CoTracker3(nn.Module):
         found = []
         for i, level in enumerate(levels):
             cells = xy[:, :, None] / (STRIDE * 2**i)  # [B, N, 1, 2]
-            patch = _blend(_pick(level, cells, t[..., None]), cells)  # [B, N, 1, 7, 7, 128]
+            patch = blend(*_pick(level, cells, t[..., None]))  # [B, N, 1, 7, 7, 128]
             found.append(patch[:, :, 0].flatten(2, 3))
         return found
 
@@ -123,7 +124,8 @@ class CoTracker3(nn.Module):
 
     def tokens(self, correlations: Tensor, now: Estimate, time: Tensor) -> Tensor:
         """What the transformer sees of each point in each frame: [B, N, T, 1110]; `time` of `time_embedding`."""
-        parts = [now.visibility[..., None], now.confidence[..., None], correlations, encode_motion(now.xy)]
+        unit = now.xy.new_tensor(MOTION_UNIT) * STRIDE
+        parts = [now.visibility[..., None], now.confidence[..., None], correlations, encode_motion(now.xy, unit)]
         return torch.cat(parts, -1) + time
 
     def refine(
@@ -171,24 +173,12 @@ def correlation(level: Level, support: Tensor, cells: Tensor, t: Tensor) -> Tens
     Returns:
         [B, N, T, 49 * 49]: place in the frame, then place around the query, each with x as the slower index.
     """
-    around = _pick(level, cells, t)  # [B, N, T, 8, 8, 128]
-    whole = around.flatten(2, 4) @ support.transpose(-1, -2)  # [B, N, T * 64, 49]
-    blended = _blend(whole.view(*cells.shape[:3], SIDE + 1, SIDE + 1, SIDE**2), cells)
-    return blended.flatten(3)
+    picked, fraction = _pick(level, cells, t)  # [B, N, T, 8, 8, 128]
+    whole = picked.flatten(2, 4) @ support.transpose(-1, -2)  # [B, N, T * 64, 49]
+    return blend(whole.view(*picked.shape[:-1], SIDE**2), fraction).flatten(3)
 
 
-def encode_motion(xy: Tensor) -> Tensor:
-    """Motions [B, N, T, 84] to the next and from the last frame: themselves, then sines, then cosines."""
-    back = F.pad(xy[:, :, 1:] - xy[:, :, :-1], (0, 0, 1, 0))
-    ahead = F.pad(xy[:, :, :-1] - xy[:, :, 1:], (0, 0, 0, 1))
-    unit = xy.new_tensor(MOTION_UNIT * 2) * STRIDE
-    motion = torch.cat([ahead, back], -1) / unit  # [B, N, T, 4]
-    octaves = 2.0 ** torch.arange(OCTAVES, device=xy.device, dtype=xy.dtype)
-    angle = (octaves[:, None] * motion[..., None, :]).flatten(-2)
-    return torch.cat([motion, angle.sin(), angle.cos()], -1)
-
-
-def _pick(level: Level, cells: Tensor, t: Tensor) -> Tensor:
+def _pick(level: Level, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The 8 x 8 whole cells around positions, those outside repeating the border.
 
     Args:
@@ -197,24 +187,12 @@ def _pick(level: Level, cells: Tensor, t: Tensor) -> Tensor:
         t: int, broadcasts to [B, N, K]: frames.
 
     Returns:
-        [B, N, K, 8, 8, 128], x as the first of the two.
+        [B, N, K, 8, 8, 128], x as the first of the two, and the fraction [B, N, K, 2] of `blend`, so too.
     """
     b, length, h, w = level.shape
-    reach = torch.arange(-RADIUS, RADIUS + 2, device=cells.device)
-    # Far outside, where nothing but the border is seen, integers must still hold the number.
-    first = cells.clamp(-1e6, 1e6).floor().long()
-    x = (first[..., 0, None] + reach).clamp(0, w - 1)  # [B, N, K, 8]
-    y = (first[..., 1, None] + reach).clamp(0, h - 1)
     clip = torch.arange(b, device=cells.device)[:, None, None] * length + t  # [B, N or 1, K]
-    index = (clip[..., None, None] * h + y[..., None, :]) * w + x[..., :, None]
-    return F.embedding(index, level.rows)
-
-
-def _blend(values: Tensor, cells: Tensor) -> Tensor:
-    """Values [B, N, K, 8, 8, C] at whole cells to [B, N, K, 7, 7, C] at those around positions [B, N, K, 2]."""
-    x, y = (cells - cells.floor())[..., None, None, None].unbind(-4)
-    values = torch.lerp(values[..., :-1, :, :], values[..., 1:, :, :], x)
-    return torch.lerp(values[..., :-1, :], values[..., 1:, :], y)
+    near = around(cells, clip, (h, w))
+    return F.embedding(near.index.mT, level.rows), near.fraction.flip(-1)
 
 
 def _time_embedding(length: int) -> Tensor:

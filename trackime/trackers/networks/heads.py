@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-REACH = 5
-"""Map pixels around the best match that the soft argmax averages over."""
+from trackime.trackers.networks.softargmax import soft_argmax
+
 SLICE = {"cpu": 128}
 """Maps that go through the heads at once, so that memory does not follow points x frames."""
 SLICE_ELSEWHERE = 2**12
@@ -49,21 +49,6 @@ class CostVolumeHeads(nn.Module):
     def _heads(self, cost: Tensor, temperature: float) -> Tensor:
         """[M, 1, h, w] to [M, 4]: x, y, occlusion, distance."""
         hidden = F.relu(self.hid1(cost))
-        heat = (self.hid2(hidden).flatten(1) * temperature).softmax(-1)
-        xy = soft_argmax(heat, (cost.shape[-2], cost.shape[-1]))
+        xy = soft_argmax(self.hid2(hidden)[:, 0] * temperature)
         hidden = F.relu(self.hid3(F.pad(hidden, (0, 2, 0, 2)))).mean((-2, -1))
         return torch.cat([xy, self.occ_out(F.relu(self.hid4(hidden)))], -1)
-
-
-def soft_argmax(
-    heat: Tensor,  # [M, h w] non-negative
-    size: tuple[int, int],  # (h, w)
-) -> Tensor:
-    """[M, 2] (x, y): the mean place, weighted by heat, of the map pixels less than `REACH` from the hottest one."""
-    h, w = size
-    y, x = torch.meshgrid(torch.arange(h, device=heat.device), torch.arange(w, device=heat.device), indexing="ij")
-    places = torch.stack([x, y], -1).reshape(-1, 2).to(heat.dtype) + 0.5  # [h w, 2]
-    best = places[heat.argmax(-1)]  # [M, 2]
-    near = (places[:, 0] - best[:, :1]) ** 2 + (places[:, 1] - best[:, 1:]) ** 2 < REACH**2
-    weight = heat * near
-    return weight @ places / weight.sum(-1, keepdim=True).clamp(min=1e-12)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RADIUS = 3
-"""The neighbourhood is 7 x 7 map pixels."""
-SIDE = 2 * RADIUS + 2
-"""Whole map pixels a side that 7 x 7 bilinear samples touch."""
+from trackime.trackers.networks.lookup import SIDE, around, blend
+
 SLICE = {"cpu": 2**20}
 """Floats of neighbourhoods gathered at once: what a core's cache holds."""
 SLICE_ELSEWHERE = 2**27
@@ -30,26 +28,15 @@ def local_correlation(
     b, t, h, w, c = grid.shape
     n = xy.shape[1]
     if xy.numel() == 0:
-        return xy.new_zeros(b, n, t, (SIDE - 1) ** 2)
-    size = torch.tensor([w, h], device=xy.device)
-    # Positions beyond reach of the map see nothing of it, however far away they are.
-    place = torch.minimum((xy - 0.5).clamp(min=-SIDE), size + float(SIDE))
-    corner = place.floor()
-    fraction = (place - corner).reshape(-1, 1, 1, 2)
-    taps = corner.long()[..., None, :] + torch.arange(-RADIUS, RADIUS + 2, device=xy.device)[:, None]  # [B, N, T, 8, 2]
-    inside = (taps >= 0) & (taps < size)
-    taps = torch.minimum(taps.clamp(min=0), size - 1)
-    frames = torch.arange(b * t, device=xy.device).reshape(b, 1, t, 1)
-    rows = (frames * h + taps[..., 1]) * w  # [B, N, T, 8] first pixel of each line
-    index = (rows[..., :, None] + taps[..., None, :, 0]).reshape(-1, SIDE * SIDE)
-    valid = (inside[..., :, None, 1] & inside[..., None, :, 0]).reshape(-1, SIDE * SIDE)
+        return xy.new_zeros(b, n, t, SIDE**2)
+    frames = torch.arange(b * t, device=xy.device).reshape(b, 1, t)
+    around_each = around(xy - 0.5, frames, (h, w))
+    index, inside = (part.flatten(-2).flatten(0, 2) for part in around_each[:2])  # [B N T, 64]
     flat, target = grid.reshape(-1, c), features.expand(b, n, t, c).reshape(-1, c, 1)
-    step = max(1, SLICE.get(grid.device.type, SLICE_ELSEWHERE) // (SIDE * SIDE * c))
+    step = max(1, SLICE.get(grid.device.type, SLICE_ELSEWHERE) // (index.shape[1] * c))
     parts = []
     for i in range(0, len(index), step):
-        near = flat[index[i : i + step].reshape(-1)].reshape(-1, SIDE * SIDE, c)
+        near = flat[index[i : i + step].reshape(-1)].reshape(-1, index.shape[1], c)
         parts.append(torch.bmm(near, target[i : i + step])[..., 0])
-    values = (torch.cat(parts) * valid).reshape(-1, SIDE, SIDE)
-    fx, fy = fraction.unbind(-1)  # [B N T, 1, 1] each
-    across = values[:, :, :-1] * (1 - fx) + values[:, :, 1:] * fx
-    return (across[:, :-1] * (1 - fy) + across[:, 1:] * fy).reshape(b, n, t, -1)
+    values = (torch.cat(parts) * inside).reshape(*around_each.inside.shape, 1)
+    return blend(values, around_each.fraction).flatten(3)

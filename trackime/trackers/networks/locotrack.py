@@ -18,24 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trackime.trackers.networks.alibi import TimeTransformer
-from trackime.trackers.networks.correlation4d import (
-    RADIUS,
-    SIDE,
-    CorrelationEncoder,
-    local_correlation,
-    surroundings,
-)
-from trackime.trackers.networks.resnet import ResNet
+from trackime.trackers.networks.correlation4d import CorrelationEncoder, local_correlation, surroundings
+from trackime.trackers.networks.lookup import RADIUS, SIDE
+from trackime.trackers.networks.motion import MOTION, encode_motion
+from trackime.trackers.networks.resnet import ResNet, unit
+from trackime.trackers.networks.softargmax import soft_argmax
 
 FIRST_SIZE = (256, 256)
 """(h, w) that frames have for the initialisation, in whose pixels points are given."""
 ITERATIONS = 4
 TEMPERATURE = 20.0
 """What the cost volume is multiplied by before the softmax."""
-NEAR = 4
-"""Pixels of the cost volume around its peak, nearer than 5, that the soft argmax runs over."""
-OCTAVES = 10
-"""Frequencies 1, 2, 4, ... of the encoding of motion."""
 CHANNELS = {"hires": 128, "lowres": 256, "highest": 64}
 """Of the feature maps; in this order their correlations are put together."""
 BLOCK = 1024
@@ -110,7 +103,7 @@ class LocoTrack(nn.Module):
         dim, heads, *encoder = SIZES[size]
         self.resnet_torch = ResNet()
         encoded = 2 * encoder[0][-1] * len(CHANNELS)
-        before = 2 + encoded + 4 * (1 + 2 * OCTAVES)
+        before = 2 + encoded + MOTION
         # All but the first 4 outputs update features that nothing reads; checkpoints have them.
         after = 4 + CHANNELS["hires"] + CHANNELS["lowres"]
         self.torch_pips_mixer = TimeTransformer(before, after, dim, heads, LAYERS)
@@ -121,7 +114,7 @@ class LocoTrack(nn.Module):
     def encode(self, frames: Tensor) -> Maps:
         """Features of frames [T, 3, h, w] in [-1, 1], h and w multiples of 8; without the axis B."""
         _, highest, hires, _, lowres = self.resnet_torch(frames)
-        return Maps(_unit(hires), _unit(lowres), _unit(highest))
+        return Maps(unit(hires), unit(lowres), unit(highest))
 
     def query(
         self,
@@ -164,7 +157,7 @@ class LocoTrack(nn.Module):
                 vectors.append(encoder(correlation.flatten(0, 2)).view(b, n, t1 - t0, -1))
             parts.append(torch.cat(vectors, -1))
         ratio = xy.new_tensor([size[1] / FIRST_SIZE[1], size[0] / FIRST_SIZE[0]])
-        motion = encode_motion(xy, ratio / xy.new_tensor(FIRST_SIZE[::-1]))
+        motion = encode_motion(xy, xy.new_tensor(FIRST_SIZE[::-1]) / ratio)
         logits = torch.stack([estimate.occlusion, estimate.expected_dist], -1)
         update = self.torch_pips_mixer(torch.cat([logits, torch.cat(parts, 2), motion], -1).flatten(0, 1))
         update = update.unflatten(0, (b, n))
@@ -217,59 +210,12 @@ class LocoTrack(nn.Module):
         return Estimate(xy, logits[..., 0], logits[..., 1])
 
 
-def soft_argmax(heat: Tensor) -> Tensor:
-    """Mean position near the peak, weighted by the softmax.
-
-    Args:
-        heat: [P, h, w] logits.
-
-    Returns:
-        [P, 2] (x, y) in pixels of `heat`.
-    """
-    h, w = heat.shape[1:]
-    flat = heat.flatten(1)
-    peak, index = flat.max(1, keepdim=True)
-    steps = torch.arange(-NEAR, NEAR + 1, device=heat.device)
-    x, y = index % w + steps, index // w + steps  # [P, 2 NEAR + 1]
-    near = steps[:, None] ** 2 + steps**2 < (NEAR + 1) ** 2
-    near = near & ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None]
-    places = y.clamp(0, h - 1)[:, :, None] * w + x.clamp(0, w - 1)[:, None]
-    # Relative to the peak: the softmax's denominator cancels, and nothing overflows.
-    weights = (flat.gather(1, places.flatten(1)) - peak).exp().view_as(places) * near
-    sums = torch.stack([(weights * (x[:, None] + 0.5)).sum((1, 2)), (weights * (y[:, :, None] + 0.5)).sum((1, 2))], -1)
-    return sums / weights.sum((1, 2))[:, None]
-
-
-def encode_motion(xy: Tensor, scale: Tensor) -> Tensor:
-    """How far it is to the next and from the last frame, with sines and cosines of it.
-
-    Args:
-        xy: [B, N, T, 2].
-        scale: [2] that distances are multiplied by.
-
-    Returns:
-        [B, N, T, 84]: x and y to the next frame (negative; 0 in the last one), x and y from the last one (0 in the
-        first), then sines of these at OCTAVES frequencies, then cosines.
-    """
-    step = xy.diff(dim=2) * scale
-    motion = torch.cat([F.pad(-step, (0, 0, 0, 1)), F.pad(step, (0, 0, 1, 0))], -1)
-    frequencies = 2.0 ** torch.arange(OCTAVES, device=xy.device, dtype=xy.dtype)
-    angles = (motion[..., None, :] * frequencies[:, None]).flatten(-2)
-    return torch.cat([motion, angles.sin(), angles.cos()], -1)
-
-
 def _products(
     points: Tensor,  # [B, N, C]
     grid: Tensor,  # [B, t, h, w, C]
 ) -> Tensor:
     """[B, N, t, h, w]."""
     return torch.matmul(points, grid.flatten(1, 3).transpose(1, 2)).unflatten(2, grid.shape[1:4])
-
-
-def _unit(maps: Tensor) -> Tensor:
-    """[T, C, h, w] to [T, h, w, C], of length 1 along C."""
-    lengths = maps.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
-    return (maps / lengths).permute(0, 2, 3, 1).contiguous()
 
 
 def _on(grid: Tensor, xy: Tensor) -> Tensor:

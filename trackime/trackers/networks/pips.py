@@ -9,13 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trackime.trackers.networks.basicencoder import BasicEncoder
-from trackime.trackers.networks.correlation import LOOKUP, correlate, describe
+from trackime.trackers.networks.correlation import LOOKUP, correlate
+from trackime.trackers.networks.particle import CHANNELS, ParticleNetwork
 
 FRAMES = 8
 """Frames the mixer was trained for: its weights mix exactly so many."""
-CHANNELS = 128
-"""Numbers of a descriptor."""
 EMBEDDING = 64
 """Numbers that one coordinate's sines and cosines make."""
 WIDTH = 512
@@ -92,32 +90,19 @@ def embed(values: Tensor) -> Tensor:
     return torch.cat([waves.flatten(-3), values], -1)
 
 
-class Pips(nn.Module):
+class Pips(ParticleNetwork):
     """PIPs, by the names of the official checkpoints.
-
-    Positions are in pixels of the frames encoded, (0, 0) being the centre of the first one.
 
     Args:
         stride: pixels a feature cell; the published model has 4.
     """
 
     def __init__(self, stride: int = 4) -> None:
-        super().__init__()
-        self.stride = stride
-        self.fnet = BasicEncoder(CHANNELS, stride)
+        super().__init__(stride)
         self.delta_block = DeltaBlock()
         self.norm = nn.GroupNorm(1, CHANNELS)
         self.ffeat_updater = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.GELU())
         self.vis_predictor = nn.Sequential(nn.Linear(CHANNELS, 1))
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """Frames [T, 3, h, w] in [0, 1] to feature maps [T, h // stride, w // stride, CHANNELS]."""
-        maps: Tensor = self.fnet(2 * frames - 1)
-        return maps.permute(0, 2, 3, 1).contiguous()
-
-    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor:
-        """Descriptors [N, CHANNELS] at pixels xy [N, 2] of the frames numbered `frames` [N]."""
-        return describe(maps, frames[:, None], xy[:, None] / self.stride)[:, 0]
 
     def forward(
         self,

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.basicencoder import BasicEncoder
-from trackime.trackers.networks.correlation import LOOKUP, correlate, describe
+from trackime.trackers.networks.correlation import LOOKUP, correlate
+from trackime.trackers.networks.lookup import bilinear
+from trackime.trackers.networks.particle import CHANNELS, ParticleNetwork
 
-CHANNELS = 128
-"""Numbers of a descriptor, and of a motion's embedding."""
 LAGS = (2, 4)
 """Frames ago whose appearance a point is compared with, beside the first frame's."""
 WIDTHS = (128, 128, 256, 256, 512, 512, 1024, 1024)
@@ -92,30 +91,17 @@ def embed(motion: Tensor) -> Tensor:
     return torch.cat([waves.flatten(-3), motion], -1)
 
 
-class Pips2(nn.Module):
+class Pips2(ParticleNetwork):
     """PIPs++, by the names of the official checkpoints.
-
-    Positions are in pixels of the frames encoded, (0, 0) being the centre of the first one.
 
     Args:
         stride: pixels a feature cell; the published model has 8.
     """
 
     def __init__(self, stride: int = 8) -> None:
-        super().__init__()
-        self.stride = stride
-        self.fnet = BasicEncoder(CHANNELS, stride)
+        super().__init__(stride)
         self.delta_block = DeltaBlock()
         self.norm = nn.GroupNorm(1, CHANNELS)  # in the checkpoints, though nothing uses it
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """Frames [T, 3, h, w] in [0, 1] to feature maps [T, h // stride, w // stride, CHANNELS]."""
-        maps: Tensor = self.fnet(2 * frames - 1)
-        return maps.permute(0, 2, 3, 1).contiguous()
-
-    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor:
-        """Descriptors [N, CHANNELS] at pixels xy [N, 2] of the frames numbered `frames` [N]."""
-        return describe(maps, frames[:, None], xy[:, None] / self.stride)[:, 0]
 
     def forward(
         self,
@@ -143,7 +129,7 @@ class Pips2(nn.Module):
         history = []
         for iteration in range(iterations):
             if iteration:
-                lagged = [describe(pyramid[0], frames[:, t], place[:, t]) for t in past]
+                lagged = [bilinear(pyramid[0], frames[:, t], place[:, t]) for t in past]
             correlations = correlate(pyramid, frames, place, torch.stack([first, *lagged], 2)).flatten(2)
             motion = place[:, 1:] - place[:, :-1]
             delta = self.delta_block(correlations, torch.cat([motion, motion[:, -1:]], 1))

@@ -93,3 +93,9 @@ class ResNet(nn.Module):
         for group in self.block_groups:
             maps.append(group(maps[-1]))
         return maps
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Maps [N, C, h, w] as [N, h, w, C], of length 1 along C."""
+    last = maps.movedim(1, -1)
+    return (last / last.square().sum(-1, keepdim=True).clamp(min=1e-12).sqrt()).contiguous()

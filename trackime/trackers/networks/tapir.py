@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trackime.geometry import scale_points
 from trackime.trackers.networks.heads import CostVolumeHeads
 from trackime.trackers.networks.local import local_correlation
+from trackime.trackers.networks.lookup import bilinear
 from trackime.trackers.networks.mixer import Context, Mixer
-from trackime.trackers.networks.resnet import ResNet
+from trackime.trackers.networks.resnet import ResNet, unit
 
 SIZE = (256, 256)
 """(h, w) of frames in training: where the cost volume is made, and in whose pixels positions are."""
@@ -138,7 +140,7 @@ class Tapir(nn.Module):
         _, _, fine, _, coarse = self.resnet_torch(frames.flatten(0, 1))
         if self.extra_convs is not None:
             coarse = self.extra_convs(coarse)
-        return Grids(_unit(coarse).unflatten(0, (b, t)), _unit(fine).unflatten(0, (b, t)))
+        return Grids(unit(coarse).unflatten(0, (b, t)), unit(fine).unflatten(0, (b, t)))
 
     def describe(
         self,
@@ -148,9 +150,13 @@ class Tapir(nn.Module):
         size: tuple[int, int],  # (h, w) in whose pixels xy is
     ) -> Descriptors:
         """Features of points, bilinear in the frames they were queried in."""
-        h, w = size
-        place = xy * 2 / xy.new_tensor([w, h]) - 1  # [-1, 1] from edge to edge
-        return Descriptors(_at(grids.coarse, place, t), _at(grids.fine, place, t))
+        frames = torch.arange(len(t), device=t.device)[:, None] * grids.fine.shape[1] + t
+        return Descriptors(
+            *(
+                bilinear(maps.flatten(0, 1), frames, scale_points(xy, size, (maps.shape[2], maps.shape[3])) - 0.5)
+                for maps in grids
+            )
+        )
 
     def guess(
         self,
@@ -269,33 +275,7 @@ def levels_for(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [*((between(SIZE[0], size[0], s), between(SIZE[1], size[1], s)) for s in shares), size]
 
 
-def _unit(maps: Tensor) -> Tensor:
-    """[M, C, h, w] to [M, h, w, C] of unit length in each pixel."""
-    last = maps.movedim(1, -1)
-    return (last / last.square().sum(-1, keepdim=True).clamp(min=1e-12).sqrt()).contiguous()
-
-
 def _halved(maps: Tensor) -> Tensor:
     """[B, T, h, w, C] to [B, T, h / 2, w / 2, C], mean values; not of unit length again."""
     h, w = maps.shape[2] // 2 * 2, maps.shape[3] // 2 * 2
     return maps[:, :, :h, :w].unflatten(3, (w // 2, 2)).unflatten(2, (h // 2, 2)).mean((3, 5))
-
-
-def _at(
-    maps: Tensor,  # [B, T, h, w, C]
-    place: Tensor,  # [B, N, 2] in [-1, 1]
-    t: Tensor,  # int64 [B, N]
-) -> Tensor:
-    """Bilinear values [B, N, C], frame by frame that has points."""
-    out = maps.new_zeros(*t.shape, maps.shape[-1])
-    for b in range(len(maps)):
-        for frame in t[b].unique().tolist():
-            rows = t[b] == frame
-            values = F.grid_sample(
-                maps[b, frame].movedim(-1, 0)[None],
-                place[b, rows][None, None].to(maps.dtype),
-                padding_mode="border",
-                align_corners=False,
-            )
-            out[b, rows] = values[0, :, 0].T
-    return out
