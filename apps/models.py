@@ -14,7 +14,7 @@ from trackime import models
 from trackime.checkpoints import CHECKPOINTS, Checkpoint
 from trackime.errors import DownloadError, TrackimeError
 
-from .options import Command, debug_option
+from .options import Command, debug_option, offline_option
 
 COLOURS = {models.VERIFIED: "green", models.FETCHED: "green", models.PARTIAL: "yellow", models.UNCHECKED: "yellow"}
 
@@ -66,6 +66,7 @@ def list_command(markdown: bool) -> None:
 @click.argument("names", nargs=-1, type=Names(), metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every checkpoint of the list.")
 @click.option("--quiet", is_flag=True, help="Nothing but errors.")
+@offline_option
 @debug_option
 @click.pass_context
 def fetch_command(ctx: click.Context, names: Sequence[str], everything: bool, quiet: bool) -> None:

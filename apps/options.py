@@ -241,6 +241,15 @@ def _offline(ctx: click.Context, _param: click.Parameter, on: bool) -> bool:
     return on
 
 
+offline_option = click.option(
+    "--offline",
+    is_flag=True,
+    callback=_offline,
+    expose_value=False,
+    help="Download no checkpoint: fail where one is not here.",
+)
+
+
 def compute_options(function: Function) -> Function:
     """The options of what computes."""
     choices = [
@@ -250,8 +259,7 @@ def compute_options(function: Function) -> Function:
                      help="Point tracker; trackime-apps doctor lists them."),
         click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True, metavar="NAME[:FILE]",
                      help="Segmenter that groups points by instance."),
-        click.option("--offline", is_flag=True, callback=_offline, expose_value=False,
-                     help="Download no checkpoint: fail where one is not here."),
+        offline_option,
     ]  # fmt: skip
     return functools.reduce(lambda f, add: add(f), reversed(choices), function)
 

@@ -119,9 +119,7 @@ def locate(
     if row is None:
         raise InputError(f"{name}: expected a weights file: write {name}:PATH")
     if not all(_is_file(file) for _, file in _files(row)):
-        if is_offline() if offline is None else offline:
-            raise DownloadError(f"{absence(name)}; nothing is downloaded now (--offline, ${OFFLINE})")
-        return fetch(name, progress)
+        return fetch(name, progress, offline=offline)
     for remote, file in _files(row):
         _check(row, remote, file)
     return place(name)
@@ -135,13 +133,23 @@ def absence(name: str) -> str:
     return f"{name} is not here: run 'trackime-apps models fetch {name}', or put {by_hand}"
 
 
-def fetch(name: str, progress: Report | None = None, patience: Patience | None = None) -> Path:
+def fetch(
+    name: str, progress: Report | None = None, patience: Patience | None = None, offline: bool | None = None
+) -> Path:
     """Download what is missing of a checkpoint, and check all of it; its file, or the folder of its files.
+
+    Args:
+        name: what it is called in the registry.
+        progress: as for `locate`.
+        patience: how often and how long a server is asked again.
+        offline: as for `locate`.
 
     Raises:
         UnknownNameError, DownloadError, FormatError, OutputError: as `locate`.
     """
     row = find(name)
+    if (is_offline() if offline is None else offline) and not all(_is_file(file) for _, file in _files(row)):
+        raise DownloadError(f"{absence(name)}; nothing is downloaded now (--offline, ${OFFLINE})")
     progress = progress or (_reports[-1] if _reports else None)
     with locked(_folder(row) / ".lock", f"{name}: another process is fetching it: waiting"):
         missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]

@@ -73,6 +73,17 @@ def test_what_is_not_here(run: Any, known: Server) -> None:
         assert "trackime-apps models fetch one" in ran.err and known.url("one.pt") in ran.err
 
 
+@pytest.mark.parametrize("by_option", [True, False])
+def test_fetch_downloads_nothing_offline(
+    run: Any, known: Server, monkeypatch: pytest.MonkeyPatch, by_option: bool
+) -> None:
+    if not by_option:
+        monkeypatch.setenv("TRACKIME_OFFLINE", "1")
+    ran = run("models", "fetch", "one", "two", *(["--offline"] if by_option else []))
+    assert ran.code == 1 and ran.out == "" and ran.err.count("\n") == 2 and not known.seen
+    assert "one is not here" in ran.err and "two is not here" in ran.err and "nothing is downloaded now" in ran.err
+
+
 def test_a_failure_does_not_stop_the_others(run: Any, known: Server) -> None:
     known.answers = [status(404), serve()]
     ran = run("models", "fetch", "--all")
