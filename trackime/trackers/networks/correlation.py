@@ -54,7 +54,7 @@ def correlate(
     found = []
     for level, maps in enumerate(pyramid):
         near = around(xy / 2**level, frames, (maps.shape[1], maps.shape[2]))
-        cells = maps.reshape(-1, c).index_select(0, near.index.flatten()).view(n * s, -1, c)
+        cells = maps.reshape(-1, c).index_select(0, near.rows.flatten()).view(n * s, -1, c)
         dots = torch.bmm(cells, wanted).view(*near.inside.shape, k) * near.inside[..., None]
         found.append(blend(dots, near.fraction).permute(0, 1, 4, 3, 2).flatten(3))
     return torch.cat(found, -1)

@@ -47,7 +47,7 @@ def local_correlation(
     n, t = xy.shape[1:3]
     frames = torch.arange(b, device=xy.device)[:, None] * length + first + torch.arange(t, device=xy.device)  # [B, t]
     near = around(xy - 0.5, frames[:, None], (h, w))
-    pixels = grid.reshape(-1, c).index_select(0, near.index.flatten()).view(b * n, -1, c)
+    pixels = grid.reshape(-1, c).index_select(0, near.rows.flatten()).view(b * n, -1, c)
     products = torch.bmm(pixels, support.reshape(b * n, SIDE * SIDE, c).transpose(1, 2))
     products = products.view(*near.inside.shape, -1) * near.inside[..., None]
     return blend(products, near.fraction).unflatten(-1, (SIDE, SIDE))

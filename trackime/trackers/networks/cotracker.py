@@ -192,7 +192,7 @@ def _pick(level: Level, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     b, length, h, w = level.shape
     clip = torch.arange(b, device=cells.device)[:, None, None] * length + t  # [B, N or 1, K]
     near = around(cells, clip, (h, w))
-    return F.embedding(near.index.mT, level.rows), near.fraction.flip(-1)
+    return F.embedding(near.rows.mT, level.rows), near.fraction.flip(-1)
 
 
 def _time_embedding(length: int) -> Tensor:

@@ -31,12 +31,12 @@ def local_correlation(
         return xy.new_zeros(b, n, t, SIDE**2)
     frames = torch.arange(b * t, device=xy.device).reshape(b, 1, t)
     around_each = around(xy - 0.5, frames, (h, w))
-    index, inside = (part.flatten(-2).flatten(0, 2) for part in around_each[:2])  # [B N T, 64]
+    rows, inside = (part.flatten(-2).flatten(0, 2) for part in around_each[:2])  # [B N T, 64]
     flat, target = grid.reshape(-1, c), features.expand(b, n, t, c).reshape(-1, c, 1)
-    step = max(1, SLICE.get(grid.device.type, SLICE_ELSEWHERE) // (index.shape[1] * c))
+    step = max(1, SLICE.get(grid.device.type, SLICE_ELSEWHERE) // (rows.shape[1] * c))
     parts = []
-    for i in range(0, len(index), step):
-        near = flat[index[i : i + step].reshape(-1)].reshape(-1, index.shape[1], c)
+    for i in range(0, len(rows), step):
+        near = flat[rows[i : i + step].reshape(-1)].reshape(-1, rows.shape[1], c)
         parts.append(torch.bmm(near, target[i : i + step])[..., 0])
     values = (torch.cat(parts) * inside).reshape(*around_each.inside.shape, 1)
     return blend(values, around_each.fraction).flatten(3)

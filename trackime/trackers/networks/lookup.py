@@ -19,8 +19,8 @@ SIDE = 2 * RADIUS + 1
 class Neighbours(NamedTuple):
     """The SIDE + 1 whole cells a side that SIDE bilinear samples, one cell apart, touch; all share one fraction."""
 
-    index: Tensor  # int64 [..., SIDE + 1, SIDE + 1] rows of the maps laid out as [M * h * w, C]; y, then x
-    inside: Tensor  # bool, so too: false for cells outside of the map, in whose place the index is its border's
+    rows: Tensor  # int64 [..., SIDE + 1, SIDE + 1] rows of the maps laid out as [M * h * w, C]; y, then x
+    inside: Tensor  # bool, so too: false for cells outside of the map, in whose place the row is that of its border
     fraction: Tensor  # [..., 2] (x, y) of a cell
 
 
@@ -37,8 +37,8 @@ def around(
     steps = torch.arange(-RADIUS, RADIUS + 2, device=xy.device)
     x, y = (corner[..., i, None].long() + steps for i in (0, 1))  # [..., SIDE + 1]
     inside = ((y >= 0) & (y < h))[..., :, None] & ((x >= 0) & (x < w))[..., None, :]
-    rows = (frames[..., None] * h + y.clamp(0, h - 1)) * w
-    return Neighbours(rows[..., :, None] + x.clamp(0, w - 1)[..., None, :], inside, place - corner)
+    lines = (frames[..., None] * h + y.clamp(0, h - 1)) * w
+    return Neighbours(lines[..., :, None] + x.clamp(0, w - 1)[..., None, :], inside, place - corner)
 
 
 def blend(values: Tensor, fraction: Tensor) -> Tensor:
