@@ -10,7 +10,6 @@ import os
 import torch
 from torch import Tensor
 
-from trackime.devices import resolve_device
 from trackime.models import locate
 from trackime.trackers.networks import pips as network
 from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
@@ -40,10 +39,10 @@ def pips(
         FormatError: a checkpoint that does not fit.
         DeviceError: no such device.
     """
-    device = resolve_device(device)
-    module = network.Pips()
-    fill(module, read_weights(locate("pips", path)), "pips")
-    return Pips(module, device, query_chunk, input_size, iterations, max_frames, antialias)
+    # The weights come last: wrong options and devices are told before a large file is read.
+    tracker = Pips(network.Pips(), device, query_chunk, input_size, iterations, max_frames, antialias)
+    fill(tracker.network, read_weights(locate("pips", path)), "pips")
+    return tracker
 
 
 class Pips(ParticleTracker):

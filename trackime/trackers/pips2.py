@@ -10,7 +10,6 @@ import os
 import torch
 from torch import Tensor
 
-from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.models import locate
 from trackime.trackers.networks import pips2 as network
@@ -46,11 +45,11 @@ def pips2(
         FormatError: a checkpoint that does not fit.
         DeviceError: no such device.
     """
-    device = resolve_device(device)
-    module = network.Pips2()
-    fill(module, read_weights(locate("pips2", path)), "pips2")
     checks = (check_every, check_span, check_iterations)
-    return Pips2(module, device, query_chunk, input_size, iterations, max_frames, *checks, antialias)
+    # The weights come last: wrong options and devices are told before a large file is read.
+    tracker = Pips2(network.Pips2(), device, query_chunk, input_size, iterations, max_frames, *checks, antialias)
+    fill(tracker.network, read_weights(locate("pips2", path)), "pips2")
+    return tracker
 
 
 class Pips2(ParticleTracker):
