@@ -37,7 +37,7 @@ PACKAGES = {
 
 EXTRAS = {
     "models": (("transformers",), "SAM family, Depth Anything"),
-    "sam": (("segment_anything", "torchvision"), "the original SAM"),
+    "edgetam": (("transformers", "timm"), "EdgeTAM"),
     "lpips": (("lpips",), "perceptual scores"),
     "open3d": (("open3d",), "point clouds"),
     "rerun": (("rerun",), "the rerun viewer"),
