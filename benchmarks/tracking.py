@@ -103,7 +103,8 @@ def neighbours(bench: Bench, report: Report) -> None:
 def windows(bench: Bench, report: Report) -> None:
     """Window sizes of 1080p, as shares of the shorter side: one window, and the two of the method."""
     sweep = {f"{side}/1080": replace(bench.base, window_scales=(side / 1080,)) for side in (1080, 960, 768, 512, 384)}
-    sweep["960/1080 384/1080"] = bench.base
+    for second in (640, 512, 384):
+        sweep[f"960/1080 {second}/1080"] = replace(bench.base, window_scales=(960 / 1080, second / 1080))
     bench.sweep(report, "windows", sweep)
 
 

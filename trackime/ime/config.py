@@ -38,7 +38,7 @@ class ImeConfig:
         ("instance", "query"),
     )
     window_scales: tuple[float, ...] = option(
-        (960 / 1080, 384 / 1080), "sides of the windows as shares of the frame's shorter side, coarse to fine"
+        (960 / 1080, 512 / 1080), "sides of the windows as shares of the frame's shorter side, coarse to fine"
     )
     windows_px: tuple[int, ...] = option((), "sides of the windows in pixels, instead of shares (published: 960 384)")
     resample: bool = option(False, "sample and average neighbours again inside each window (TrackIME); off: InstaTAP")
