@@ -29,6 +29,7 @@ class VosConfig:
     shape: float = option(4.0, "most nats that the carried masks can say of a pixel")
     seeds: float = option(3.0, "nats that a visible tracked point says of the pixels beside it; 0: none")
     flow: bool = option(True, "optical flow between neighbouring frames carries the mask too; off: tracks alone")
+    reseed: int = option(12, "frames between looks for parts of an object without points, which get new ones; 0: none")
     prompts: str = option(
         "joint",
         "with a segmenter other than graphcut: all points of an object in one prompt, or one each and a vote",
@@ -39,7 +40,7 @@ class VosConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("points", "negatives", "side", "seed"):
+        for name in ("points", "negatives", "side", "reseed", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if 0 < self.side < 32:

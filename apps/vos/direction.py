@@ -14,16 +14,21 @@ from trackime.geometry import to_torch
 from trackime.segmenters import PointSegmenter
 from trackime.segmenters.colour import to_lab
 from trackime.segmenters.graphcut import guided_filter
-from trackime.types import FloatArray, Tracks
+from trackime.types import FloatArray
 
 from .carry import FlowCarrier
 from .config import VosConfig
 from .propagate import Belief, ObjectState, Scene, Sight
 from .queries import BACKGROUND
+from .reseed import Points, Seen
 
 Float = npt.NDArray[Any]
 Ids = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+
+
+SURE = 0.7
+"""Objects of more confidence than this get new points."""
 
 
 def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -38,7 +43,7 @@ class Direction:
     Args:
         config: the switches.
         objects: ids of all objects.
-        tracks: instance is the object, 0 the background.
+        points: those of all objects and of the background.
         work: (h, w) of the frames the cut sees.
         size: (H, W) of the video.
         helper: a segmenter asked in every frame with the tracked points; None: the cut stands alone.
@@ -48,12 +53,12 @@ class Direction:
         self,
         config: VosConfig,
         objects: Sequence[int],
-        tracks: Tracks,
+        points: Points,
         work: tuple[int, int],
         size: tuple[int, int],
         helper: PointSegmenter | None = None,
     ) -> None:
-        self.config, self.objects, self.tracks = config, tuple(objects), tracks
+        self.config, self.objects, self.points = config, tuple(objects), points
         self.work, self.size, self.helper = work, size, helper
         self._states: dict[int, ObjectState] = {}
         self._previous: Scene | None = None
@@ -69,7 +74,8 @@ class Direction:
             stated: masks bool [H, W] that prompts give of some objects; they stand as they are.
         """
         scene = self._scene(t, frame)
-        sights = {k: self._sight(t, k) for k in self.objects}
+        seen = self.points.at(t)
+        sights = {k: self._sight(seen, k) for k in self.objects}
         beliefs = self._beliefs(scene, frame, sights, stated)
         shown = {k: b for k, b in beliefs.items() if self._shows(b)}
         small = self._compete({k: b.logits for k, b in shown.items()}, self.work)
@@ -94,13 +100,24 @@ class Direction:
                 belief = beliefs[k]
                 free = belief.mask & (small == 0)
                 self._states[k].accept(scene, free, belief.confidence, sights[k], belief.support)
+        if self.points.due(t):
+            self._reseed(scene, ids, confidence)
         self._previous, self._pending = scene, None
         return ids, confidence
+
+    def _reseed(self, scene: Scene, ids: Ids, confidence: FloatArray) -> None:
+        """New points on objects that are surely right, known to them from this frame on."""
+        sure = [k for k, value in zip(self.objects, confidence.tolist(), strict=True) if value > SURE]
+        if self.points.add(scene.t, ids, sure):
+            seen = self.points.at(scene.t)
+            for k in sure:
+                self._states[k].meet(scene, self._sight(seen, k))
 
     def look(self, t: int, frame: Ids) -> dict[int, Mask]:
         """Masks bool [H, W] of the objects in frame t as `step` without prompts would find them; changes nothing."""
         scene = self._scene(t, frame)
-        sights = {k: self._sight(t, k) for k in self._states}
+        seen = self.points.at(t)
+        sights = {k: self._sight(seen, k) for k in self._states}
         beliefs = self._beliefs(scene, frame, sights, {})
         ids = self._full({k: b for k, b in beliefs.items() if self._shows(b)}, frame)
         return {k: ids == k for k in self._states}
@@ -127,15 +144,13 @@ class Direction:
             beliefs[k] = self._states[k].step(scene, sights[k], votes.get(k))
         return beliefs
 
-    def _sight(self, t: int, identity: int) -> Sight:
-        """An object's points in frame t, and all visible points that are on something else."""
+    def _sight(self, seen: Seen, identity: int) -> Sight:
+        """An object's points in a frame, and all visible points that are on something else."""
         scale = np.array([self.work[1] / self.size[1], self.work[0] / self.size[0]])
-        xy = self.tracks.xy[:, t].astype(np.float64) * scale
-        visibility = self.tracks.visibility[:, t]
-        instance = self.tracks.instance
-        own = instance == identity
-        other = (instance >= BACKGROUND) & ~own & (visibility > 0.5)
-        return Sight(xy[own], visibility[own], xy[other])
+        xy, visibility = seen.xy * scale, seen.visibility
+        own = seen.instance == identity
+        other = (seen.instance >= BACKGROUND) & ~own & (visibility > 0.5)
+        return Sight(xy[own], visibility[own], xy[other], seen.who[own])
 
     def _compete(self, logits: Mapping[int, Float], size: tuple[int, int]) -> Ids:
         """The likeliest object of each pixel where its probability is above the threshold, else 0."""

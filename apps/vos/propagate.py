@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trackime.segmenters.colour import Mixture, fit, log_ratio, to_lab
+from trackime.segmenters.colour import to_lab
 from trackime.segmenters.graphcut import signed_distance
 from trackime.segmenters.mincut import contrast_edges, min_cut
 
+from .appearance import Appearance, colours_at
 from .carry import FlowCarrier, Warp, warp_by_points
 from .config import VosConfig
 
@@ -27,9 +28,6 @@ Mask = npt.NDArray[np.bool_]
 
 FAR = 60.0
 """Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
-
-ALIKE = 15.0
-"""Two colours nearer than this in Lab may be the same point's."""
 
 SIGMA = (2.0, 15.0)
 """Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
@@ -70,11 +68,13 @@ class Sight:
         xy: [N, 2].
         visibility: [N].
         off: [M, 2] visible points known to be off the object.
+        who: int [N], ascending: which point each is, the same in all frames.
     """
 
     xy: Float
     visibility: Float
     off: Float
+    who: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,9 @@ class ObjectState:
         reference = Reference(scene.t, _distance(mask), sight)
         self.first = self.sure = self.last = reference
         self.confidence = self.support = 1.0
-        self._rng = np.random.default_rng(config.seed)
-        self._inside, self._outside = self._samples(scene, mask, 3000)
-        self.frozen = self._models(self._inside, self._outside)
-        self.recent = self.frozen
-        self.telling = self._how_telling(scene, mask)
-        self._looks = _colours(scene.lab, sight.xy)
+        self.appearance = Appearance(config, scene.lab, mask)
+        self._colours: dict[int, Float] = {}
+        self._remember(scene, sight)
 
     def step(self, scene: Scene, sight: Sight, vote: Float | None = None) -> Belief:
         """The object in the next frame. Call `accept` with what became of it before the next step.
@@ -144,8 +141,8 @@ class ObjectState:
         # Deep inside the frame may still take pixels away (something passes before the object), so all of it is free.
         reach = min(self.config.band, max(6.0, 3 * sigma))
         free = _distance(prior > 0) > -reach
-        ratio = self._ratio(scene, free)
-        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.telling
+        ratio = self.appearance.ratio(scene.lab, free)
+        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.appearance.telling
         evidence = prior + colour + self._seeds(prior, ratio, sight)
         mask = min_cut(evidence, scene.edges, free, np.zeros_like(free))
         mask = _tidy(mask, sight, prior)
@@ -169,16 +166,25 @@ class ObjectState:
         if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
             self.sure = self.last
         if mask.any() and (given or confidence > 0.5):
-            inside, outside = self._samples(scene, mask, 600)
-            self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
-            self.recent = self._models(self._inside, self._outside)
+            self.appearance.learn(scene.lab, mask)
+
+    def meet(self, scene: Scene, sight: Sight) -> None:
+        """Take new points on, in the frame whose mask was accepted last."""
+        self.sure = self.last = replace(self.last, sight=self._plausible(scene, sight))
 
     def _plausible(self, scene: Scene, sight: Sight) -> Sight:
         """The points without those that have drifted: neither of their first colour nor of the object's at all."""
-        looks = _colours(scene.lab, sight.xy)
-        alike = ((looks - self._looks) ** 2).sum(1) < ALIKE**2
-        likely = self.telling * log_ratio(looks, *self.frozen) > -1
-        return replace(sight, visibility=np.where(alike | likely, sight.visibility, 0))
+        self._remember(scene, sight)
+        first = np.array([self._colours[i] for i in sight.who.tolist()]).reshape(-1, 3)
+        likely = self.appearance.likely(colours_at(scene.lab, sight.xy), first)
+        return replace(sight, visibility=np.where(likely, sight.visibility, 0))
+
+    def _remember(self, scene: Scene, sight: Sight) -> None:
+        """Remember the first colours of points, forget those of points that are gone."""
+        who = sight.who.tolist()
+        if self._colours.keys() != set(who):
+            colours = colours_at(scene.lab, sight.xy)
+            self._colours = {i: self._colours.get(i, colour) for i, colour in zip(who, colours, strict=True)}
 
     def _prior(self, scene: Scene, sight: Sight) -> tuple[Float | None, float]:
         """Evidence [h, w] of the carried masks in nats, at most `shape`, and its uncertainty in pixels."""
@@ -190,11 +196,13 @@ class ObjectState:
         for reference, weight in references.values():
             if not (reference.distance > 0).any():
                 continue
-            both = np.minimum(sight.visibility, reference.sight.visibility)
+            _, i, j = np.intersect1d(sight.who, reference.sight.who, assume_unique=True, return_indices=True)
+            both = np.minimum(sight.visibility[i], reference.sight.visibility[j])
             use = both > 0.5
             if not use.any():
                 continue
-            warp = warp_by_points(sight.xy[use], reference.sight.xy[use], both[use], scene.grey.shape)
+            here, there = sight.xy[i[use]], reference.sight.xy[j[use]]
+            warp = warp_by_points(here, there, both[use], scene.grey.shape)
             # Few points say little of the shape between them.
             sigma = float(np.clip(2.0 + 1.5 * warp.error + 6 / use.sum(), *SIGMA))
             share = min(1.0, use.sum() / max(1, 0.3 * len(use)))
@@ -206,19 +214,6 @@ class ObjectState:
         mean = sum(w * np.clip(d / s, -3, 3) for w, (_, s, d) in zip(weights, votes, strict=True))
         sigma = float(sum(w * s for w, (_, s, _) in zip(weights, votes, strict=True)))
         return np.asarray(np.clip(mean * self.config.shape / 2, -self.config.shape, self.config.shape)), sigma
-
-    def _ratio(self, scene: Scene, where: Mask) -> Float:
-        """Log ratio [h, w] of the object's colours to its surroundings', the first frame's never forgotten.
-
-        0 but `where`.
-        """
-        share = self.config.frozen
-        lab = scene.lab[where]
-        ratio = np.zeros(where.shape, np.float32)
-        ratio[where] = share * log_ratio(lab, *self.frozen)
-        if share < 1:
-            ratio[where] += (1 - share) * log_ratio(lab, *self.recent)
-        return np.asarray(cv2.GaussianBlur(ratio, (0, 0), 0.8))
 
     def _seeds(self, prior: Float, ratio: Float, sight: Sight) -> Float:
         """Evidence of the tracked points: visible ones that neither the carried masks nor colours speak against."""
@@ -237,7 +232,7 @@ class ObjectState:
             return 0.0, 0.98 * self.support
         h, w = mask.shape
         likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
-        looks = likely * self.telling + 0.7 * (1 - self.telling)
+        looks = likely * self.appearance.telling + 0.7 * (1 - self.appearance.telling)
         overlap = float((mask & carried).sum() / max(1, (mask | carried).sum()))
         xy = sight.xy[sight.visibility > 0.5]
         where = np.floor(xy).astype(int)
@@ -247,50 +242,6 @@ class ObjectState:
         held = float(near[where[:, 1], where[:, 0]].sum())
         support = (held + 2 * 0.98 * self.support) / (len(where) + 2)
         return float(np.clip(looks * np.sqrt(overlap) * support, 0, 1) ** 0.5), support
-
-    def _samples(self, scene: Scene, mask: Mask, count: int) -> tuple[Float, Float]:
-        """Colours [n, 3] inside the mask and around it, a pixel beside the border left out."""
-        distance = _distance(mask)
-        core = distance > 1.5 if (distance > 1.5).sum() > 30 else mask
-        reach = float(np.clip(np.sqrt(mask.sum()), 8, 80))
-        return self._draw(scene.lab, core.astype(float), count), self._draw(
-            scene.lab, np.where(distance < -1.5, np.exp(distance / reach) + 0.02, 0), count
-        )
-
-    def _draw(self, lab: Float, weights: Float, count: int) -> Float:
-        flat = weights.ravel() / max(weights.sum(), 1e-9)
-        able = int((flat > 0).sum())
-        if not able:
-            return np.zeros((0, 3), np.float32)
-        return lab.reshape(-1, 3)[self._rng.choice(flat.size, min(count, able), p=flat)]
-
-    def _mix(self, old: Float, new: Float) -> Float:
-        """As many samples as before, the new ones in the place of randomly chosen old ones."""
-        if not len(old) or not len(new):
-            return new if len(new) else old
-        keep = max(0, 3000 - len(new))
-        return np.concatenate([old[self._rng.permutation(len(old))[:keep]], new])
-
-    def _models(self, inside: Float, outside: Float) -> tuple[Mixture | None, Mixture | None]:
-        return fit(inside, 6, seed=self.config.seed), fit(outside, 8, seed=self.config.seed)
-
-    def _how_telling(self, scene: Scene, mask: Mask) -> float:
-        """Weight of colours in [0.1, 1]: how well they tell the object from its surroundings in the first frame."""
-        distance = _distance(mask)
-        reach = float(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
-        around = (~mask) & (distance > -reach)
-        if not mask.any() or not around.any():
-            return 0.1
-        inside, outside = log_ratio(scene.lab[mask], *self.frozen), log_ratio(scene.lab[around], *self.frozen)
-        right = 0.5 * float((inside > 0).mean() + (outside < 0).mean())
-        return float(np.clip(2.5 * (right - 0.55), 0.1, 1))
-
-
-def _colours(lab: Float, xy: Float) -> Float:
-    """Lab [N, 3] at points [N, 2]; of the nearest pixel for those outside."""
-    h, w = lab.shape[:2]
-    x, y = np.clip(np.floor(xy).astype(int), 0, [w - 1, h - 1]).T
-    return np.asarray(lab[y, x])
 
 
 def _distance(mask: Mask) -> npt.NDArray[np.float32]:

@@ -26,6 +26,7 @@ from .config import VosConfig
 from .direction import Direction, working_size
 from .prompts import Ids, Mask, Prompts
 from .queries import BACKGROUND, object_ids, sample_background, sample_objects
+from .reseed import Follow, Points
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,7 +53,7 @@ def segment(
     points: Queries | None = None,
     labels: npt.ArrayLike | None = None,
     tracks: Tracks | None = None,
-    tracker: PointTracker | str = DEFAULT_TRACKER,
+    tracker: PointTracker | str | None = DEFAULT_TRACKER,
     segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     config: VosConfig | None = None,
     ime: ImeConfig | None = None,
@@ -72,7 +73,8 @@ def segment(
         labels: [N] of the clicks, 1 on the object, 0 off it; None: all on.
         tracks: tracks to use instead of tracking; those of an object's id, or, where none has it, those that lie in
             its first mask; of the rest, those outside all first masks count as background.
-        tracker: a name of `trackime.trackers.names()`, or any PointTracker.
+        tracker: a name of `trackime.trackers.names()`, or any PointTracker; where tracks are given it follows new
+            points alone, and None is no new points.
         segmenter: a name of `trackime.segmenters.names()`, or any PointSegmenter: turns clicks into masks, and, other
             than graphcut, is asked in every frame with the tracked points.
         config: switches of the propagation.
@@ -93,7 +95,9 @@ def segment(
     place = str(resolve_device(device))
     if isinstance(segmenter, str):
         segmenter = segmenters.create(segmenter, device=place)
-    if isinstance(tracker, str) and tracks is None:
+    if tracker is None and tracks is None:
+        raise InputError("tracker: expected one where no tracks are given, got none")
+    if isinstance(tracker, str):
         tracker = trackers.create(tracker, device=place)
     seconds: dict[str, float] = {}
     begun = time.perf_counter()
@@ -101,12 +105,27 @@ def segment(
     seconds["prompts"] = time.perf_counter() - begun
     begun = time.perf_counter()
     if tracks is None:
-        assert not isinstance(tracker, str)
+        assert tracker is not None
         tracks = _track(opened, prompts, first, tracker, segmenter, config, ime, progress)
     else:
         tracks = assign(tracks, prompts.first, first)
     seconds["tracks"] = time.perf_counter() - begun
-    return Segmentation(opened, prompts, first, tracks, segmenter, config, ime.chunk, seconds, progress)
+    follow = None if tracker is None else _follower(opened, tracker, segmenter, ime)
+    return Segmentation(opened, prompts, first, tracks, follow, segmenter, config, ime.chunk, seconds, progress)
+
+
+def _follower(video: Video, tracker: PointTracker, segmenter: PointSegmenter, ime: ImeConfig) -> Follow:
+    """How points put on the way are followed: by the tracker alone, in the full frame."""
+    plain = replace(ime, instance_motion=False, clip=False, neighbours=1)
+
+    def follow(queries: Queries, last: int) -> Tracks:
+        t = int(queries.t[0])
+        t0, t1 = min(t, last), max(t, last) + 1
+        moved = Queries(queries.xyt - np.array([0, 0, t0], np.float32), queries.instance)
+        found = track(video.clip(t0, t1), moved, tracker, segmenter, plain).tracks
+        return Tracks(found.xy, found.visibility, moved, found.video)
+
+    return follow
 
 
 def _shape(of: Tracks | Video) -> tuple[int, int, int]:
@@ -190,7 +209,8 @@ class Segmentation:
 
     Attributes:
         objects: ids of the objects, ascending.
-        tracks: the tracks that carry the masks; instance is the object, 0 the background.
+        tracks: the tracks that carry the masks, but those of points put on the way; instance is the object, 0 the
+            background.
         confidence: float32 [T, objects], filled as frames are made, 0 before.
         seconds: time spent by stage: prompts, tracks, masks.
     """
@@ -201,6 +221,7 @@ class Segmentation:
         prompts: Prompts,
         first: Mapping[int, Mask],
         tracks: Tracks,
+        follow: Follow | None,
         segmenter: PointSegmenter,
         config: VosConfig,
         chunk: int,
@@ -208,7 +229,7 @@ class Segmentation:
         progress: Progress | None,
     ) -> None:
         self._video, self._prompts, self._first, self._segmenter = video, prompts, dict(first), segmenter
-        self._config, self._chunk, self._progress = config, chunk, progress
+        self._config, self._follow, self._chunk, self._progress = config, follow, chunk, progress
         self.tracks, self.seconds = tracks, seconds
         self.objects = prompts.objects
         self.confidence = np.zeros((len(video), len(self.objects)), np.float32)
@@ -247,7 +268,7 @@ class Segmentation:
             self._progress("masks", done, total)
 
     def _forward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
-        way = self._direction()
+        way = self._direction(False)
         for t0, frames in self._video.chunks(self._chunk):
             for t, frame in enumerate(frames, t0):
                 yield t, *way.step(t, frame, self._stated(way, t, frame, False))
@@ -257,7 +278,7 @@ class Segmentation:
         latest = max(self._prompts.first.values())
         if latest == 0:
             return
-        way = self._direction()
+        way = self._direction(True)
         for t0, frames in self._video.chunks(self._chunk, 0, latest + 1, reverse=True):
             for t, frame in reversed(list(enumerate(frames, t0))):
                 ids, confidence = way.step(t, frame, self._stated(way, t, frame, True))
@@ -269,10 +290,11 @@ class Segmentation:
                     np.where(np.isin(self.objects, begun), 0, confidence).astype(np.float32),
                 )
 
-    def _direction(self) -> Direction:
+    def _direction(self, backward: bool) -> Direction:
         size = (self._video.info.height, self._video.info.width)
         helper = None if self._segmenter.name == "graphcut" else self._segmenter
-        return Direction(self._config, self.objects, self.tracks, working_size(size, self._config.side), size, helper)
+        points = Points(self._config, self.tracks, self._follow, backward)
+        return Direction(self._config, self.objects, points, working_size(size, self._config.side), size, helper)
 
     def _stated(self, way: Direction, t: int, frame: Ids, backward: bool) -> dict[int, Mask]:
         """What prompts say of frame t; on the way back only first prompts count, the others lie beyond them."""

@@ -1,0 +1,143 @@
+"""What an object looks like: colour models of it and of its surroundings, the first frame's never forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trackime.segmenters.colour import Mixture, fit, log_ratio
+from trackime.segmenters.graphcut import signed_distance
+
+from .config import VosConfig
+
+Float = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+ALIKE = 15.0
+"""Two colours nearer than this in Lab may be the same point's."""
+
+BINS = (6, 10, 10)
+"""Of the histograms of L, a and b."""
+
+RANGE = ((0.0, -64.0, -64.0), (100.0, 64.0, 64.0))
+"""Lab values the histograms span; what lies outside counts to the last bin."""
+
+LOOKS = 6
+"""Histograms of earlier frames kept beside the first."""
+
+
+class Appearance:
+    """Colours of one object, learnt from its masks.
+
+    Args:
+        config: the switches.
+        lab: float32 [h, w, 3], the first frame.
+        mask: bool [h, w], the object there.
+
+    Attributes:
+        telling: in [0.1, 1], how well colours tell the object from its surroundings in the first frame.
+    """
+
+    def __init__(self, config: VosConfig, lab: Float, mask: Mask) -> None:
+        self.config = config
+        self._rng = np.random.default_rng(config.seed)
+        self._inside, self._outside = self._samples(lab, mask, 3000)
+        self._frozen = self._recent = self._models(self._inside, self._outside)
+        self._looks = [histogram(lab, mask)]
+        self.telling = self._how_telling(lab, mask)
+
+    def learn(self, lab: Float, mask: Mask) -> None:
+        """Take a mask that is surely right into the models of recent frames."""
+        inside, outside = self._samples(lab, mask, 600)
+        self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
+        self._recent = self._models(self._inside, self._outside)
+        self._looks = [self._looks[0], *self._looks[1:][1 - LOOKS :], histogram(lab, mask)]
+
+    def ratio(self, lab: Float, where: Mask) -> Float:
+        """Log ratio [h, w] of the object's colours to its surroundings', 0 but `where`."""
+        share = self.config.frozen
+        ratio = np.zeros(where.shape, np.float32)
+        ratio[where] = share * log_ratio(lab[where], *self._frozen)
+        if share < 1:
+            ratio[where] += (1 - share) * log_ratio(lab[where], *self._recent)
+        return np.asarray(cv2.GaussianBlur(ratio, (0, 0), 0.8))
+
+    def fits(self, lab: Float, mask: Mask) -> float:
+        """In [0, 1]: how alike the colours in a mask are to those of the frame that they are most alike to.
+
+        Bhattacharyya's coefficient of histograms. It sees what the ratio does not: that a mask has only one of the
+        object's colours.
+        """
+        here = histogram(lab, mask)
+        return max(float(np.sqrt(here * known).sum()) for known in self._looks)
+
+    def likely(self, looks: Float, first: Float) -> npt.NDArray[np.bool_]:
+        """Whether points [N] may be the object's by their colours here and first, Lab [N, 3]."""
+        alike = ((looks - first) ** 2).sum(1) < ALIKE**2
+        return np.asarray(alike | (self.telling * log_ratio(looks, *self._frozen) > -1))
+
+    def _samples(self, lab: Float, mask: Mask, count: int) -> tuple[Float, Float]:
+        """Colours [n, 3] inside the mask and around it, a pixel beside the border left out."""
+        distance = signed_distance(mask)
+        core = distance > 1.5 if (distance > 1.5).sum() > 30 else mask
+        reach = float(np.clip(np.sqrt(mask.sum()), 8, 80))
+        inside = self._draw(lab, core.astype(float), count)
+        around = np.where(distance < -1.5, np.exp(np.maximum(distance, -60) / reach) + 0.02, 0)
+        return inside, self._draw(lab, around, count)
+
+    def _draw(self, lab: Float, weights: Float, count: int) -> Float:
+        flat = weights.ravel() / max(weights.sum(), 1e-9)
+        able = int((flat > 0).sum())
+        if not able:
+            return np.zeros((0, 3), np.float32)
+        return lab.reshape(-1, 3)[self._rng.choice(flat.size, min(count, able), p=flat)]
+
+    def _mix(self, old: Float, new: Float) -> Float:
+        """As many samples as before, the new ones in the place of randomly chosen old ones."""
+        if not len(old) or not len(new):
+            return new if len(new) else old
+        keep = max(0, 3000 - len(new))
+        return np.concatenate([old[self._rng.permutation(len(old))[:keep]], new])
+
+    def _models(self, inside: Float, outside: Float) -> tuple[Mixture | None, Mixture | None]:
+        return fit(inside, 6, seed=self.config.seed), fit(outside, 8, seed=self.config.seed)
+
+    def _how_telling(self, lab: Float, mask: Mask) -> float:
+        distance = signed_distance(mask)
+        reach = float(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
+        around = (~mask) & (distance > -reach)
+        if not mask.any() or not around.any():
+            return 0.1
+        inside, outside = log_ratio(lab[mask], *self._frozen), log_ratio(lab[around], *self._frozen)
+        right = 0.5 * float((inside > 0).mean() + (outside < 0).mean())
+        return float(np.clip(2.5 * (right - 0.55), 0.1, 1))
+
+
+def colours_at(lab: Float, xy: Float) -> Float:
+    """Lab [N, 3] at points [N, 2]; of the nearest pixel for those outside."""
+    h, w = lab.shape[:2]
+    x, y = np.clip(np.floor(xy).astype(int), 0, [w - 1, h - 1]).T
+    return np.asarray(lab[y, x])
+
+
+def histogram(lab: Float, mask: Mask) -> Float:
+    """Shares [6 * 10 * 10] of a mask's pixels in the bins of Lab, spread a little over neighbouring bins."""
+    low, high = np.array(RANGE)
+    place = (lab[mask] - low) / (high - low) * BINS
+    counts = np.zeros(BINS, np.float32)
+    index = np.clip(place.astype(int), 0, np.array(BINS) - 1)
+    np.add.at(counts, tuple(index.T), 1)
+    for axis in range(3):
+        # Light changes: a colour near a bin's edge must not count as another.
+        blurred = 0.5 * counts
+        for shift in (-1, 1):
+            moved = np.roll(counts, shift, axis)
+            edge: list[Any] = [slice(None)] * 3
+            edge[axis] = 0 if shift == 1 else -1
+            moved[tuple(edge)] = counts[tuple(edge)]
+            blurred += 0.25 * moved
+        counts = blurred
+    return np.asarray(counts / max(counts.sum(), 1e-9)).ravel()
