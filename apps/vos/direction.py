@@ -8,17 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from trackime.geometry import to_torch
-from trackime.segmenters import PointSegmenter
 from trackime.segmenters.colour import to_lab
 from trackime.segmenters.graphcut import guided_filter
 from trackime.types import FloatArray
 
+from .ask import Adviser, Answer, Tracked
 from .carry import FlowCarrier
 from .config import VosConfig
-from .propagate import Belief, ObjectState, Scene, Sight
+from .propagate import Belief, Expected, ObjectState, Scene, Sight
 from .queries import BACKGROUND
 from .reseed import Points, Seen
 
@@ -46,7 +44,7 @@ class Direction:
         points: those of all objects and of the background.
         work: (h, w) of the frames the cut sees.
         size: (H, W) of the video.
-        helper: a segmenter asked in every frame with the tracked points; None: the cut stands alone.
+        adviser: a segmenter asked in every frame with the tracked points; None: the cut stands alone.
     """
 
     def __init__(
@@ -56,10 +54,10 @@ class Direction:
         points: Points,
         work: tuple[int, int],
         size: tuple[int, int],
-        helper: PointSegmenter | None = None,
+        adviser: Adviser | None = None,
     ) -> None:
         self.config, self.objects, self.points = config, tuple(objects), points
-        self.work, self.size, self.helper = work, size, helper
+        self.work, self.size, self.adviser = work, size, adviser
         self._states: dict[int, ObjectState] = {}
         self._previous: Scene | None = None
         self._pending: Scene | None = None
@@ -137,12 +135,20 @@ class Direction:
         self, scene: Scene, frame: Ids, sights: Mapping[int, Sight], stated: Mapping[int, Mask]
     ) -> dict[int, Belief]:
         """What is thought of every object on its way that no prompt states."""
-        asked = [k for k in self._states if k not in stated]
-        votes = self._ask(frame, asked, sights) if self.helper is not None and asked else {}
-        beliefs = {}
-        for k in asked:
-            beliefs[k] = self._states[k].step(scene, sights[k], votes.get(k))
-        return beliefs
+        expected = {k: state.expect(scene, sights[k]) for k, state in self._states.items() if k not in stated}
+        answers: dict[int, Answer] = {}
+        if self.adviser is not None:
+            answers = self.adviser.ask(frame, {k: self._tracked(e) for k, e in expected.items()})
+        return {k: self._states[k].cut(scene, e, answers.get(k)) for k, e in expected.items()}
+
+    def _tracked(self, expected: Expected) -> Tracked:
+        """What an adviser may know, in pixels of the video."""
+        scale = np.array([self.size[1] / self.work[1], self.size[0] / self.work[0]])
+        sight, carried = expected.sight, None
+        if expected.prior is not None:
+            carried = cv2.resize(expected.prior, (self.size[1], self.size[0]), interpolation=cv2.INTER_LINEAR) > 0
+        use = sight.visibility > 0.5
+        return Tracked(sight.xy[use] * scale, sight.visibility[use], sight.off * scale, carried)
 
     def _sight(self, seen: Seen, identity: int) -> Sight:
         """An object's points in a frame, and all visible points that are on something else."""
@@ -165,45 +171,19 @@ class Direction:
 
     def _full(self, beliefs: Mapping[int, Belief], frame: Ids) -> Ids:
         """Ids at the video's own size, borders drawn to the frame's own edges where the cut saw a smaller one."""
-        logits: dict[int, Float] = {k: b.logits for k, b in beliefs.items() if b.mask.any()}
-        if self.work == self.size or not logits:
-            return self._compete(logits, self.work) if logits else np.zeros(self.size, np.uint8)
-        guide = np.asarray(to_lab(frame)[..., 0] / 100, np.float32)
+        shown = {k: b for k, b in beliefs.items() if b.mask.any()}
+        fine = {k: np.clip(b.fine, -4, 4) for k, b in shown.items() if b.fine is not None}
+        if self.work == self.size:
+            return self._compete({k: fine.get(k, b.logits) for k, b in shown.items()}, self.size)
+        guide = np.asarray(to_lab(frame)[..., 0] / 100, np.float32) if len(fine) < len(shown) else None
         radius = max(2, round(1.5 * self.size[1] / self.work[1]))
-        for k, values in logits.items():
-            # Cut off, or far certainties would outvote the border under the filter.
-            near = np.clip(values, -4, 4)
-            fine = cv2.resize(near, (self.size[1], self.size[0]), interpolation=cv2.INTER_LINEAR)
-            logits[k] = guided_filter(fine, guide, radius)
-        return self._compete(logits, self.size)
-
-    def _ask(self, frame: Ids, asked: Sequence[int], sights: Mapping[int, Sight]) -> dict[int, Float]:
-        """The helper's evidence [h, w] by object, where any of its points is visible."""
-        assert self.helper is not None
-        embedding = self.helper.encode(to_torch(frame[None], self.helper.device)[0])
-        scale = np.array([self.size[1] / self.work[1], self.size[0] / self.work[0]])
-        votes = {}
-        for k in asked:
-            use = sights[k].visibility > 0.5
-            on, off = sights[k].xy[use] * scale, sights[k].off * scale
-            if not len(on):
-                continue
-            # One prompt of all points, or one a point, each with the points that are off the object.
-            groups = [on] if self.config.prompts == "joint" else list(on[:, None])
-            weights = np.ones(1) if self.config.prompts == "joint" else sights[k].visibility[use]
-            prompts = np.stack([np.concatenate([group, off]) for group in groups]).astype(np.float32)
-            labels = np.tile(np.repeat([1, 0], [len(groups[0]), len(off)]), (len(groups), 1))
-            logits, score = self.helper.decode(
-                embedding,
-                torch.from_numpy(prompts).to(self.helper.device),
-                torch.from_numpy(labels).to(self.helper.device),
-            )
-            trust = weights * score.cpu().numpy()
-            mean = np.tensordot(trust, torch.sigmoid(logits).cpu().numpy(), 1) / max(float(trust.sum()), 1e-6)
-            small = cv2.resize(mean.astype(np.float32), (self.work[1], self.work[0]), interpolation=cv2.INTER_AREA)
-            share = np.clip(small, 1e-3, 1 - 1e-3)
-            votes[k] = np.log(share / (1 - share)) * float(np.average(score.cpu().numpy(), weights=weights))
-        return votes
+        for k, belief in shown.items():
+            if k not in fine and guide is not None:
+                # Cut off, or far certainties would outvote the border under the filter.
+                near = np.clip(belief.logits, -4, 4)
+                near = cv2.resize(near, (self.size[1], self.size[0]), interpolation=cv2.INTER_LINEAR)
+                fine[k] = guided_filter(near, guide, radius)
+        return self._compete(fine, self.size)
 
 
 def _shrink(mask: Mask, size: tuple[int, int]) -> Mask:

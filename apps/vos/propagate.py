@@ -20,6 +20,7 @@ from trackime.segmenters.graphcut import signed_distance
 from trackime.segmenters.mincut import contrast_edges, min_cut
 
 from .appearance import Appearance, colours_at
+from .ask import TRUST, Answer, small
 from .carry import FlowCarrier, Warp, warp_by_points
 from .config import VosConfig
 
@@ -28,6 +29,12 @@ Mask = npt.NDArray[np.bool_]
 
 FAR = 60.0
 """Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
+
+GONE = 0.15
+"""What a point that went out of sight counts against its object, in points that lie beside its mask."""
+
+MILD = 0.25
+"""Power of colours and overlap in the confidence: on tuning videos points alone rank masks better than both."""
 
 SIGMA = (2.0, 15.0)
 """Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
@@ -87,6 +94,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Where an object should be: its plausible points, carried evidence [h, w] in nats (None: none), its error."""
+
+    sight: Sight
+    prior: Float | None
+    sigma: float
+
+
+@dataclass(frozen=True)
 class Belief:
     """What is thought of one object in one frame.
 
@@ -95,12 +111,14 @@ class Belief:
         logits: [h, w], by which objects compete for pixels.
         confidence: in [0, 1]; 0 where the mask is empty.
         support: share of its points that are found in it, those of earlier frames counting a little.
+        fine: [H, W] logits at the video's own size; None: the cut's are drawn to the frame's edges.
     """
 
     mask: Mask
     logits: Float
     confidence: float
     support: float
+    fine: Float | None = None
 
 
 class ObjectState:
@@ -120,24 +138,40 @@ class ObjectState:
         self.confidence = self.support = 1.0
         self.appearance = Appearance(config, scene.lab, mask)
         self._colours: dict[int, Float] = {}
+        self._refused: set[int] = set()
         self._remember(scene, sight)
 
-    def step(self, scene: Scene, sight: Sight, vote: Float | None = None) -> Belief:
-        """The object in the next frame. Call `accept` with what became of it before the next step.
+    def expect(self, scene: Scene, sight: Sight) -> Expected:
+        """The object's masks of other frames carried to the next frame. `cut` makes a mask of it."""
+        sight = self._plausible(scene, sight)
+        prior, sigma = self._prior(scene, sight)
+        if prior is not None and not (prior > 0).any():
+            prior = None
+        return Expected(sight, prior, sigma)
+
+    def cut(self, scene: Scene, expected: Expected, answer: Answer | None = None) -> Belief:
+        """The object in the next frame. Call `accept` with what became of it before the next frame.
 
         Args:
             scene: the frame.
-            sight: the object's points in it.
-            vote: evidence [h, w] in nats of another segmenter, or None.
+            expected: of it.
+            answer: another segmenter's mask, or None.
         """
-        sight = self._plausible(scene, sight)
-        prior, sigma = self._prior(scene, sight)
-        if vote is not None:
-            vote = np.clip(vote, -2 * self.config.shape, 2 * self.config.shape)
+        sight, prior, sigma = expected.sight, expected.prior, expected.sigma
+        vote = None if answer is None else small(answer.logits, scene.grey.shape)
+        if vote is not None and answer is not None:
+            if answer.agreement > TRUST:
+                # A mask drawn by more than colours, which the tracks confirm: nothing here could better it.
+                mask = vote > 0
+                ratio = self.appearance.ratio(scene.lab, mask)
+                carried = mask if prior is None else prior > 0
+                confidence, support = self._confidence(mask, carried, ratio, sight)
+                return Belief(mask, np.asarray(vote, np.float32), confidence, support, answer.logits)
+            vote = np.clip(vote * answer.agreement, -self.config.shape, self.config.shape)
             prior, sigma = (vote, SIGMA[1]) if prior is None else (prior + vote, sigma)
         if prior is None or not (prior > 0).any():
             nothing = np.zeros(scene.grey.shape, bool)
-            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0, 0.98 * self.support)
+            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0, self._support(0, 0, sight))
         # Deep inside the frame may still take pixels away (something passes before the object), so all of it is free.
         reach = min(self.config.band, max(6.0, 3 * sigma))
         free = _distance(prior > 0) > -reach
@@ -161,8 +195,13 @@ class ObjectState:
             support: as the belief has it; None: a prompt gave the mask.
         """
         given = support is None
+        if given:
+            self._refuse(mask, sight)
         self.confidence, self.support = confidence, 1.0 if support is None else support
-        self.last = Reference(scene.t, _distance(mask), self._plausible(scene, sight))
+        # Of an object that is lost nothing is carried on: it would be background soon. Its points bring it back.
+        lost = not given and confidence < self.config.abstain
+        distance = np.full(mask.shape, -FAR, np.float32) if lost else _distance(mask)
+        self.last = Reference(scene.t, distance, self._plausible(scene, sight))
         if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
             self.sure = self.last
         if mask.any() and (given or confidence > 0.5):
@@ -172,11 +211,20 @@ class ObjectState:
         """Take new points on, in the frame whose mask was accepted last."""
         self.sure = self.last = replace(self.last, sight=self._plausible(scene, sight))
 
+    def _refuse(self, mask: Mask, sight: Sight) -> None:
+        """Points that a prompt's mask shows to be no part of the object take part no more."""
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        h, w = mask.shape
+        x, y = np.clip(np.floor(sight.xy).astype(int), 0, [w - 1, h - 1]).T
+        self._refused |= set(sight.who[(sight.visibility > 0.5) & ~near[y, x]].tolist())
+
     def _plausible(self, scene: Scene, sight: Sight) -> Sight:
         """The points without those that have drifted: neither of their first colour nor of the object's at all."""
         self._remember(scene, sight)
         first = np.array([self._colours[i] for i in sight.who.tolist()]).reshape(-1, 3)
         likely = self.appearance.likely(colours_at(scene.lab, sight.xy), first)
+        if self._refused:
+            likely &= ~np.isin(sight.who, list(self._refused))
         return replace(sight, visibility=np.where(likely, sight.visibility, 0))
 
     def _remember(self, scene: Scene, sight: Sight) -> None:
@@ -229,19 +277,25 @@ class ObjectState:
     def _confidence(self, mask: Mask, carried: Mask, ratio: Float, sight: Sight) -> tuple[float, float]:
         """How far colours, carried masks and visible points agree with a mask, and the points alone."""
         if not mask.any():
-            return 0.0, 0.98 * self.support
+            return 0.0, self._support(0, 0, sight)
         h, w = mask.shape
         likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
         looks = likely * self.appearance.telling + 0.7 * (1 - self.appearance.telling)
         overlap = float((mask & carried).sum() / max(1, (mask | carried).sum()))
-        xy = sight.xy[sight.visibility > 0.5]
-        where = np.floor(xy).astype(int)
+        where = np.floor(sight.xy[sight.visibility > 0.5]).astype(int)
         where = where[(where >= 0).all(1) & (where[:, 0] < w) & (where[:, 1] < h)]
         near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-        # Without points: what was believed, fading. A few points move that belief, many replace it.
-        held = float(near[where[:, 1], where[:, 0]].sum())
-        support = (held + 2 * 0.98 * self.support) / (len(where) + 2)
-        return float(np.clip(looks * np.sqrt(overlap) * support, 0, 1) ** 0.5), support
+        support = self._support(float(near[where[:, 1], where[:, 0]].sum()), len(where), sight)
+        return float(np.clip(support * (looks * np.sqrt(overlap)) ** MILD, 0, 1)), support
+
+    def _support(self, held: float, seen: int, sight: Sight) -> float:
+        """Share of points found in a mask: what was believed, moved by `held` of `seen` and by points that are gone.
+
+        Few points move the belief, many replace it; points that went out of sight count a little against it.
+        """
+        known = self.sure.sight
+        gone = int((np.isin(sight.who, known.who[known.visibility > 0.5]) & (sight.visibility <= 0.5)).sum())
+        return (held + 2 * 0.98 * self.support) / (seen + 2 + GONE * gone)
 
 
 def _distance(mask: Mask) -> npt.NDArray[np.float32]:

@@ -22,6 +22,7 @@ from trackime.trackers import PointTracker
 from trackime.types import FloatArray, Queries, Tracks
 from trackime.video import Video, open_video
 
+from .ask import Adviser
 from .config import VosConfig
 from .direction import Direction, working_size
 from .prompts import Ids, Mask, Prompts
@@ -292,9 +293,9 @@ class Segmentation:
 
     def _direction(self, backward: bool) -> Direction:
         size = (self._video.info.height, self._video.info.width)
-        helper = None if self._segmenter.name == "graphcut" else self._segmenter
+        adviser = None if self._segmenter.name == "graphcut" else Adviser(self._segmenter, self._config)
         points = Points(self._config, self.tracks, self._follow, backward)
-        return Direction(self._config, self.objects, points, working_size(size, self._config.side), size, helper)
+        return Direction(self._config, self.objects, points, working_size(size, self._config.side), size, adviser)
 
     def _stated(self, way: Direction, t: int, frame: Ids, backward: bool) -> dict[int, Mask]:
         """What prompts say of frame t; on the way back only first prompts count, the others lie beyond them."""
