@@ -19,15 +19,6 @@ Mask = npt.NDArray[np.bool_]
 ALIKE = 15.0
 """Two colours nearer than this in Lab may be the same point's."""
 
-BINS = (6, 10, 10)
-"""Of the histograms of L, a and b."""
-
-RANGE = ((0.0, -64.0, -64.0), (100.0, 64.0, 64.0))
-"""Lab values the histograms span; what lies outside counts to the last bin."""
-
-LOOKS = 6
-"""Histograms of earlier frames kept beside the first."""
-
 
 class Appearance:
     """Colours of one object, learnt from its masks.
@@ -46,7 +37,6 @@ class Appearance:
         self._rng = np.random.default_rng(config.seed)
         self._inside, self._outside = self._samples(lab, mask, 3000)
         self._frozen = self._recent = self._models(self._inside, self._outside)
-        self._looks = [histogram(lab, mask)]
         self.telling = self._how_telling(lab, mask)
 
     def learn(self, lab: Float, mask: Mask) -> None:
@@ -54,7 +44,6 @@ class Appearance:
         inside, outside = self._samples(lab, mask, 600)
         self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
         self._recent = self._models(self._inside, self._outside)
-        self._looks = [self._looks[0], *self._looks[1:][1 - LOOKS :], histogram(lab, mask)]
 
     def ratio(self, lab: Float, where: Mask) -> Float:
         """Log ratio [h, w] of the object's colours to its surroundings', 0 but `where`."""
@@ -64,15 +53,6 @@ class Appearance:
         if share < 1:
             ratio[where] += (1 - share) * log_ratio(lab[where], *self._recent)
         return np.asarray(cv2.GaussianBlur(ratio, (0, 0), 0.8))
-
-    def fits(self, lab: Float, mask: Mask) -> float:
-        """In [0, 1]: how alike the colours in a mask are to those of the frame that they are most alike to.
-
-        Bhattacharyya's coefficient of histograms. It sees what the ratio does not: that a mask has only one of the
-        object's colours.
-        """
-        here = histogram(lab, mask)
-        return max(float(np.sqrt(here * known).sum()) for known in self._looks)
 
     def likely(self, looks: Float, first: Float) -> npt.NDArray[np.bool_]:
         """Whether points [N] may be the object's by their colours here and first, Lab [N, 3]."""
@@ -121,23 +101,3 @@ def colours_at(lab: Float, xy: Float) -> Float:
     h, w = lab.shape[:2]
     x, y = np.clip(np.floor(xy).astype(int), 0, [w - 1, h - 1]).T
     return np.asarray(lab[y, x])
-
-
-def histogram(lab: Float, mask: Mask) -> Float:
-    """Shares [6 * 10 * 10] of a mask's pixels in the bins of Lab, spread a little over neighbouring bins."""
-    low, high = np.array(RANGE)
-    place = (lab[mask] - low) / (high - low) * BINS
-    counts = np.zeros(BINS, np.float32)
-    index = np.clip(place.astype(int), 0, np.array(BINS) - 1)
-    np.add.at(counts, tuple(index.T), 1)
-    for axis in range(3):
-        # Light changes: a colour near a bin's edge must not count as another.
-        blurred = 0.5 * counts
-        for shift in (-1, 1):
-            moved = np.roll(counts, shift, axis)
-            edge: list[Any] = [slice(None)] * 3
-            edge[axis] = 0 if shift == 1 else -1
-            moved[tuple(edge)] = counts[tuple(edge)]
-            blurred += 0.25 * moved
-        counts = blurred
-    return np.asarray(counts / max(counts.sum(), 1e-9)).ravel()

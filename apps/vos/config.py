@@ -29,7 +29,8 @@ class VosConfig:
     shape: float = option(4.0, "most nats that the carried masks can say of a pixel")
     seeds: float = option(3.0, "nats that a visible tracked point says of the pixels beside it; 0: none")
     flow: bool = option(True, "optical flow between neighbouring frames carries the mask too; off: tracks alone")
-    reseed: int = option(12, "frames between looks for parts of an object without points, which get new ones; 0: none")
+    motion: float = option(2.0, "most nats that moving with the object, or with its surroundings, says of a pixel")
+    reseed: int = option(8, "frames between looks for parts of an object without points, which get new ones; 0: none")
     prompts: str = option(
         "joint",
         "with a segmenter other than graphcut: all points of an object in one prompt, or one each and a vote",
@@ -45,7 +46,7 @@ class VosConfig:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if 0 < self.side < 32:
             raise InputError(f"side: expected 0 or at least 32 pixels, got {self.side}")
-        for name in ("ring", "smoothing", "band", "colour", "shape", "seeds"):
+        for name in ("ring", "smoothing", "band", "colour", "shape", "seeds", "motion"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: expected 0 or more, got {getattr(self, name):g}")
         for name in ("threshold", "frozen", "abstain"):

@@ -25,7 +25,7 @@ Ids = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-SURE = 0.7
+SURE = 0.85
 """Objects of more confidence than this get new points."""
 
 

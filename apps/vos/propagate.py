@@ -23,6 +23,7 @@ from .appearance import Appearance, colours_at
 from .ask import TRUST, Answer, small
 from .carry import FlowCarrier, Warp, warp_by_points
 from .config import VosConfig
+from .parting import motion_ratio
 
 Float = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -178,6 +179,9 @@ class ObjectState:
         ratio = self.appearance.ratio(scene.lab, free)
         colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.appearance.telling
         evidence = prior + colour + self._seeds(prior, ratio, sight)
+        if scene.flow is not None and self.config.motion:
+            distance = _distance(prior > 0)
+            evidence = evidence + self.config.motion * motion_ratio(scene.flow, distance, max(reach, 20.0))
         mask = min_cut(evidence, scene.edges, free, np.zeros_like(free))
         mask = _tidy(mask, sight, prior)
         logits = np.where(free, np.clip(_distance(mask), -6, 6) + 0.25 * evidence, -12.0)
