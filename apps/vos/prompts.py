@@ -16,6 +16,7 @@ from trackime.geometry import to_torch
 from trackime.segmenters import PointSegmenter
 from trackime.types import IntArray, Queries, VideoInfo
 
+from ..prompts import LAST_ID
 from .queries import object_ids
 
 Mask = npt.NDArray[np.bool_]
@@ -53,9 +54,9 @@ class Prompts:
         if not np.isin(self.labels, (0, 1)).all():
             raise InputError(f"labels: expected 1 (on the object) or 0 (off it), got {np.unique(self.labels).tolist()}")
         self.points = Queries(points.xyt, np.where(points.instance < 0, 1, points.instance))
-        bad = self.points.instance[(self.points.instance < 1) | (self.points.instance > 254)]
+        bad = self.points.instance[(self.points.instance < 1) | (self.points.instance > LAST_ID)]
         if len(bad):
-            raise InputError(f"object id of a click: expected 1 .. 254, got {int(bad[0])}")
+            raise InputError(f"object id of a click: expected 1 .. {LAST_ID}, got {int(bad[0])}")
         clicked = self.points.instance[self.labels == 1].tolist()
         self.first: dict[int, int] = {}
         for t in sorted(self.masks):
@@ -78,6 +79,16 @@ class Prompts:
     def frames(self) -> list[int]:
         """Frames with a mask or a click, ascending."""
         return sorted({*self.masks, *self.points.t.tolist()})
+
+    def stated(self) -> dict[int, list[int]]:
+        """The frames whose masks prompts state, by object."""
+        known: dict[int, set[int]] = {k: set() for k in self.objects}
+        for t, ids in self.masks.items():
+            for k in object_ids(ids):
+                known[k].add(t)
+        for t, k in zip(self.points.t.tolist(), self.points.instance.tolist(), strict=True):
+            known[k].add(t)
+        return {k: sorted(frames) for k, frames in known.items()}
 
     def clicks(self, t: int, identity: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Clicks [K, 2] of frame t that concern an object, and their labels [K]; clicks on others are off this one."""
@@ -108,7 +119,7 @@ class Prompts:
             elif own:
                 if embedding is None:
                     embedding = segmenter.encode(to_torch(frame[None], segmenter.device)[0])
-                stated[k] = _segment(segmenter, embedding, xy, labels, known.get(k), frame.shape[:2])
+                stated[k] = mask_of_clicks(segmenter, embedding, xy, labels, known.get(k))
         taken = np.zeros(frame.shape[:2], bool)
         for k in stated:
             stated[k] = stated[k] & ~taken
@@ -131,26 +142,52 @@ def _check_masks(info: VideoInfo, masks: Mapping[int, npt.NDArray[Any]]) -> dict
     return checked
 
 
-def _segment(
+def mask_of_clicks(
     segmenter: PointSegmenter,
     embedding: Any,
-    xy: npt.NDArray[Any],  # [K, 2]
-    labels: npt.NDArray[Any],  # [K]
-    known: Mask | None,
-    size: tuple[int, int],
+    xy: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    known: Mask | None = None,
 ) -> Mask:
-    """The mask of some clicks; a disc around each where the segmenter finds nothing."""
+    """The mask bool [H, W] of some clicks; a disc around each where the segmenter finds nothing.
+
+    Args:
+        segmenter: what turns clicks into masks.
+        embedding: of the frame.
+        xy: [K, 2] the clicks.
+        labels: [K], 1 on the object, 0 off it.
+        known: what the object was thought to be before.
+    """
     prior: Tensor | None = None
     if known is not None and known.any():
         # Mild: a click is meant to change what was known.
-        prior = torch.from_numpy(np.where(known, 2.0, -2.0).astype(np.float32))[None].to(segmenter.device)
+        doubted = np.where(known, 2.0, -2.0).astype(np.float32) * _trust(known, xy, labels)
+        prior = torch.from_numpy(doubted)[None].to(segmenter.device)
     points = torch.from_numpy(np.ascontiguousarray(xy, np.float32))[None].to(segmenter.device)
     kinds = torch.from_numpy(np.ascontiguousarray(labels, np.int64))[None].to(segmenter.device)
     logits, _ = segmenter.decode(embedding, points, kinds, prior=prior)
     mask = (logits[0] > 0).cpu().numpy()
     if not mask.any():
-        disc = np.zeros(size, np.uint8)
+        disc = np.zeros(mask.shape, np.uint8)
         for x, y in np.floor(xy[labels == 1]).astype(int).tolist():
-            cv2.circle(disc, (x, y), max(2, round(0.02 * min(size))), 1, -1)
+            cv2.circle(disc, (x, y), max(2, round(0.02 * min(mask.shape))), 1, -1)
         mask = disc > 0
     return np.asarray(mask)
+
+
+def _trust(known: Mask, xy: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """How far a known mask [H, W] is still to be believed: 0 at clicks that contradict it, 1 away from them.
+
+    A click in the depth of a wrong region doubts more than one beside its border.
+    """
+    h, w = known.shape
+    trust = np.ones(known.shape, np.float32)
+    y, x = np.mgrid[0:h, 0:w].astype(np.float32) + np.float32(0.5)
+    for (px, py), on in zip(xy.tolist(), (labels == 1).tolist(), strict=True):
+        row, column = min(int(py), h - 1), min(int(px), w - 1)
+        if known[row, column] != on:
+            same = (known if not on else ~known).astype(np.uint8)
+            depth = float(cv2.distanceTransform(np.pad(same, 1), cv2.DIST_L2, cv2.DIST_MASK_5)[row + 1, column + 1])
+            reach = min(1.5 * depth, 0.25 * max(h, w)) + 2
+            trust *= 1 - np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * reach**2))
+    return trust

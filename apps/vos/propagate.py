@@ -134,13 +134,13 @@ class ObjectState:
 
     def __init__(self, config: VosConfig, scene: Scene, mask: Mask, sight: Sight) -> None:
         self.config = config
-        reference = Reference(scene.t, _distance(mask), sight)
-        self.first = self.sure = self.last = reference
         self.confidence = self.support = 1.0
         self.appearance = Appearance(config, scene.lab, mask)
         self._colours: dict[int, Float] = {}
         self._refused: set[int] = set()
-        self._remember(scene, sight)
+        self._refuse(mask, sight)
+        reference = Reference(scene.t, _distance(mask), self._plausible(scene, sight))
+        self.first = self.sure = self.last = reference
 
     def expect(self, scene: Scene, sight: Sight) -> Expected:
         """The object's masks of other frames carried to the next frame. `cut` makes a mask of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,13 +93,10 @@ def segment(
     prompts = Prompts(opened.info, masks, points, labels)
     if tracks is not None and _shape(tracks) != (opened.info.width, opened.info.height, len(opened)):
         raise InputError(f"tracks: expected a video of {_words(_shape(opened))}, got {_words(_shape(tracks))}")
-    place = str(resolve_device(device))
-    if isinstance(segmenter, str):
-        segmenter = segmenters.create(segmenter, device=place)
     if tracker is None and tracks is None:
         raise InputError("tracker: expected one where no tracks are given, got none")
-    if isinstance(tracker, str):
-        tracker = trackers.create(tracker, device=place)
+    segmenter = make_segmenter(segmenter, device)
+    tracker = None if tracker is None else make_tracker(tracker, device)
     seconds: dict[str, float] = {}
     begun = time.perf_counter()
     first = _first_masks(opened, prompts, segmenter)
@@ -111,19 +108,63 @@ def segment(
     else:
         tracks = assign(tracks, prompts.first, first)
     seconds["tracks"] = time.perf_counter() - begun
-    follow = None if tracker is None else _follower(opened, tracker, segmenter, ime)
-    return Segmentation(opened, prompts, first, tracks, follow, segmenter, config, ime.chunk, seconds, progress)
+    course = Course(opened, tracks, tracker, segmenter, config, ime)
+    return Segmentation(course, prompts, first, seconds, progress)
+
+
+def make_segmenter(segmenter: PointSegmenter | str, device: str) -> PointSegmenter:
+    """The segmenter of that name, or the one given."""
+    if isinstance(segmenter, str):
+        return segmenters.create(segmenter, device=str(resolve_device(device)))
+    return segmenter
+
+
+def make_tracker(tracker: PointTracker | str, device: str) -> PointTracker:
+    """The tracker of that name, or the one given."""
+    return trackers.create(tracker, device=str(resolve_device(device))) if isinstance(tracker, str) else tracker
+
+
+def alone(ime: ImeConfig) -> ImeConfig:
+    """`ime` of a tracker alone, in the full frame: enough for points of the background, and of short tracks."""
+    return replace(ime, instance_motion=False, clip=False, neighbours=1)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What objects are followed through, and with what.
+
+    Attributes:
+        video: the frames.
+        tracks: instance is the object, 0 the background.
+        tracker: follows points put on the way; None: there are none.
+        segmenter: other than graphcut it is asked in every frame.
+        config, ime: the switches.
+    """
+
+    video: Video
+    tracks: Tracks
+    tracker: PointTracker | None
+    segmenter: PointSegmenter
+    config: VosConfig
+    ime: ImeConfig
+
+    def direction(self, objects: Sequence[int], backward: bool) -> Direction:
+        """The objects on their way in one direction of time, before their first frame."""
+        size = (self.video.info.height, self.video.info.width)
+        adviser = None if self.segmenter.name == "graphcut" else Adviser(self.segmenter, self.config)
+        follow = None if self.tracker is None else _follower(self.video, self.tracker, self.segmenter, self.ime)
+        points = Points(self.config, self.tracks, follow, backward)
+        return Direction(self.config, objects, points, working_size(size, self.config.side), size, adviser)
 
 
 def _follower(video: Video, tracker: PointTracker, segmenter: PointSegmenter, ime: ImeConfig) -> Follow:
     """How points put on the way are followed: by the tracker alone, in the full frame."""
-    plain = replace(ime, instance_motion=False, clip=False, neighbours=1)
 
     def follow(queries: Queries, last: int) -> Tracks:
         t = int(queries.t[0])
         t0, t1 = min(t, last), max(t, last) + 1
         moved = Queries(queries.xyt - np.array([0, 0, t0], np.float32), queries.instance)
-        found = track(video.clip(t0, t1), moved, tracker, segmenter, plain).tracks
+        found = track(video.clip(t0, t1), moved, tracker, segmenter, alone(ime)).tracks
         return Tracks(found.xy, found.visibility, moved, found.video)
 
     return follow
@@ -175,9 +216,8 @@ def _track(
     parts = [Tracks(found.xy, found.visibility, Queries.concat(on), found.video)]
     around = Queries.concat(off)
     if len(around):
-        plain = replace(ime, instance_motion=False, clip=False, neighbours=1)
         lone = Queries(around.xyt)
-        found = track(video, lone, tracker, segmenter, plain, report).tracks
+        found = track(video, lone, tracker, segmenter, alone(ime), report).tracks
         named = Queries(around.xyt, np.full(len(around), BACKGROUND))
         parts.append(Tracks(found.xy, found.visibility, named, found.video))
     return Tracks.concat(parts)
@@ -212,28 +252,24 @@ class Segmentation:
         objects: ids of the objects, ascending.
         tracks: the tracks that carry the masks, but those of points put on the way; instance is the object, 0 the
             background.
+        stated: by object, the frames whose masks prompts state.
         confidence: float32 [T, objects], filled as frames are made, 0 before.
         seconds: time spent by stage: prompts, tracks, masks.
     """
 
     def __init__(
         self,
-        video: Video,
+        course: Course,
         prompts: Prompts,
         first: Mapping[int, Mask],
-        tracks: Tracks,
-        follow: Follow | None,
-        segmenter: PointSegmenter,
-        config: VosConfig,
-        chunk: int,
         seconds: dict[str, float],
         progress: Progress | None,
     ) -> None:
-        self._video, self._prompts, self._first, self._segmenter = video, prompts, dict(first), segmenter
-        self._config, self._follow, self._chunk, self._progress = config, follow, chunk, progress
-        self.tracks, self.seconds = tracks, seconds
-        self.objects = prompts.objects
-        self.confidence = np.zeros((len(video), len(self.objects)), np.float32)
+        self._course, self._video, self._chunk = course, course.video, course.ime.chunk
+        self._prompts, self._first, self._progress = prompts, dict(first), progress
+        self.tracks, self.seconds = course.tracks, seconds
+        self.objects, self.stated = prompts.objects, prompts.stated()
+        self.confidence = np.zeros((len(self._video), len(self.objects)), np.float32)
 
     def __len__(self) -> int:
         return len(self._video)
@@ -269,7 +305,7 @@ class Segmentation:
             self._progress("masks", done, total)
 
     def _forward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
-        way = self._direction(False)
+        way = self._course.direction(self.objects, False)
         for t0, frames in self._video.chunks(self._chunk):
             for t, frame in enumerate(frames, t0):
                 yield t, *way.step(t, frame, self._stated(way, t, frame, False))
@@ -279,7 +315,7 @@ class Segmentation:
         latest = max(self._prompts.first.values())
         if latest == 0:
             return
-        way = self._direction(True)
+        way = self._course.direction(self.objects, True)
         for t0, frames in self._video.chunks(self._chunk, 0, latest + 1, reverse=True):
             for t, frame in reversed(list(enumerate(frames, t0))):
                 ids, confidence = way.step(t, frame, self._stated(way, t, frame, True))
@@ -291,12 +327,6 @@ class Segmentation:
                     np.where(np.isin(self.objects, begun), 0, confidence).astype(np.float32),
                 )
 
-    def _direction(self, backward: bool) -> Direction:
-        size = (self._video.info.height, self._video.info.width)
-        adviser = None if self._segmenter.name == "graphcut" else Adviser(self._segmenter, self._config)
-        points = Points(self._config, self.tracks, self._follow, backward)
-        return Direction(self._config, self.objects, points, working_size(size, self._config.side), size, adviser)
-
     def _stated(self, way: Direction, t: int, frame: Ids, backward: bool) -> dict[int, Mask]:
         """What prompts say of frame t; on the way back only first prompts count, the others lie beyond them."""
         starting = {k: self._first[k] for k, first in self._prompts.first.items() if first == t}
@@ -305,7 +335,7 @@ class Segmentation:
         if all(self._prompts.first[k] == t for k in self._concerned(t)):
             return starting
         known = way.look(t, frame)
-        return {**self._prompts.at(t, frame, self._segmenter, known), **starting}
+        return {**self._prompts.at(t, frame, self._course.segmenter, known), **starting}
 
     def _concerned(self, t: int) -> list[int]:
         ids = self._prompts.masks.get(t)
