@@ -12,7 +12,7 @@ from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
-from benchmarks import vos_cases
+from benchmarks import vos_cases, vos_oracles
 from benchmarks.cases import worlds
 from benchmarks.report import Report, errors
 from trackime import datasets
@@ -123,6 +123,7 @@ def tracking(
 @click.option("--clicks", default=0, show_default=True, help="points an object in place of its first mask")
 @click.option("--set", "base", default="", metavar="NAME=VALUE,...", help="switches of the segmentation")
 @click.option("--ablate", is_flag=True, help="a row for the method without each of its ideas")
+@click.option("--oracles", is_flag=True, help="rows with true tracks and true masks: which step loses what")
 @click.option("--variant", multiple=True, metavar="NAME=VALUE,...", help="one more row of --ablate; may be repeated")
 @click.option("--reuse-tracks", is_flag=True, help="--ablate: variants with the same points share their tracks")
 @click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
@@ -130,8 +131,8 @@ def tracking(
 def vos(
     davis: str | None, split: str | None, year: int | None, sequences: tuple[str, ...], pairs: tuple[str, ...],
     count: int | None, clips: tuple[str, ...], sprites: str | None, composites: int, size: tuple[int, int],
-    frames: int, objects: int, scale: float, clicks: int, base: str, ablate: bool, variant: tuple[str, ...],
-    reuse_tracks: bool, tracker: str, out: str | None,
+    frames: int, objects: int, scale: float, clicks: int, base: str, ablate: bool, oracles: bool,
+    variant: tuple[str, ...], reuse_tracks: bool, tracker: str, out: str | None,
     json_path: str | None, device: str, segmenter: str, chunk: int,
 ) -> None:  # fmt: skip
     """Object segmentation from the first mask: DAVIS J and F, first and last frame left out.
@@ -157,7 +158,11 @@ def vos(
     where = f"DAVIS, scale {scale:g}" if davis else f"{size[0]}x{size[1]}, {frames} frames, {objects} objects"
     given = f"{clicks} clicks" if clicks else "the first mask"
     report = Report(f"vos from {given}, {where}, {tracker}, {segmenter}{', ' * bool(base)}{base}", bench.device)
-    if ablate or variant:
+    if oracles and (ablate or variant):
+        raise click.UsageError("--oracles and --ablate, --variant exclude each other")
+    if oracles:
+        vos_oracles.oracles(report, cases, bench)
+    elif ablate or variant:
         vos_benchmark.ablation(report, cases, bench, vos_benchmark.variants(config, variant))
     else:
         vos_benchmark.table(report, cases, bench, out)

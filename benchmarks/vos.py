@@ -17,6 +17,7 @@ from trackime import segmenters, trackers
 from trackime.errors import InputError
 from trackime.ime import ImeConfig
 from trackime.maskio import write_mask
+from trackime.segmenters import PointSegmenter
 from trackime.types import Queries, Tracks
 from trackime.video import Video
 from trackime_apps.vos.config import VosConfig
@@ -123,14 +124,20 @@ class Bench:
         elif self.reuse:
             known = self._kept.get(sampling)
         start = time.perf_counter()
+        masks, tracks = self.segment(case, config, known)
+        if tracked:
+            self._kept[sampling] = tracks
+        return masks, time.perf_counter() - start
+
+    def segment(
+        self, case: Case, config: VosConfig, tracks: Tracks | None, cut: PointSegmenter | None = None
+    ) -> tuple[Masks, Tracks]:
+        """Masks of every frame, and the tracks: those given, or made."""
         made = segment(
-            case.video, **self._asked(case), tracks=known, tracker=self._follow, segmenter=self._cut,
+            case.video, **self._asked(case), tracks=tracks, tracker=self._follow, segmenter=cut or self._cut,
             config=config, ime=self.ime, device=self.device,
         )  # fmt: skip
-        masks = [frame.ids for frame in made]
-        if tracked:
-            self._kept[sampling] = made.tracks
-        return masks, time.perf_counter() - start
+        return [frame.ids for frame in made], made.tracks
 
     def _asked(self, case: Case) -> dict[str, Any]:
         """The prompts: the first mask, or clicks spread over each object of it."""
@@ -164,17 +171,17 @@ def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None =
             for name, mask in zip(case.video.info.names, masks, strict=True):
                 write_mask(Path(out) / case.name / f"{name}.png", mask)
         others = ([case.first] * len(masks), carried(case.video, case.first), bench.run(case, bench.config, False)[0])
-        cells: dict[str, Any] = {"sequence": case.name, "objects": len(case.ids)}
+        row: dict[str, Any] = {"sequence": case.name, "objects": len(case.ids)}
         for kind, found in zip(kinds, (masks, *others), strict=True):
             scores = evaluate(found, case.truth, case.ids)
             everyone[kind] += scores
-            cells |= _cells(kind, summary(scores))
-        report.add(**cells, seconds_a_frame=spent / len(masks))
+            row |= cells(kind, summary(scores))
+        report.add(**row, seconds_a_frame=spent / len(masks))
     if not everyone[""]:
         raise InputError("vos: expected at least one sequence with an object in its first frame, got none")
     mean: dict[str, Any] = {"sequence": "mean over objects", "objects": len(everyone[""])}
     for kind, scores in everyone.items():
-        mean |= _cells(kind, summary(scores))
+        mean |= cells(kind, summary(scores))
     report.add(**mean, seconds_a_frame=seconds / frames)
     report.details["summary"] = {kind or "ours": summary(scores) for kind, scores in everyone.items()}
 
@@ -200,13 +207,14 @@ def ablation(report: Report, cases: Iterable[Case], bench: Bench, rows: dict[str
     for name, scores in everyone.items():
         means = summary(scores)
         report.add(
-            variant=name, objects=len(scores), **_cells("", means),
+            variant=name, objects=len(scores), **cells("", means),
             difference=100 * (means["J&F"] - full), seconds_a_frame=seconds[name] / frames,
         )  # fmt: skip
     report.details["J&F by sequence"] = details
 
 
-def _cells(kind: str, scores: dict[str, float]) -> dict[str, float]:
+def cells(kind: str, scores: dict[str, float]) -> dict[str, float]:
+    """Cells of a row in percent; a baseline of name `kind` has J&F alone."""
     if kind:
         return {f"J&F {kind}": 100 * scores["J&F"]}
     named = {"J&F": "J&F", "J": "J_mean", "J recall": "J_recall", "J decay": "J_decay"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from trackime import datasets
 from trackime.datasets import Sample
 from trackime.errors import FormatError, InputError
+from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
 from trackime.worlds.motion import curve, similarity, wander
@@ -32,12 +33,14 @@ class Case:
         video: the frames.
         truth: T masks uint8 [H, W] of ids, 0 background, 255 void.
         ids: the objects followed and scored.
+        track: makes true tracks of queries; None where the truth is not known.
     """
 
     name: str
     video: Video
     truth: Sequence[Array]
     ids: tuple[int, ...]
+    track: Callable[[Queries], Tracks] | None = None
 
     @property
     def first(self) -> Array:
@@ -115,7 +118,7 @@ def worlds(count: int, size: tuple[int, int], frames: int, objects: int) -> Iter
         world = make_world(seed=seed, width=size[0], height=size[1], frames=frames, objects=objects)
         case = _case(f"world {seed}", open_video(world.video), world.masks, LEAST)
         if case is not None:
-            yield case
+            yield replace(case, track=world.track)
 
 
 def pair(below: Case, above: Case) -> Case:

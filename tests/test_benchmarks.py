@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import vos as vos_benchmark
-from benchmarks import vos_cases
+from benchmarks import vos_cases, vos_oracles
 from benchmarks.__main__ import main
 from trackime.errors import FormatError
 from trackime.ime import ImeConfig
 from trackime.maskio import write_mask
+from trackime.types import Queries, Tracks
 from trackime.worlds import make_world
 from trackime_apps.vos.config import VosConfig
 
@@ -97,6 +98,30 @@ def test_vos_ablation(tmp_path):
     assert list(rows)[:3] == ["full", "no tracks", "no flow"] and list(rows)[-1] == "flow=off,band=20"
     assert {"no negatives", "no colours", "no carried shape", "no seeds", "points at random"} < set(rows)
     assert rows["full"]["difference"] == 0 and got["J&F by sequence"]["world 0"].keys() == rows.keys()
+
+
+def test_vos_oracles(davis, tmp_path):
+    small = ("--worlds", "1", "--size", "96x64", "--frames", "5", "--objects", "2", "--set", "points=8")
+    got = run("vos", "--tracker", "lk", *small, "--oracles", path=tmp_path / "a.json")
+    rows = {row["steps"]: row["J&F"] for row in got["rows"]}
+    assert list(rows)[:3] == ["as it is", "wrong points hidden", "our tracks, true masks"] and len(rows) == 5
+    # With nothing but truth nothing is lost, whatever the rest does.
+    assert rows["true tracks, true masks"] > 95 and rows["as it is"] <= rows["true tracks, true masks"]
+    real = run("vos", "--tracker", "lk", "--davis", str(davis), "--oracles", path=tmp_path / "b.json")
+    assert [row["steps"] for row in real["rows"]] == list(rows)[:3]  # no true tracks there
+    result = CliRunner().invoke(main, ["vos", "--davis", str(davis), "--oracles", "--ablate"])
+    assert result.exit_code == 2 and "--oracles and --ablate" in result.output
+
+
+def test_wrong_points_are_hidden():
+    case = next(vos_cases.worlds(1, (96, 64), 4, 2))
+    ids = np.asarray(case.truth[0])
+    y, x = np.argwhere(ids == case.ids[0])[0]
+    queries = Queries([(x + 0.5, y + 0.5, 0)] * 2, np.array([case.ids[0], 0]))
+    still = Tracks(np.repeat(queries.xy[:, None], 4, 1), np.ones((2, 4)), queries, case.video.info)
+    got = vos_oracles.right_alone(still, case).visibility
+    assert got[:, 0].tolist() == [1, 0]
+    assert got[0].tolist() == [float(np.asarray(m)[y, x] == case.ids[0]) for m in case.truth]
 
 
 def test_shared_tracks_change_nothing():

@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 FAR = 60.0
 """Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
 
-GONE = 0.15
+GONE = 0.08
 """What a point that went out of sight counts against its object, in points that lie beside its mask."""
 
 MILD = 0.25
