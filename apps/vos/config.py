@@ -36,7 +36,7 @@ class VosConfig:
         "with a segmenter other than graphcut: all points of an object in one prompt, or one each and a vote",
         ("joint", "each"),
     )
-    abstain: float = option(0.2, "an object less sure than this is left out of a frame; 0: never")
+    abstain: float = option(0.1, "an object less sure than this is left out of a frame; 0: never")
     seed: int = option(0, "seed of the points' sampling and of the colour models")
 
     def __post_init__(self) -> None:
