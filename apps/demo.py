@@ -15,8 +15,9 @@ from .options import Command, build_config, compute_options, config_options, in_
 from .progress import Progress
 from .results import Result, result_folder, seal
 from .track import check_names, describe, track_into
-from .vos.command import MaskAt, MaskFiles, vos_into
+from .vos.command import MaskAt, vos_into
 from .vos.config import VosConfig
+from .vos.files import MaskFiles
 
 if TYPE_CHECKING:
     from trackime.video import Video

@@ -120,7 +120,7 @@ def _tracks(size: tuple[int, int], table: dict[str, npt.NDArray[np.float64]], ab
         first = (visibility > VISIBLE).argmax(1) if t else np.zeros(n, np.int64)
         xyt = np.concatenate([xy[np.arange(n), first], first[:, None]], 1) if t else np.zeros((0, 3))
     instance = grid["instance"][:, 0] if t else np.full(n, -1.0)
-    if not (np.abs(instance) < 2**31).all() or (instance != np.round(instance)).any():
+    if not ((instance >= -(2**31)) & (instance < 2**31)).all() or (instance != np.round(instance)).any():
         raise FormatError("expected instance to be a whole number of 32 bits")
     return Tracks(xy, visibility, Queries(np.array(xyt, np.float64), instance.astype(np.int32)), video)
 
