@@ -204,6 +204,22 @@ class TestGraphCut:
         one, _ = self._ask(GraphCut(), frame, [[45, 36], [30, 36], [-9, 1e6]], [1, 0, -1])
         assert one[36, 45] > 0 > one[36, 30] and _iou(one > 0, mask & ~left) > 0.85
 
+    def test_several_clicks_mean_all_between_them(self) -> None:
+        frame, mask = _scene()
+        y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        quarter = 2 * (y > 36) + (x > 38)
+        colours = np.array([[0.8, 0.25, 0.2], [0.2, 0.2, 0.8], [0.85, 0.8, 0.2], [0.1, 0.1, 0.1]])
+        noise = np.random.default_rng(1).normal(0, 0.03, (*mask.shape, 3))
+        patched = np.clip(colours[quarter] + noise, 0, 1).transpose(2, 0, 1)
+        frame = torch.where(torch.from_numpy(mask), torch.from_numpy(patched).float(), frame)
+        one, _ = self._ask(GraphCut(), frame, [[31, 29]], [1])
+        clicks = [[31, 29], [46, 29], [31, 43], [46, 43], [38, 36]]
+        five, _ = self._ask(GraphCut(), frame, clicks, [1] * 5)
+        assert _iou(one > 0, mask) < 0.5 and _iou(five > 0, mask) > 0.85
+        # The same click again says nothing new.
+        again, _ = self._ask(GraphCut(), frame, [[31, 29]] * 4, [1] * 4)
+        assert ((again > 0) == (one > 0)).all()
+
     def test_prompts_do_not_touch_each_other(self) -> None:
         frame, _ = _scene()
         segmenter = GraphCut()

@@ -1,10 +1,10 @@
 """The embedded segmenter: no weights, no downloads. A region tree proposes what a click means, a minimum cut draws it.
 
-A prompt becomes a first guess of the mask (the prior, the box, or the region of the tree under the click that stands
-out most), the guess becomes colour models of the object and of its surroundings, and a minimum cut in the band around
-the guess weighs colours, distance to the guess, clicks and contrast (Boykov, Jolly, ICCV 2001; Rother et al.,
-SIGGRAPH 2004). It knows colours and borders, not objects: a click on a shirt may well yield the shirt. It is made to
-err on that side, towards masks that stay on what was clicked.
+A prompt becomes a first guess of the mask (the prior, the box, what lies between and around several clicks, or the
+region of the tree under a click that stands out most), the guess becomes colour models of the object and of its
+surroundings, and a minimum cut in the band around the guess weighs colours, distance to the guess, clicks and contrast
+(Boykov, Jolly, ICCV 2001; Rother et al., SIGGRAPH 2004). It knows colours and borders, not objects: a click on a shirt
+may well yield the shirt. It is made to err on that side, towards masks that stay on what was clicked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
 from trackime.devices import resolve_device
@@ -32,6 +33,12 @@ Bool = npt.NDArray[np.bool_]
 
 SURE = 30.0
 """Evidence in nats of what a prompt states outright."""
+
+SEVERAL = 3
+"""From this many points on they show how far the object reaches, better than the region under any of them."""
+
+REACH = 0.7
+"""How far an object reaches beyond its points, as a share of the distance between neighbouring ones."""
 
 SOFT = 2.0
 """Pixels of the cut frame in which the confidence falls from 0.73 to 0.27 across a border."""
@@ -169,6 +176,8 @@ class GraphCut(PointSegmenter):
             guess = from_prior(cv2.resize(prior, (w, h), interpolation=cv2.INTER_AREA))
         elif box is not None:
             guess = from_box(box * np.tile(ratio, 2), (h, w))
+        elif len(np.unique(on, axis=0)) >= SEVERAL:
+            guess = from_clicks(on, (h, w))
         elif len(on):
             guess = from_mask(self._region(e.tree, on, off))
         else:
@@ -245,6 +254,20 @@ def from_prior(prior: Float) -> _Guess:
     """A guess from logits [h, w]: they are the evidence, and where they are sure the guess stands."""
     mask = prior > 0
     return _Guess(mask, np.clip(prior, -6, 6), np.abs(prior) < 4)
+
+
+def from_clicks(on: npt.NDArray, size: tuple[int, int]) -> _Guess:
+    """A guess from points (y, x) [K, 2] spread over the object: what is near to any of them, perhaps.
+
+    Near is `REACH` of the mean edge of the shortest tree that connects the points; twice as far is surely background.
+    """
+    points = np.unique(on, axis=0)
+    apart = np.sqrt(((points[:, None] - points) ** 2).sum(-1).astype(np.float64))
+    spacing = float(minimum_spanning_tree(apart).data.mean())
+    away = np.ones(size, np.uint8)
+    away[points[:, 0], points[:, 1]] = 0
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
+    return from_prior(np.clip(4 * (REACH - distance / spacing), -4, 1).astype(np.float32))
 
 
 def from_box(box: Float, size: tuple[int, int]) -> _Guess:
