@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..flow import LEAST, DenseFlow, disagreement
+
 Float = npt.NDArray[Any]
 
 NODE = 12
@@ -124,24 +126,19 @@ def _local(at: Float, points: Float, values: Float, weights: Float, reach: float
 
 
 class FlowCarrier:
-    """Dense inverse search flow (Kroeger et al., ECCV 2016) from a frame back to the one before it."""
+    """Dense optical flow from a frame back to the one before it."""
 
     def __init__(self) -> None:
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = DenseFlow()
 
     def warp(self, here: npt.NDArray[np.uint8], there: npt.NDArray[np.uint8]) -> Warp:
         """The warp between two grey frames [h, w]; its error the median disagreement with the way back."""
         h, w = here.shape
-        if min(h, w) < 16:
+        if min(h, w) < LEAST:
             return Warp(_centres(h, w), 2.0)
-        here, there = np.ascontiguousarray(here), np.ascontiguousarray(there)
-        back = self._flow.calc(here, there, np.zeros((h, w, 2), np.float32))
-        forth = self._flow.calc(there, here, np.zeros((h, w, 2), np.float32))
-        source = _centres(h, w) + back
-        closed = back + cv2.remap(
-            forth, source[..., 0] - 0.5, source[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return Warp(source, float(np.median(np.sqrt((closed**2).sum(-1)))))
+        back = self._flow(here, there)
+        error = disagreement(back, self._flow(there, here))
+        return Warp(_centres(h, w) + back, float(np.median(error)))
 
 
 def _centres(h: int, w: int) -> npt.NDArray[np.float32]:

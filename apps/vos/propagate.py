@@ -265,7 +265,8 @@ class ObjectState:
         weights /= weights.sum()
         mean = sum(w * np.clip(d / s, -3, 3) for w, (_, s, d) in zip(weights, votes, strict=True))
         sigma = float(sum(w * s for w, (_, s, _) in zip(weights, votes, strict=True)))
-        return np.asarray(np.clip(mean * self.config.shape / 2, -self.config.shape, self.config.shape)), sigma
+        most = max(self.config.shape, 1e-6)  # at 0 the sign still says where to look
+        return np.asarray(np.clip(mean * most / 2, -most, most)), sigma
 
     def _seeds(self, prior: Float, ratio: Float, sight: Sight) -> Float:
         """Evidence of the tracked points: visible ones that neither the carried masks nor colours speak against."""
