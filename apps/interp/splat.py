@@ -167,8 +167,9 @@ def sums_torch(values: Tensor, weight: Tensor | None, flow: Tensor, denominators
     wide = width + 2 * RING
     sums = values.new_zeros(batch, channels + denominators, height + 2 * RING, wide)
     for b in range(batch):
+        whole = flow[b].floor()  # at once: torch spreads even small ones over threads, and waiting for them is dear
         for rows in _chunks(values):
-            corner, fx, fy = _targets(flow[b, :, rows], rows.start, height, width)
+            corner, fx, fy = _targets(flow[b, :, rows], whole[:, rows], rows.start, height, width)
             shares = tuple(zip(_offsets(wide), _bilinear(fx.to(values.dtype), fy.to(values.dtype)), strict=True))
             w = None if weight is None else weight[b, 0, rows].reshape(-1)
             # A channel at a time: threads gain nothing on so little, and wait for each other on a busy machine.
@@ -201,9 +202,10 @@ def gradients(
     to_values, to_flow = torch.empty_like(values), torch.empty_like(flow)
     to_weight = None if weight is None else torch.empty_like(weight)
     for b in range(batch):
+        whole = flow[b].floor()
         landed = padded[b].reshape(padded.shape[1], -1)
         for rows in _chunks(values):
-            corner, fx, fy = _targets(flow[b, :, rows], rows.start, height, width)
+            corner, fx, fy = _targets(flow[b, :, rows], whole[:, rows], rows.start, height, width)
             fx, fy = fx.to(values.dtype), fy.to(values.dtype)
             at = [landed[:, offset:].index_select(1, corner) for offset in _offsets(wide)]  # 4 x [C', n]
             gathered = sum(g * b_k for g, b_k in zip(at, _bilinear(fx, fy), strict=True))
@@ -255,7 +257,8 @@ class _Sums(torch.autograd.Function):
 def _sums(values: Tensor, flow: Tensor, weight: Tensor | None, denominators: bool, kernel: Kernel) -> Tensor:
     kind = _wide(values.dtype if weight is None else torch.promote_types(values.dtype, weight.dtype))
     weight = None if weight is None else weight.to(kind)
-    return cast(Tensor, _Sums.apply(values.to(kind), weight, flow.to(_wide(flow.dtype)), denominators, kernel))
+    flow = flow.to(torch.promote_types(flow.dtype, kind))
+    return cast(Tensor, _Sums.apply(values.to(kind), weight, flow, denominators, kernel))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -295,17 +298,16 @@ def _chunks(values: Tensor) -> list[slice]:
     return [slice(y, min(y + rows, height)) for y in range(0, height, rows)]
 
 
-def _targets(flow: Tensor, y0: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rows from y0 on land, from their flow [2, h, W].
+def _targets(flow: Tensor, whole: Tensor, y0: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rows from y0 on land, from their flow [2, h, W] and its whole pixels (floor).
 
     Returns:
         int64 [h W], the upper left of the four targets in a frame with a ring, flattened; and the way to the lower
         right one along x and y, [h W] each. A displacement is split before the pixel's place is added, so that
         accuracy does not depend on the place.
     """
-    flow = flow.nan_to_num(nan=FAR, posinf=FAR, neginf=-FAR)
-    whole = flow.floor()
-    part = flow - whole
+    part = (flow - whole).nan_to_num(nan=0.0)
+    whole = whole.nan_to_num(nan=FAR, posinf=FAR, neginf=-FAR)
     ys = torch.arange(y0, y0 + flow.shape[1], dtype=flow.dtype, device=flow.device)[:, None]
     xs = torch.arange(width, dtype=flow.dtype, device=flow.device)
     x = (whole[0] + xs).clamp(-RING, width).long()
