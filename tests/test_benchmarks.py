@@ -193,3 +193,15 @@ def test_networks(tmp_path):
     assert all(row["differs_px"] < 1e-3 and row["seconds"] > 0 for row in got["rows"])
     result = CliRunner().invoke(main, ["networks", "--tracker", "lk"])
     assert "lk has no network to fill" in str(result.exception)
+
+
+def test_splatting(tmp_path):
+    got = run("splatting", "--size", "64x48", "--threads", "1", "--runs", "1", path=tmp_path / "a.json")
+    rows = {row["what"]: row for row in got["rows"]}
+    assert list(rows)[:5] == ["copy", "sum", "average", "linear", "softmax"]
+    assert all(row["seconds"] > 0 for row in got["rows"])
+    plane = 64 * 48 * 4 / 1e6
+    assert [rows[name]["MB"] for name in ("copy", "sum", "softmax", "softmax, sums")] == pytest.approx(
+        [8 * plane, 10 * plane, 11 * plane, 12 * plane]
+    )
+    assert rows["sum"]["times_floor"] == pytest.approx(rows["sum"]["seconds"] / rows["sum"]["floor_seconds"])
