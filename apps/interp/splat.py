@@ -203,32 +203,29 @@ def gradients(
     to_weight = None if weight is None else torch.empty_like(weight)
     for b in range(batch):
         whole = flow[b].floor()
-        landed = padded[b].reshape(padded.shape[1], -1)
         for rows in _chunks(values):
             corner, fx, fy = _targets(flow[b, :, rows], whole[:, rows], rows.start, height, width)
             fx, fy = fx.to(values.dtype), fy.to(values.dtype)
-            at = [landed[:, offset:].index_select(1, corner) for offset in _offsets(wide)]  # 4 x [C', n]
-            gathered = sum(g * b_k for g, b_k in zip(at, _bilinear(fx, fy), strict=True))
-            assert isinstance(gathered, Tensor)
-            value = values[b, :, rows].reshape(channels, -1)
-            w = None if weight is None else weight[b, :, rows].reshape(1, -1)
-            shape = (-1, rows.stop - rows.start, width)
-            to_values[b, :, rows] = (gathered[:channels] if w is None else gathered[:channels] * w).reshape(shape)
+            w = None if weight is None else weight[b, 0, rows].reshape(-1)
+            # What the gradients at the targets say of all a pixel brings there: of its amount, and of its place.
+            amount, dx, dy = fx.new_zeros(3, fx.numel())
+            for c in range(channels + denominators):
+                value = values[b, c, rows].reshape(-1) if c < channels else None  # the denominator's is 1
+                plane = padded[b, c].reshape(-1)
+                a00, a01, a10, a11 = (plane[offset:].index_select(0, corner) for offset in _offsets(wide))
+                top, bottom = a01 - a00, a11 - a10
+                slope_x = top + (bottom - top) * fy
+                left = a00 + (a10 - a00) * fy
+                gathered = left + slope_x * fx
+                slope_y = (a10 - a00) + (bottom - top) * fx
+                for total, part in ((amount, gathered), (dx, slope_x), (dy, slope_y)):
+                    total += part if value is None else part * value
+                if value is not None:
+                    to_values[b, c, rows] = (gathered if w is None else gathered * w).view(-1, width)
             if to_weight is not None:
-                one = (gathered[:channels] * value).sum(0)
-                to_weight[b, 0, rows] = (one + gathered[channels] if denominators else one).reshape(shape[1:])
-
-            def along(g: Tensor, value: Tensor = value, w: Tensor | None = w) -> Tensor:
-                """What a gradient at the targets says of how much lands there."""
-                dot = (g[:channels] * value).sum(0)
-                if denominators:
-                    dot = dot + g[channels]
-                return dot if w is None else dot * w[0]
-
-            a00, a01, a10, a11 = (along(g) for g in at)
-            dx = (a01 - a00) * (1 - fy) + (a11 - a10) * fy
-            dy = (a10 - a00) * (1 - fx) + (a11 - a01) * fx
-            to_flow[b, :, rows] = torch.stack((dx, dy)).reshape(shape).to(flow.dtype)
+                to_weight[b, 0, rows] = amount.view(-1, width)
+            for axis, slope in enumerate((dx, dy)):
+                to_flow[b, axis, rows] = (slope if w is None else slope * w).view(-1, width)
     return to_values, to_weight, to_flow
 
 
