@@ -24,7 +24,8 @@ def compare(report: Report, size: tuple[int, int], channels: int, threads: int, 
     """A row for every mode, for the sums that are blended, and for a gradient; on CUDA for both kernels.
 
     bytes: values, flow and metric read once and the result written once, which no way of splatting undercuts; floor:
-    those bytes at the bandwidth of `copy`, which reads and writes as much as it copies.
+    those bytes at the bandwidth of `copy`, which reads and writes as much as it copies. `plain`: the same sums by
+    `plain`, which tells how much the rest is worth on a machine whose clock cannot be trusted.
     """
     with _threads(threads):
         values, flow, metric = scene(size, channels, device)
@@ -32,6 +33,8 @@ def compare(report: Report, size: tuple[int, int], channels: int, threads: int, 
         seconds = _best(lambda: values.clone(), runs, device)
         bandwidth = copied / seconds
         report.add(what="copy", kernel="", seconds=seconds, MB=copied / 1e6, GB_per_s=bandwidth / 1e9)
+        moved = 2 * values.nbytes + flow.nbytes
+        _add(report, "plain sum", "", _best(lambda: plain(values, flow), max(1, runs // 2), device), moved, bandwidth)
         kernels: list[Kernel] = ["torch"]
         if device.startswith("cuda") and find_spec("triton") is not None:
             kernels.append("triton")
@@ -61,6 +64,20 @@ def scene(size: tuple[int, int], channels: int, device: str) -> tuple[Tensor, Te
     flow += torch.randn(1, 2, height, width, generator=random) * GRAIN
     metric = torch.randn(1, 1, height, width, generator=random)
     return values.to(device), flow.to(device), metric.to(device)
+
+
+def plain(values: Tensor, flow: Tensor) -> Tensor:
+    """Mode sum as one would write it first: the whole frame at once, a mask for each corner."""
+    _, channels, height, width = values.shape
+    ys, xs = (torch.arange(n, device=values.device) for n in (height, width))
+    x, y = flow[0, 0] + xs, flow[0, 1] + ys[:, None]
+    out = values.new_zeros(channels, height * width)
+    for cy in (y.floor(), y.floor() + 1):
+        for cx in (x.floor(), x.floor() + 1):
+            inside = (cx >= 0) & (cx < width) & (cy >= 0) & (cy < height)
+            share = (1 - (x - cx).abs()) * (1 - (y - cy).abs())
+            out.index_add_(1, (cy.long() * width + cx.long())[inside], (values[0] * share)[:, inside])
+    return out.view(1, channels, height, width)
 
 
 def _add(report: Report, what: str, kernel: str, seconds: float, moved: int, bandwidth: float) -> None:

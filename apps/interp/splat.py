@@ -73,7 +73,8 @@ def splat(
     Returns:
         [B, C, H, W] of the type of `values`; 0 where nothing lands. Sums are made in float32, in float64 where a value
         or metric is float64. On a CPU the same input gives the same bits; on CUDA sums are made by atomic additions,
-        whose order, and with it the last bits, differ from run to run.
+        whose order, and with it the last bits, differ from run to run (not under
+        ``torch.use_deterministic_algorithms``, slower, and only with kernel auto or torch).
 
     Raises:
         InputError: a mode, eps or kernel that is not known, a metric missing or not wanted, a type that is not
@@ -131,8 +132,8 @@ def chosen_kernel(values: Tensor, flow: Tensor, kernel: Kernel = "auto") -> Lite
 
     ``torch`` runs everywhere. ``triton`` is one fused kernel for CUDA; asked for by name it is used or refused.
     ``auto`` means what the environment variable TRACKIME_SPLAT says, and without it: torch for tensors that are not on
-    CUDA, or where triton is not installed; otherwise whichever was faster when both were timed, once a process for
-    each shape and device (`splat_triton.faster`).
+    CUDA, where triton is not installed, and under ``torch.use_deterministic_algorithms``, which torch obeys; otherwise
+    whichever was faster when both were timed, once a process for each shape and device (`splat_triton.faster`).
 
     Raises:
         InputError: triton was asked for by name and is not installed, or the tensors are not on CUDA.
@@ -150,7 +151,7 @@ def chosen_kernel(values: Tensor, flow: Tensor, kernel: Kernel = "auto") -> Lite
         if not usable:
             raise InputError(f"kernel triton: expected tensors on CUDA, got {values.device}; allowed: auto, torch")
         return "triton"
-    if not values.is_cuda or find_spec("triton") is None:
+    if not values.is_cuda or torch.are_deterministic_algorithms_enabled() or find_spec("triton") is None:
         return "torch"
     from . import splat_triton
 

@@ -45,12 +45,12 @@ def sums_triton(values: Tensor, weight: Tensor | None, flow: Tensor, denominator
 def faster(values: Tensor, flow: Tensor) -> bool:
     """Whether the kernel beats plain torch on these tensors' device, measured once for each shape and type.
 
-    It times the sums with denominators on a copy's worth of memory, a few runs each after one to compile. A kernel that
-    cannot be compiled or whose sums are off by more than 1e-5 of the largest is not faster, which is logged.
+    It times the sums with denominators of random values along this flow, a few runs each after one to compile. A kernel
+    that cannot be compiled, or whose sums are off by more than 1e-5 of the largest, is not faster, which is logged.
     """
     key = (str(values.device), values.dtype, flow.dtype, tuple(values.shape))
     if key not in _measured:
-        _measured[key] = _measure(values.detach(), flow.detach())
+        _measured[key] = _measure(torch.rand_like(values), flow.detach())
     return _measured[key]
 
 
@@ -72,12 +72,13 @@ def _measure(values: Tensor, flow: Tensor) -> bool:
 
 
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
+    wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
     best = float("inf")
     for _ in range(RUNS):
-        torch.cuda.synchronize(device)
+        wait()
         start = time.perf_counter()
         call()
-        torch.cuda.synchronize(device)
+        wait()
         best = min(best, time.perf_counter() - start)
     return best
 

@@ -341,6 +341,7 @@ def test_strided_input_and_wide_frames():
 INTERPRETED = """
 import torch
 from tests.apps.test_interp_splat import weighted, make
+from trackime_apps.interp import splat_triton
 from trackime_apps.interp.splat import MODES, splat, splat_sums, chosen_kernel
 for dtype in (torch.float32, torch.float64):
     for size in ((1, 1), (1, 9), (19, 23)):
@@ -360,6 +361,7 @@ for dtype in (torch.float32, torch.float64):
                 grads.append([moved.detach(), tensors[0].grad])
             for a, b in zip(*grads, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+assert splat_triton.faster(values, flow * float("nan")) is False and len(splat_triton._measured) == 1
 print("same")
 """
 
@@ -374,6 +376,7 @@ def test_triton_equals_torch_in_its_interpreter():
         capture_output=True, text=True, timeout=240, check=False, cwd=root,
     )  # fmt: skip
     assert done.returncode == 0 and "same" in done.stdout, done.stderr
+    assert "splatting uses torch" not in done.stderr  # faster() found the same sums, and the interpreter slow
 
 
 @pytest.mark.gpu
