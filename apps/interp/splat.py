@@ -209,7 +209,7 @@ def gradients(
             fx, fy = fx.to(values.dtype), fy.to(values.dtype)
             w = None if weight is None else weight[b, 0, rows].reshape(-1)
             # What the gradients at the targets say of all a pixel brings there: of its amount, and of its place.
-            amount, dx, dy = fx.new_zeros(3, fx.numel())
+            amount, dx, dy = (torch.zeros_like(fx) for _ in range(3))
             for c in range(channels + denominators):
                 value = values[b, c, rows].reshape(-1) if c < channels else None  # the denominator's is 1
                 plane = padded[b, c].reshape(-1)
