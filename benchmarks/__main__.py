@@ -10,6 +10,7 @@ import click
 
 from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
+from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks import vos_cases, vos_oracles
@@ -212,6 +213,24 @@ def networks(
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             networks_benchmark.compare(report, name, frames, queries, query_chunk, small_chunk, place, Path(scratch))
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@click.option("--size", type=Size(), default="1920x1080", show_default=True)
+@click.option("--channels", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="of the CPU")
+@click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="of each; the fastest counts")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
+def splatting(
+    size: tuple[int, int], channels: int, threads: int, runs: int, device: str, json_path: str | None
+) -> None:
+    """Forward warping in every mode against what moving its bytes costs; on a GPU both kernels."""
+    place = str(resolve_device(device))
+    report = Report(f"splatting, {size[0]}x{size[1]}, {channels} channels, {threads} threads, best of {runs}", place)
+    splatting_benchmark.compare(report, size, channels, threads, runs, place)
     report.show()
     report.save(json_path)
 

@@ -8,16 +8,18 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from benchmarks import splatting, vos_cases, vos_oracles
 from benchmarks import vos as vos_benchmark
-from benchmarks import vos_cases, vos_oracles
 from benchmarks.__main__ import main
 from trackime.errors import FormatError
 from trackime.ime import ImeConfig
 from trackime.maskio import write_mask
 from trackime.types import Queries, Tracks
 from trackime.worlds import make_world
+from trackime_apps.interp.splat import splat
 from trackime_apps.vos.config import VosConfig
 
 SMALL = ("--seeds", "1", "--size", "96x64", "--frames", "4", "--points", "4", "--objects", "2")
@@ -193,3 +195,17 @@ def test_networks(tmp_path):
     assert all(row["differs_px"] < 1e-3 and row["seconds"] > 0 for row in got["rows"])
     result = CliRunner().invoke(main, ["networks", "--tracker", "lk"])
     assert "lk has no network to fill" in str(result.exception)
+
+
+def test_splatting(tmp_path):
+    got = run("splatting", "--size", "64x48", "--threads", "1", "--runs", "1", path=tmp_path / "a.json")
+    rows = {row["what"]: row for row in got["rows"]}
+    assert list(rows)[:6] == ["copy", "plain sum", "sum", "average", "linear", "softmax"]
+    assert all(row["seconds"] > 0 for row in got["rows"])
+    plane = 64 * 48 * 4 / 1e6
+    assert [rows[name]["MB"] for name in ("copy", "sum", "softmax", "softmax, sums")] == pytest.approx(
+        [8 * plane, 10 * plane, 11 * plane, 12 * plane]
+    )
+    values, flow, _ = splatting.scene((64, 48), 3, "cpu")
+    torch.testing.assert_close(splatting.plain(values, flow), splat(values, flow, "sum"), rtol=1e-4, atol=1e-4)
+    assert rows["sum"]["times_floor"] == pytest.approx(rows["sum"]["seconds"] / rows["sum"]["floor_seconds"])
