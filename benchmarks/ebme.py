@@ -21,6 +21,7 @@ from trackime.errors import InputError, ShapeError
 from trackime.video import Video
 from trackime.weights import fill, read_weights
 from trackime_apps.interp.motion import Motion, Side
+from trackime_apps.interp.splat import splat
 
 FEATURES = 48
 """Channels of the feature maps that are compared."""
@@ -91,25 +92,6 @@ def cost_volume(first: Tensor, second: Tensor, radius: int = RADIUS) -> Tensor:
     return torch.stack([(first * wide[..., y : y + h, x : x + w]).mean(1) for y, x in steps], 1)
 
 
-def average_splat(image: Tensor, flow: Tensor) -> Tensor:
-    """Pixels [B, C, H, W] moved by flow [B, 2, H, W], averaged where several land, 0 where none does."""
-    h, w = image.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(h, device=flow.device), torch.arange(w, device=flow.device), indexing="ij")
-    to = torch.stack([x, y]) + flow
-    corner = to.floor()
-    part = to - corner
-    value = torch.cat([image, torch.ones_like(image[:, :1])], 1).flatten(2)
-    total = torch.zeros_like(value)
-    for dy, dx in product((0, 1), repeat=2):
-        column, row = corner[:, 0] + dx, corner[:, 1] + dy
-        weight = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1])
-        weight = weight * ((column >= 0) & (column < w) & (row >= 0) & (row < h))
-        place = (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).long().flatten(1)
-        total.scatter_add_(2, place[:, None].expand_as(value), value * weight.flatten(1)[:, None])
-    weight = total[:, -1:]
-    return (total[:, :-1] / torch.where(weight == 0, 1, weight)).unflatten(2, (h, w))
-
-
 class BiFlowNet(nn.Module):
     """The network; the same parameters at every level of the pyramid."""
 
@@ -146,7 +128,8 @@ class BiFlowNet(nn.Module):
                 flow, memory = 2 * _resize(out[-1][0], 2), _resize(out[-1][1], 2)
                 # Each image goes half of the way, to meet the other in the middle (paper, section 3.1).
                 half = _resize(flow, STRIDE) / 2
-                pair = [average_splat(pair[0], half[:, :2]), average_splat(pair[1], half[:, 2:])]
+                # Where nothing lands stays 0, as the weights were trained with.
+                pair = [splat(a, f, "average", eps="zero") for a, f in zip(pair, half.split(2, 1), strict=True)]
             else:
                 b, _, h, w = pair[0].shape
                 flow = first.new_zeros(b, 4, h // STRIDE, w // STRIDE)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import ebme
-from benchmarks.ebme import BiFlowNet, EbmeMotion, agreement, average_splat, cost_volume, pyramid_levels
+from benchmarks.ebme import BiFlowNet, EbmeMotion, agreement, cost_volume, pyramid_levels
 from tests.golden import filled, vectors
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.video import open_video
@@ -95,22 +95,6 @@ def test_cost_volume_by_hand():
         v, u = y + channel // 5 - 2, x + channel % 5 - 2
         expected = (a[0, :, y, x] * b[0, :, v, u]).mean() if 0 <= v < 4 and 0 <= u < 6 else torch.tensor(0.0)
         assert abs(float(found[0, channel, y, x] - expected)) < 1e-6
-
-
-def test_average_splatting_by_hand():
-    rng = torch.Generator().manual_seed(1)
-    image, flow = torch.rand(1, 2, 5, 7, generator=rng), 3 * torch.randn(1, 2, 5, 7, generator=rng)
-    flow[0, :, 2] = torch.tensor([2.0, -1.0])[:, None]  # whole pixels, too
-    total, weight = np.zeros((2, 5, 7)), np.zeros((5, 7))
-    for y, x in np.ndindex(5, 7):
-        to = (x + float(flow[0, 0, y, x]), y + float(flow[0, 1, y, x]))
-        for v, u in np.ndindex(5, 7):
-            share = max(0.0, 1 - abs(to[0] - u)) * max(0.0, 1 - abs(to[1] - v))
-            weight[v, u] += share
-            total[:, v, u] += share * image[0, :, y, x].numpy()
-    expected = total / np.where(weight == 0, 1, weight)
-    assert (weight == 0).any()
-    np.testing.assert_allclose(average_splat(image, flow)[0].numpy(), expected, atol=1e-5)
 
 
 # ---- as a source of motion
