@@ -1,0 +1,191 @@
+"""Frames made again that were left out: how near each method comes to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.bootstrap import BLOCK, DRAWS, LEVEL, paired
+from benchmarks.interp_cases import Case, Target
+from benchmarks.interp_worst import Worst
+from benchmarks.report import Report, status
+from trackime.errors import InputError
+from trackime.video import Video
+from trackime_apps.interp.between import Between
+
+Methods = Mapping[str, Callable[[Video], Between]]
+"""By name what makes a method for a video. It is shown the kept frames alone."""
+Frame = npt.NDArray[np.float32]
+Score = Callable[[Frame, Frame], Mapping[str, float]]
+"""Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
+
+BASELINE = "flow"
+"""The method that others are compared with."""
+MEAN = "mean"
+
+
+class Mean:
+    """The two neighbours blended by tau and nothing else; in the middle of them, their mean."""
+
+    def __init__(self, video: Video) -> None:
+        self.video = video
+
+    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
+        before, after = (self.video[t].astype(np.float32) / 255 for t in (i, j))
+        for tau in taus:
+            yield ((1 - tau) * before + tau * after).astype(np.float32)
+
+
+@dataclass
+class Run:
+    """What a method did in one case.
+
+    Attributes:
+        scores: of each frame in order, by measure.
+        prepare: seconds before the first frame: tracking, where a method does that ahead.
+        make: seconds of all frames.
+    """
+
+    scores: list[Mapping[str, float]] = field(default_factory=list)
+    prepare: float = 0.0
+    make: float = 0.0
+
+    def of(self, measure: str) -> npt.NDArray[np.float64]:
+        """One measure of all frames [n]."""
+        return np.array([row[measure] for row in self.scores])
+
+    @property
+    def seconds(self) -> float:
+        """A new frame, what was prepared shared out among them."""
+        return (self.prepare + self.make) / len(self.scores)
+
+
+def rounded(frame: Frame) -> Frame:
+    """What is left of a frame in 8 bits, as it is written: clipped and rounded, float32 in [0, 1]."""
+    eight: Frame = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
+    return eight
+
+
+def run(case: Case, methods: Methods, score: Score, worst: Worst | None = None) -> dict[str, Run]:
+    """All methods on one case, frame by frame beside each other, so that no more than one frame of each is held.
+
+    Raises:
+        InputError: a method that makes another number, size or type of frames than it was asked for, or no numbers.
+    """
+    runs: dict[str, Run] = {}
+    makers: dict[str, Between] = {}
+    for name, make in methods.items():
+        status(f"{case.name}: {name}")
+        start = time.perf_counter()
+        makers[name] = make(case.video)
+        runs[name] = Run(prepare=time.perf_counter() - start)
+    for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
+        targets = list(group)
+        streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}
+        for target in targets:
+            truth = case.truth[target.t].astype(np.float32) / 255
+            made: dict[str, Frame] = {}
+            for name, stream in streams.items():
+                start = time.perf_counter()
+                frame = next(stream, None)
+                runs[name].make += time.perf_counter() - start
+                made[name] = rounded(_checked(frame, truth, f"{case.name}: {name}", target))
+                runs[name].scores.append(score(made[name], truth))
+            if worst is not None:
+                worst.offer(case, target, truth, made, {name: runs[name].scores[-1]["PSNR"] for name in made})
+        for name, stream in streams.items():
+            if next(stream, None) is not None:
+                raise InputError(f"{case.name}: {name}: expected {len(targets)} frames between {i} and {j}, got more")
+    return runs
+
+
+def _checked(frame: Any, truth: Frame, where: str, target: Target) -> Frame:
+    between = f"between {target.i} and {target.j}"
+    if frame is None:
+        raise InputError(f"{where}: expected a frame {between} at {target.tau:.3f}, got none")
+    if frame.shape != truth.shape or frame.dtype != np.float32:
+        expected = f"float32 {list(truth.shape)}"
+        raise InputError(f"{where}: expected {expected} {between}, got {frame.dtype} {list(frame.shape)}")
+    if not np.isfinite(frame).all():
+        raise InputError(f"{where}: expected numbers in the frame {between}, got some that are not finite")
+    return frame  # type: ignore[no-any-return]
+
+
+def table(
+    report: Report, cases: Iterable[Case], methods: Methods, score: Score, seed: int = 0, worst: Worst | None = None
+) -> None:
+    """Rows for each case and method, then for each method the mean over cases.
+
+    Measures of a case are means over its frames; those at the end are means over cases, each counting the same. The
+    difference in PSNR from the flow method stands with the interval that `bootstrap.paired` gives; those of the other
+    measures, and all frames' scores, are in the JSON.
+
+    Args:
+        report: gets the rows.
+        cases: what to make.
+        methods: by name, in the table's order.
+        score: measures a frame; must have "PSNR".
+        seed: of the bootstrap.
+        worst: keeps frames to look at, or None.
+
+    Raises:
+        InputError: no cases; a method that does not do as `Between` says.
+    """
+    everyone: dict[str, list[Run]] = {name: [] for name in methods}
+    names: list[str] = []
+    frames: dict[str, Any] = {}
+    motions: dict[str, dict[str, float]] = {}
+    for case in cases:
+        runs = run(case, methods, score, worst)
+        names.append(case.name)
+        if case.motion:
+            motions[case.name] = case.motion
+        frames[case.name] = {"t": [target.t for target in case.targets], "tau": [t.tau for t in case.targets]}
+        for name, got in runs.items():
+            everyone[name].append(got)
+            frames[case.name][name] = {measure: got.of(measure).tolist() for measure in got.scores[0]}
+            report.add(
+                case=case.name, method=name, **_cells([got], [runs[BASELINE]] if BASELINE in runs else None, seed)
+            )
+        case.close()
+    if not names:
+        raise InputError("interpolate: expected at least one case, got none")
+    base = everyone.get(BASELINE)
+    for name, all_runs in everyone.items():
+        title = f"mean of {len(names)} case{'s' * (len(names) > 1)}"
+        report.add(case=title, method=name, **_cells(all_runs, base, seed))
+    report.details["differences from flow"] = {
+        name: {
+            m: dict(zip(("mean", "low", "high"), _difference(all_runs, base, m, seed), strict=True)) for m in measures
+        }
+        for name, all_runs in everyone.items()
+        if base is not None and name != BASELINE and (measures := list(all_runs[0].scores[0]))
+    }
+    report.details["bootstrap"] = {
+        "draws": DRAWS, "seed": seed, "level": LEVEL, "resampled": f"cases, then frames in runs of {BLOCK} at most",
+    }  # fmt: skip
+    report.details["frames"] = frames
+    if motions:
+        report.details["true motion between kept frames, px"] = motions
+
+
+def _cells(runs: Sequence[Run], base: Sequence[Run] | None, seed: int) -> dict[str, float | int]:
+    """Means over cases of the means over frames, and the difference in PSNR from the flow method."""
+    cells: dict[str, float | int] = {"frames": sum(len(r.scores) for r in runs)}
+    for measure in runs[0].scores[0]:
+        cells[measure] = float(np.mean([r.of(measure).mean() for r in runs]))
+    cells["seconds"] = sum(r.prepare + r.make for r in runs) / cells["frames"]
+    if base is not None and base[0] is not runs[0]:
+        mean, low, high = _difference(runs, base, "PSNR", seed)
+        cells |= {"dPSNR": mean, "low": low, "high": high}
+    return cells
+
+
+def _difference(runs: Sequence[Run], base: Sequence[Run], measure: str, seed: int) -> tuple[float, float, float]:
+    return paired([r.of(measure) - b.of(measure) for r, b in zip(runs, base, strict=True)], seed)
