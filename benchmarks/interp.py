@@ -42,6 +42,17 @@ class Mean:
             yield ((1 - tau) * before + tau * after).astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A `Between` made of what another one had already found; `seconds` is what that took, so that it is counted."""
+
+    between: Between
+    seconds: float
+
+    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
+        return self.between(i, j, taus)
+
+
 @dataclass
 class Run:
     """What a method did in one case.
@@ -83,8 +94,9 @@ def run(case: Case, methods: Methods, score: Score, worst: Worst | None = None) 
     for name, make in methods.items():
         status(f"{case.name}: {name}")
         start = time.perf_counter()
-        makers[name] = make(case.video)
-        runs[name] = Run(prepare=time.perf_counter() - start)
+        between = makers[name] = make(case.video)
+        spent = time.perf_counter() - start
+        runs[name] = Run(prepare=spent + (between.seconds if isinstance(between, Shared) else 0))
     for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
         targets = list(group)
         streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}

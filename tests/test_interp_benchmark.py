@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ from benchmarks.bootstrap import paired
 from benchmarks.ebme import BiFlowNet, EbmeMotion
 from benchmarks.interp import Mean, rounded, run, table
 from benchmarks.interp_cases import Target, every, left_out
+from benchmarks.interp_methods import Maker
 from benchmarks.interp_worst import BAR, ZOOM, Worst
 from benchmarks.report import Report
 from trackime.errors import InputError, UnknownNameError
@@ -244,31 +248,83 @@ def test_the_part_shown_is_where_it_went_wrong():
 # ---- which methods there are
 
 
-def make(method, video, device, motion=None, **options):
+class Package:
+    """As `trackime_apps.interp.methods`: two of its methods follow points in one way, one in another."""
+
+    METHODS: ClassVar = {
+        "flow": SimpleNamespace(track=""),
+        "tracks-linear": SimpleNamespace(track="few"),
+        "tracks-curved": SimpleNamespace(track="few"),
+        "tracks": SimpleNamespace(track="many"),
+    }
+
+    def __init__(self):
+        self.tracked = []
+
+    def needs_tracks(self, method):
+        return bool(self.METHODS[method].track)
+
+    def track_for(self, method, video, config, *, tracker, segmenter, device):
+        self.tracked.append((method, len(video), config, tracker, segmenter, device))
+        time.sleep(0.02)
+        return f"tracks of {method}"
+
+    def make_between(self, method, video, config, *, tracks=None, device):
+        between = Mean(video)
+        between.made = method, config, tracks, device
+        return between
+
+
+def synthesise(video, source, device):
     between = Mean(video)
-    between.method, between.motion, between.options = method, motion, (device, options)
+    between.source = source
     return between
 
 
-def test_methods_by_name(tmp_path, case):
+@pytest.fixture
+def package():
+    return Package()
+
+
+@pytest.fixture
+def maker(package):
+    return lambda device: Maker(device, "lk", "graphcut", package, synthesise, "config")
+
+
+def test_methods_by_name(tmp_path, case, maker, package):
     path = tmp_path / "net.pt"
     torch.save(BiFlowNet().state_dict(), path)
-    assert list(interp_methods.methods(make=make)) == ["mean", "flow", "tracks-linear", "tracks-curved", "tracks"]
-    found = interp_methods.methods(weights=path, make=make, tracker="lk")
+    known = ["mean", "flow", "tracks-linear", "tracks-curved", "tracks"]
+    assert list(interp_methods.methods(maker=maker)) == known
+    found = interp_methods.methods(weights=path, maker=maker)
     assert tuple(found) == interp_methods.METHODS
     assert isinstance(found["mean"](case.video), Mean)
-    flow, network = found["flow"](case.video), found["network"](case.video)
-    assert (flow.method, flow.motion, flow.options) == ("flow", None, ("cpu", {"tracker": "lk"}))
-    assert network.method == "motion" and isinstance(network.motion, EbmeMotion)
-    assert network.motion.video is case.video
-    assert list(interp_methods.methods(["tracks", "flow", "tracks"], make=make)) == ["flow", "tracks"]
+    assert found["flow"](case.video).made == ("flow", "config", None, "cpu") and not package.tracked
+    source = found["network"](case.video).source
+    assert isinstance(source, EbmeMotion) and source.video is case.video
+    assert list(interp_methods.methods(["tracks", "flow", "tracks"], maker=maker)) == ["flow", "tracks"]
 
 
-def test_methods_that_are_not(tmp_path):
+def test_tracks_are_shared_and_their_time_counted(case, maker, package):
+    found = interp_methods.methods(["flow", "tracks-linear", "tracks-curved", "tracks"], maker=maker)
+    runs = run(case, found, score)
+    assert [row[0] for row in package.tracked] == ["tracks-linear", "tracks"]  # the curved one takes the linear one's
+    assert package.tracked[0] == ("tracks-linear", len(case.video), "config", "lk", "graphcut", "cpu")
+    assert found["tracks-curved"](case.video).between.made[2] == "tracks of tracks-linear"
+    assert all(runs[name].prepare >= 0.02 for name in ("tracks-linear", "tracks-curved", "tracks"))
+    assert runs["tracks-linear"].prepare < 0.04
+    other = every("other", lambda: open_video(moving(7, seed=3)), None, 1.0)
+    found["tracks-curved"](other.video)
+    assert [row[0] for row in package.tracked[2:]] == ["tracks-curved"]
+
+
+def test_methods_that_are_not(tmp_path, maker):
     with pytest.raises(UnknownNameError, match="unknown method 'magic': expected one of mean, flow"):
         interp_methods.methods(["magic"])
-    with pytest.raises(InputError, match="network: expected --weights beside --method network"):
+    with pytest.raises(InputError, match=r"network: expected the file of its weights \(--weights\), got none"):
         interp_methods.methods(["network"])
-    with pytest.raises(InputError, match="network: expected --method network beside --weights"):
+    with pytest.raises(InputError, match="weights: expected network among the methods, got mean"):
         interp_methods.methods(["mean"], weights=tmp_path / "x")
+    with pytest.raises(InputError, match="nothing there"):
+        interp_methods.methods(["network"], weights=tmp_path / "x", maker=maker)
     assert list(interp_methods.methods(["mean"])) == [interp.MEAN]
