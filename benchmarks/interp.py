@@ -17,6 +17,7 @@ from benchmarks.interp_worst import Worst
 from benchmarks.report import Report, status
 from trackime.errors import InputError
 from trackime.video import Video
+from trackime_apps.interp import metrics
 from trackime_apps.interp.between import Between
 
 Methods = Mapping[str, Callable[[Video], Between]]
@@ -25,6 +26,8 @@ Frame = npt.NDArray[np.float32]
 Score = Callable[[Frame, Frame], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
 
+MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
+"""Of `trackime_apps.interp.metrics`, and what they are called in tables; SSIM in percent."""
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
@@ -77,13 +80,19 @@ class Run:
         return (self.prepare + self.make) / len(self.scores)
 
 
+def measure(made: Frame, truth: Frame) -> dict[str, float]:
+    """PSNR (dB), SSIM in both definitions (%), interpolation error as rms and mean absolute (of 255)."""
+    found = metrics.score(made, truth).mean
+    return {short: found[name] * (100 if name.startswith("ssim") else 1) for name, short in MEASURES.items()}
+
+
 def rounded(frame: Frame) -> Frame:
     """What is left of a frame in 8 bits, as it is written: clipped and rounded, float32 in [0, 1]."""
     eight: Frame = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
     return eight
 
 
-def run(case: Case, methods: Methods, score: Score, worst: Worst | None = None) -> dict[str, Run]:
+def run(case: Case, methods: Methods, score: Score = measure, worst: Worst | None = None) -> dict[str, Run]:
     """All methods on one case, frame by frame beside each other, so that no more than one frame of each is held.
 
     Raises:
@@ -130,7 +139,12 @@ def _checked(frame: Any, truth: Frame, where: str, target: Target) -> Frame:
 
 
 def table(
-    report: Report, cases: Iterable[Case], methods: Methods, score: Score, seed: int = 0, worst: Worst | None = None
+    report: Report,
+    cases: Iterable[Case],
+    methods: Methods,
+    score: Score = measure,
+    seed: int = 0,
+    worst: Worst | None = None,
 ) -> None:
     """Rows for each case and method, then for each method the mean over cases.
 

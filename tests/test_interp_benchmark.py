@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from benchmarks import interp, interp_methods
+from benchmarks.__main__ import main
 from benchmarks.bootstrap import paired
 from benchmarks.ebme import BiFlowNet, EbmeMotion
 from benchmarks.interp import Mean, rounded, run, table
@@ -22,6 +25,7 @@ from benchmarks.interp_worst import BAR, ZOOM, Worst
 from benchmarks.report import Report
 from trackime.errors import InputError, UnknownNameError
 from trackime.video import open_video
+from trackime_apps.interp.metrics import psnr, ssim
 
 
 def score(made, truth):
@@ -328,3 +332,43 @@ def test_methods_that_are_not(tmp_path, maker):
     with pytest.raises(InputError, match="nothing there"):
         interp_methods.methods(["network"], weights=tmp_path / "x", maker=maker)
     assert list(interp_methods.methods(["mean"])) == [interp.MEAN]
+
+
+# ---- the command
+
+
+def invoke(*args):
+    return CliRunner().invoke(main, ["interpolate", *map(str, args)])
+
+
+def test_command(tmp_path):
+    for t, frame in enumerate(moving()):
+        path = tmp_path / "clip" / f"{t:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(path), frame[..., ::-1])
+    out, worst = tmp_path / "a.json", tmp_path / "worst"
+    small = ("--clip", tmp_path / "clip", "--max-frames", 7, "--worlds", 1, "--size", "64x48", "--frames", 3)
+    result = invoke(*small, "--method", "mean", "--json", out, "--worst", worst)
+    assert result.exit_code == 0, result.output
+    got = json.loads(out.read_text())
+    assert [row["case"] for row in got["rows"]] == ["clip", "world 0", "mean of 2 cases"]
+    assert list(got["rows"][0])[3:8] == ["PSNR", "SSIM", "SSIM 3d", "IE rms", "IE abs"]
+    first = got["frames"]["clip"]
+    blend = rounded((0.5 * moving()[0].astype(np.float32) + 0.5 * moving()[2]) / np.float32(255))
+    assert first["mean"]["PSNR"][0] == pytest.approx(psnr(blend, moving()[1]), abs=0.05)
+    assert first["mean"]["SSIM"][0] == pytest.approx(100 * ssim(blend, moving()[1]), abs=0.1)
+    assert first["t"] == [1, 3, 5] and 0 < got["rows"][2]["SSIM"] < 100
+    assert sorted(got["worst"]) == sorted(path.name for path in worst.iterdir())
+    assert got["true motion between kept frames, px"]["world 0"]["p50"] > 0
+
+
+def test_command_says_what_is_wrong(tmp_path):
+    for typed, said in (
+        ((), "expected one or more of --clip, --davis"),
+        (("--worlds", 1, "--mode", "hard"), "--mode: expected --snufilm beside it"),
+        (("--worlds", 1, "--method", "network"), "network: expected the file of its weights"),
+        (("--vimeo90k", tmp_path, "--method", "mean"), "with its list tri_testlist.txt, found none"),
+        (("--worlds", 1, "--method", "magic"), "'magic' is not one of"),
+    ):
+        result = invoke(*typed)
+        assert result.exit_code and said in result.output + str(result.exception), (typed, result.output)
