@@ -192,6 +192,7 @@ def vos(
 @click.option("--frames", default=17, show_default=True, type=click.IntRange(3), help="of worlds")
 @click.option("--method", "names", multiple=True, type=click.Choice(interp_methods.METHODS), help="may be repeated")
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False), help="of the EBME flow network: adds its row")
+@click.option("--oracle", is_flag=True, help="rows for the true motion, which worlds alone have")
 @click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
 @click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="of the bootstrap")
@@ -202,7 +203,7 @@ def interpolate(
     clips: tuple[str, ...], davis: str | None, count: int | None, vimeo90k: str | None, snufilm: str | None,
     mode: str | None, x4k1000fps: str | None, sportsslomo: str | None, max_frames: int | None, max_cases: int | None,
     scale: float, step: int, size: tuple[int, int], frames: int, names: tuple[str, ...], weights: str | None,
-    tracker: str, segmenter: str, seed: int, worst: str | None, device: str, json_path: str | None,
+    oracle: bool, tracker: str, segmenter: str, seed: int, worst: str | None, device: str, json_path: str | None,
 ) -> None:  # fmt: skip
     """Frames that were left out, made again from those that were kept, by each method.
 
@@ -232,13 +233,16 @@ def interpolate(
         raise click.UsageError(
             "expected one or more of --clip, --davis, --worlds, --vimeo90k, --snufilm, --x4k1000fps, --sportsslomo"
         )
+    if oracle and (count is None or len(parts) > 1):
+        raise click.UsageError("--oracle: expected --worlds and no other source beside it")
     keep = Worst() if worst else None
     kept = f", every {step}. frame kept" if clips or davis or count else ""
     report = Report(f"interpolation: {', '.join(name for name, _ in parts)}{kept}, scale {scale:g}", place, digits=2)
     maker = partial(interp_methods.package_maker, tracker=tracker, segmenter=segmenter)
     chosen = interp_methods.methods(names, weights, place, maker)
     cases = (case for _, some in parts for case in some)
-    interp_benchmark.table(report, cases, chosen, seed=seed, worst=keep)
+    truth = interp_methods.oracles(maker(place)) if oracle else None
+    interp_benchmark.table(report, cases, chosen, seed=seed, worst=keep, oracles=truth)
     if keep is not None and worst is not None:
         report.details["worst"] = [path.name for path in keep.save(worst)]
     report.show()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +23,8 @@ from trackime_apps.interp.between import Between
 
 Methods = Mapping[str, Callable[[Video], Between]]
 """By name what makes a method for a video. It is shown the kept frames alone."""
+Oracles = Mapping[str, Callable[[Case], Between]]
+"""By name what makes a method that is shown the truth: what the others could reach."""
 Frame = npt.NDArray[np.float32]
 Score = Callable[[Frame, Frame], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
@@ -92,7 +95,9 @@ def rounded(frame: Frame) -> Frame:
     return eight
 
 
-def run(case: Case, methods: Methods, score: Score = measure, worst: Worst | None = None) -> dict[str, Run]:
+def run(
+    case: Case, methods: Methods, score: Score = measure, worst: Worst | None = None, oracles: Oracles | None = None
+) -> dict[str, Run]:
     """All methods on one case, frame by frame beside each other, so that no more than one frame of each is held.
 
     Raises:
@@ -100,10 +105,12 @@ def run(case: Case, methods: Methods, score: Score = measure, worst: Worst | Non
     """
     runs: dict[str, Run] = {}
     makers: dict[str, Between] = {}
-    for name, make in methods.items():
+    shown = {name: partial(make, case.video) for name, make in methods.items()}
+    shown |= {name: partial(make, case) for name, make in (oracles or {}).items()}
+    for name, prepare in shown.items():
         status(f"{case.name}: {name}")
         start = time.perf_counter()
-        between = makers[name] = make(case.video)
+        between = makers[name] = prepare()
         spent = time.perf_counter() - start
         runs[name] = Run(prepare=spent + (between.seconds if isinstance(between, Shared) else 0))
     for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
@@ -119,7 +126,8 @@ def run(case: Case, methods: Methods, score: Score = measure, worst: Worst | Non
                 made[name] = rounded(_checked(frame, truth, f"{case.name}: {name}", target))
                 runs[name].scores.append(score(made[name], truth))
             if worst is not None:
-                worst.offer(case, target, truth, made, {name: runs[name].scores[-1]["PSNR"] for name in made})
+                ours = {name: made[name] for name in methods}
+                worst.offer(case, target, truth, ours, {name: runs[name].scores[-1]["PSNR"] for name in ours})
         for name, stream in streams.items():
             if next(stream, None) is not None:
                 raise InputError(f"{case.name}: {name}: expected {len(targets)} frames between {i} and {j}, got more")
@@ -145,6 +153,7 @@ def table(
     score: Score = measure,
     seed: int = 0,
     worst: Worst | None = None,
+    oracles: Oracles | None = None,
 ) -> None:
     """Rows for each case and method, then for each method the mean over cases.
 
@@ -159,16 +168,17 @@ def table(
         score: measures a frame; must have "PSNR".
         seed: of the bootstrap.
         worst: keeps frames to look at, or None.
+        oracles: rows for methods that know the truth, or None.
 
     Raises:
         InputError: no cases; a method that does not do as `Between` says.
     """
-    everyone: dict[str, list[Run]] = {name: [] for name in methods}
+    everyone: dict[str, list[Run]] = {name: [] for name in (*methods, *(oracles or {}))}
     names: list[str] = []
     frames: dict[str, Any] = {}
     motions: dict[str, dict[str, float]] = {}
     for case in cases:
-        runs = run(case, methods, score, worst)
+        runs = run(case, methods, score, worst, oracles)
         names.append(case.name)
         if case.motion:
             motions[case.name] = case.motion

@@ -16,12 +16,14 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from trackime import datasets
 from trackime.errors import InputError
 from trackime.types import Queries, VideoInfo
 from trackime.video import Video, open_video
 from trackime.worlds import World, make_world
+from trackime_apps.interp.motion import Motion, MotionSource, Side
 
 DATASETS = ("vimeo90k", "snufilm", "x4k1000fps", "sportsslomo")
 """Data sets of interpolation that `trackime.datasets` reads."""
@@ -67,6 +69,7 @@ class Case:
         targets: the frames to be made, in order.
         truth: the whole video, of which `Target.t` is an index.
         motion: what is known of the true motion between kept frames; empty where the truth is not known.
+        source: the true motion itself, for an oracle; None where it is not known.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Case:
     targets: tuple[Target, ...]
     truth: Video
     motion: dict[str, float] = field(default_factory=dict)
+    source: MotionSource | None = None
 
     def close(self) -> None:
         """Let go of files."""
@@ -205,7 +209,40 @@ def worlds(
             seed=seed, width=size[0], height=size[1], frames=frames, objects=objects, **{**SPORTS, **options}
         )
         case = every(f"world {seed}", partial(open_video, world.video, world.options.fps), None, 1.0, step)
-        yield replace(case, motion=true_motion(world, range(0, frames, step)))
+        kept = range(0, frames, step)
+        yield replace(case, motion=true_motion(world, kept), source=TrueMotion(world, kept))
+
+
+class TrueMotion:
+    """The motion between kept frames of a world as it is, curves, visibility and layers included: what no method sees.
+
+    Args:
+        world: the world.
+        kept: its frames that are kept.
+    """
+
+    def __init__(self, world: World, kept: Sequence[int]) -> None:
+        self.world, self.kept = world, kept
+
+    def between(self, i: int, j: int) -> Motion:
+        """The motion between kept frames i < j."""
+        return Motion(self._side(self.kept[i], self.kept[j]), self._side(self.kept[j], self.kept[i]))
+
+    def _side(self, a: int, b: int) -> Side:
+        middle = (a + b) // 2
+        flow, seen = self.world.flow(a, b)
+        curve = None
+        if middle not in (a, b):
+            # x + s flow + s (s - 1) curve is where the point is half of the way in time.
+            s = (middle - a) / (b - a)
+            curve = torch.from_numpy((self.world.flow(a, middle)[0] - s * flow) / (s * (s - 1))).movedim(-1, 0)
+        nearness = self.world.rank[a][self.world.mask(a)] / max(1, int(self.world.rank[a].max()))
+        return Side(
+            torch.from_numpy(flow).movedim(-1, 0).contiguous(),
+            torch.from_numpy(seen.astype(np.float32)),
+            None if curve is None else curve.contiguous(),
+            torch.from_numpy(nearness.astype(np.float32)),
+        )
 
 
 def true_motion(world: World, kept: Sequence[int]) -> dict[str, float]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from benchmarks.ebme import BiFlowNet, EbmeMotion, load
-from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Shared
+from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles, Shared
+from benchmarks.interp_cases import Case
 from trackime.errors import InputError, UnknownNameError
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from trackime.types import Tracks
 from trackime.video import Video
 from trackime_apps.interp.between import Between
+from trackime_apps.interp.motion import Motion, MotionSource
 
 NETWORK = "network"
 """The motion of a published flow network in the package's synthesis; its weights are given by the user."""
@@ -65,6 +67,30 @@ class Maker:
     def network(self, network: BiFlowNet, video: Video) -> Between:
         """The flow network's motion, in the same synthesis as the others."""
         return self.synthesise(video, EbmeMotion(video, network, self.device), device=self.device)
+
+
+@dataclass(frozen=True)
+class Straight:
+    """Motion without its curves."""
+
+    source: MotionSource
+
+    def between(self, i: int, j: int) -> Motion:
+        """The motion between frames i < j."""
+        motion = self.source.between(i, j)
+        return Motion(*(replace(side, curve=None) for side in (motion.forward, motion.backward)))
+
+
+def oracles(maker: Maker) -> Oracles:
+    """The true motion of worlds in the package's synthesis, straight and as it is: what better motion could bring."""
+
+    def make(straight: bool, case: Case) -> Between:
+        if case.source is None:
+            raise InputError(f"{case.name}: expected a world, whose true motion is known, for an oracle")
+        source = Straight(case.source) if straight else case.source
+        return maker.synthesise(case.video, source, device=maker.device)
+
+    return {"true motion, straight": partial(make, True), "true motion": partial(make, False)}
 
 
 def package_maker(device: str, tracker: str = DEFAULT_TRACKER, segmenter: str = DEFAULT_SEGMENTER) -> Maker:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import interp, interp_methods
+from benchmarks import interp, interp_cases, interp_methods
 from benchmarks.__main__ import main
 from benchmarks.bootstrap import paired
 from benchmarks.ebme import BiFlowNet, EbmeMotion
@@ -25,6 +25,7 @@ from benchmarks.interp_worst import BAR, ZOOM, Worst
 from benchmarks.report import Report
 from trackime.errors import InputError, UnknownNameError
 from trackime.video import open_video
+from trackime.worlds import make_world
 from trackime_apps.interp.metrics import psnr, ssim
 
 
@@ -334,6 +335,35 @@ def test_methods_that_are_not(tmp_path, maker):
     assert list(interp_methods.methods(["mean"])) == [interp.MEAN]
 
 
+def test_oracles_know_the_true_motion(case, maker):
+    oracles = interp_methods.oracles(maker("cpu"))
+    with pytest.raises(InputError, match="slide: expected a world"):
+        oracles["true motion"](case)
+    (world,) = interp_cases.worlds(1, (64, 48), frames=5)
+    report, worst = Report("worlds"), Worst(count=1)
+    table(report, [world], {"flow": Mean, "tracks": Mean}, worst=worst, oracles=oracles)
+    assert [row["method"] for row in report.rows[:4]] == ["flow", "tracks", "true motion, straight", "true motion"]
+    assert report.rows[3]["dPSNR"] == 0 and [f.method for f in worst.findings()] == ["tracks"]
+    straight = oracles["true motion, straight"](world).source.between(0, 1)
+    curved = oracles["true motion"](world).source.between(0, 1)
+    assert straight.forward.curve is None and straight.backward.curve is None
+    assert torch.equal(straight.backward.flow, curved.backward.flow)
+
+
+def test_true_motion_leads_through_the_frame_between():
+    world = make_world(seed=2, width=64, height=48, frames=5, objects=3, **interp_cases.SPORTS)
+    source = interp_cases.TrueMotion(world, [0, 4])
+    motion = source.between(0, 1)
+    for side, a, b in ((motion.forward, 0, 4), (motion.backward, 4, 0)):
+        for s, t in ((0.5, 2), (1.0, b)):
+            torch.testing.assert_close(
+                side.to(s).movedim(0, -1), torch.from_numpy(world.flow(a, t)[0]), atol=1e-3, rtol=0
+            )
+        assert (side.visibility.numpy() == world.flow(a, b)[1]).all()
+        assert side.order is not None and 0 <= float(side.order.min()) and float(side.order.max()) <= 1
+        assert (side.order[torch.from_numpy(world.mask(a) == 0)] == 0).all()
+
+
 # ---- the command
 
 
@@ -369,6 +399,7 @@ def test_command_says_what_is_wrong(tmp_path):
         (("--worlds", 1, "--method", "network"), "network: expected the file of its weights"),
         (("--vimeo90k", tmp_path, "--method", "mean"), "with its list tri_testlist.txt, found none"),
         (("--worlds", 1, "--method", "magic"), "'magic' is not one of"),
+        (("--worlds", 1, "--clip", tmp_path, "--oracle"), "--oracle: expected --worlds and no other source"),
     ):
         result = invoke(*typed)
         assert result.exit_code and said in result.output + str(result.exception), (typed, result.output)
