@@ -171,13 +171,15 @@ def table(
         oracles: rows for methods that know the truth, or None.
 
     Raises:
-        InputError: no cases; a method that does not do as `Between` says.
+        InputError: no cases, two of one name; a method that does not do as `Between` says.
     """
     everyone: dict[str, list[Run]] = {name: [] for name in (*methods, *(oracles or {}))}
     names: list[str] = []
     frames: dict[str, Any] = {}
     motions: dict[str, dict[str, float]] = {}
     for case in cases:
+        if case.name in frames:
+            raise InputError(f"{case.name}: expected cases of different names, got two of this one")
         runs = run(case, methods, score, worst, oracles)
         names.append(case.name)
         if case.motion:

@@ -166,7 +166,10 @@ def clips(paths: Iterable[str], limit: int | None = None, scale: float = 1.0, st
         InputError: one that is too short.
     """
     for path in paths:
-        yield every(Path(path).stem, partial(open_video, path), limit, scale, step)
+        place = Path(path).resolve()
+        # A sequence's own folder is often just called frames.
+        name = f"{place.parent.name}/{place.name}" if place.is_dir() else place.stem
+        yield every(name, partial(open_video, path), limit, scale, step)
 
 
 def davis(root: str, limit: int | None = None, scale: float = 1.0, step: int = 2) -> Iterator[Case]:

@@ -94,6 +94,11 @@ def test_nothing_to_measure():
         table(Report("none"), [], METHODS, score)
 
 
+def test_cases_of_one_name(case):
+    with pytest.raises(InputError, match="slide: expected cases of different names"):
+        table(Report("twice"), [case, case], METHODS, score)
+
+
 # ---- runs and tables
 
 
@@ -381,9 +386,10 @@ def test_command(tmp_path):
     result = invoke(*small, "--method", "mean", "--json", out, "--worst", worst)
     assert result.exit_code == 0, result.output
     got = json.loads(out.read_text())
-    assert [row["case"] for row in got["rows"]] == ["clip", "world 0", "mean of 2 cases"]
+    name = f"{tmp_path.name}/clip"
+    assert [row["case"] for row in got["rows"]] == [name, "world 0", "mean of 2 cases"]
     assert list(got["rows"][0])[3:8] == ["PSNR", "SSIM", "SSIM 3d", "IE rms", "IE abs"]
-    first = got["frames"]["clip"]
+    first = got["frames"][name]
     blend = rounded((0.5 * moving()[0].astype(np.float32) + 0.5 * moving()[2]) / np.float32(255))
     assert first["mean"]["PSNR"][0] == pytest.approx(psnr(blend, moving()[1]), abs=0.05)
     assert first["mean"]["SSIM"][0] == pytest.approx(100 * ssim(blend, moving()[1]), abs=0.1)

@@ -74,7 +74,7 @@ def test_every_other_frame(count, limit, step, kept, targets, tmp_path):
     for t in range(count):
         write(tmp_path / "clip" / f"{t}.png", 10 * t)
     (case,) = interp_cases.clips([str(tmp_path / "clip")], limit, step=step)
-    assert case.name == "clip" and greys(case.video) == [10 * t for t in kept]
+    assert case.name == f"{tmp_path.name}/clip" and greys(case.video) == [10 * t for t in kept]
     assert [target.t for target in case.targets] == targets
     for target in case.targets:
         begin, end = kept[target.i], kept[target.j]
