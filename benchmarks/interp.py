@@ -155,7 +155,7 @@ def table(
     worst: Worst | None = None,
     oracles: Oracles | None = None,
 ) -> None:
-    """Rows for each case and method, then for each method the mean over cases.
+    """Rows for each case (or group of short ones) and method, then for each method the mean over all cases.
 
     Measures of a case are means over its frames; those at the end are means over cases, each counting the same. The
     difference in PSNR from the flow method stands with the interval that `bootstrap.paired` gives; those of the other
@@ -163,7 +163,7 @@ def table(
 
     Args:
         report: gets the rows.
-        cases: what to make.
+        cases: what to make; their names differ.
         methods: by name, in the table's order.
         score: measures a frame; must have "PSNR".
         seed: of the bootstrap.
@@ -174,30 +174,32 @@ def table(
         InputError: no cases, two of one name; a method that does not do as `Between` says.
     """
     everyone: dict[str, list[Run]] = {name: [] for name in (*methods, *(oracles or {}))}
-    names: list[str] = []
+    groups: list[str] = []
     frames: dict[str, Any] = {}
     motions: dict[str, dict[str, float]] = {}
     for case in cases:
         if case.name in frames:
             raise InputError(f"{case.name}: expected cases of different names, got two of this one")
         runs = run(case, methods, score, worst, oracles)
-        names.append(case.name)
+        groups.append(case.group)
         if case.motion:
             motions[case.name] = case.motion
         frames[case.name] = {"t": [target.t for target in case.targets], "tau": [t.tau for t in case.targets]}
         for name, got in runs.items():
             everyone[name].append(got)
             frames[case.name][name] = {measure: got.of(measure).tolist() for measure in got.scores[0]}
-            report.add(
-                case=case.name, method=name, **_cells([got], [runs[BASELINE]] if BASELINE in runs else None, seed)
-            )
+            if not case.group:
+                base = [runs[BASELINE]] if BASELINE in runs else None
+                report.add(case=case.name, method=name, **_cells([got], base, seed))
         case.close()
-    if not names:
+    if not groups:
         raise InputError("interpolate: expected at least one case, got none")
+    kinds = [kind for kind in dict.fromkeys(groups) if kind]
+    for kind in kinds if len(set(groups)) > 1 else []:
+        part = {name: [r for r, g in zip(rs, groups, strict=True) if g == kind] for name, rs in everyone.items()}
+        _means(report, f"{kind}, mean of", part, seed)
+    _means(report, f"{kinds[0]}, mean of" if set(groups) == set(kinds[:1]) else "mean of", everyone, seed)
     base = everyone.get(BASELINE)
-    for name, all_runs in everyone.items():
-        title = f"mean of {len(names)} case{'s' * (len(names) > 1)}"
-        report.add(case=title, method=name, **_cells(all_runs, base, seed))
     report.details["differences from flow"] = {
         name: {
             m: dict(zip(("mean", "low", "high"), _difference(all_runs, base, m, seed), strict=True)) for m in measures
@@ -211,6 +213,13 @@ def table(
     report.details["frames"] = frames
     if motions:
         report.details["true motion between kept frames, px"] = motions
+
+
+def _means(report: Report, title: str, everyone: Mapping[str, list[Run]], seed: int) -> None:
+    """A row a method, of several cases together."""
+    for name, runs in everyone.items():
+        cases = f"{title} {len(runs)} case{'s' * (len(runs) > 1)}"
+        report.add(case=cases, method=name, **_cells(runs, everyone.get(BASELINE), seed))
 
 
 def _cells(runs: Sequence[Run], base: Sequence[Run] | None, seed: int) -> dict[str, float | int]:

@@ -25,8 +25,8 @@ from trackime.video import Video, open_video
 from trackime.worlds import World, make_world
 from trackime_apps.interp.motion import Motion, MotionSource, Side
 
-DATASETS = ("vimeo90k", "snufilm", "x4k1000fps", "sportsslomo")
-"""Data sets of interpolation that `trackime.datasets` reads."""
+GROUPS = {"vimeo90k": "Vimeo-90K", "snufilm": "SNU-FILM {}", "x4k1000fps": "X4K1000FPS", "sportsslomo": "SportsSloMo"}
+"""Data sets of interpolation that `trackime.datasets` reads, and what samples are shown as; {} is the difficulty."""
 
 SPORTS: dict[str, Any] = {
     "speed": 16.0,
@@ -70,6 +70,7 @@ class Case:
         truth: the whole video, of which `Target.t` is an index.
         motion: what is known of the true motion between kept frames; empty where the truth is not known.
         source: the true motion itself, for an oracle; None where it is not known.
+        group: of a data set of many short cases: what they are shown together as. Empty: each for itself.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Case:
     truth: Video
     motion: dict[str, float] = field(default_factory=dict)
     source: MotionSource | None = None
+    group: str = ""
 
     def close(self) -> None:
         """Let go of files."""
@@ -184,14 +186,15 @@ def davis(root: str, limit: int | None = None, scale: float = 1.0, step: int = 2
 
 
 def dataset(kind: str, root: str, limit: int | None = None, scale: float = 1.0, **options: Any) -> Iterator[Case]:
-    """The first `limit` samples of a data set of interpolation, one of `DATASETS`.
+    """The first `limit` samples of a data set of interpolation, one of `GROUPS`.
 
     Raises:
         FormatError: no such data set there, or a sample that is not whole.
     """
     for sample in islice(datasets.read(kind, root, **options), limit):
         kept, targets = sample.labels["kept"], sample.labels["targets"]
-        yield left_out(sample.name, partial(open_video, sample.video), kept, targets, scale)
+        case = left_out(sample.name, partial(open_video, sample.video), kept, targets, scale)
+        yield replace(case, group=GROUPS[kind].format(sample.name.split("/")[0]))
 
 
 def worlds(

@@ -167,6 +167,21 @@ def test_table(case):
     assert list(details["true motion between kept frames, px"]) == ["slide"]
 
 
+def test_short_cases_are_shown_together():
+    def cases(*groups):
+        made = (every(str(k), lambda: open_video(moving(5)), None, 1.0) for k in range(len(groups)))
+        return [replace(case, group=group) for case, group in zip(made, groups, strict=True)]
+
+    report = Report("groups")
+    table(report, cases("easy", "hard", "", "hard"), METHODS, score)
+    shown = ["2", "easy, mean of 1 case", "hard, mean of 2 cases", "mean of 4 cases"]
+    assert [row["case"] for row in report.rows] == [name for name in shown for _ in METHODS]
+    assert {"dPSNR", "low"} < set(report.rows[-1]) and len(report.details["frames"]) == 4
+    alone = Report("one group")
+    table(alone, cases("easy", "easy"), METHODS, score)
+    assert [row["case"] for row in alone.rows] == ["easy, mean of 2 cases"] * 3
+
+
 def test_table_without_flow(case):
     report = Report("interpolation")
     table(report, [case], {"mean": Mean}, score)

@@ -191,6 +191,7 @@ def test_snufilm(prefix, tmp_path):
     assert [s.name for s in samples] == [f"{mode}/G1/000002" for mode in ("easy", "medium", "hard", "extreme")]
     assert greys(open_video(samples[0].video)) == [10, 20, 30] and greys(open_video(samples[1].video)) == [0, 20, 40]
     (case,) = interp_cases.dataset("snufilm", str(tmp_path), split="hard")
+    assert case.group == "SNU-FILM hard"
     assert greys(case.video) == [0, 40] and case.truth[case.targets[0].t][0, 0, 0] == 20
 
 
