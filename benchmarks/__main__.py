@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmarks import interp as interp_benchmark
+from benchmarks import interp_cases, interp_methods, vos_cases, vos_oracles
 from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
 from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
-from benchmarks import vos_cases, vos_oracles
 from benchmarks.cases import worlds
+from benchmarks.interp_worst import Worst
 from benchmarks.report import Report, errors
 from trackime import datasets
+from trackime.datasets.snufilm import MODES
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
@@ -167,6 +172,80 @@ def vos(
         vos_benchmark.ablation(report, cases, bench, vos_benchmark.variants(config, variant))
     else:
         vos_benchmark.table(report, cases, bench, out)
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@click.option("--clip", "clips", multiple=True, type=click.Path(exists=True), help="any video or folder of frames")
+@click.option("--davis", type=click.Path(exists=True, file_okay=False), help="every sequence of DAVIS, either layout")
+@click.option("--worlds", "count", type=click.IntRange(1), metavar="N", help="worlds with the large motion of sports")
+@click.option("--vimeo90k", type=click.Path(exists=True, file_okay=False), help="its triplets")
+@click.option("--snufilm", type=click.Path(exists=True, file_okay=False), help="its triplets; see --mode")
+@click.option("--mode", type=click.Choice(MODES), help="SNU-FILM: one difficulty; otherwise all")
+@click.option("--x4k1000fps", type=click.Path(exists=True, file_okay=False), help="its test set, 8 times")
+@click.option("--sportsslomo", type=click.Path(exists=True, file_okay=False), help="its test list, 8 times")
+@click.option("--max-frames", type=click.IntRange(3), help="only the first ones of each clip and sequence")
+@click.option("--max-cases", type=click.IntRange(1), help="only the first ones of a data set")
+@click.option("--scale", default=1.0, show_default=True, help="resize all frames first; 0.5 is half resolution")
+@click.option("--keep-every", "step", default=2, show_default=True, type=click.IntRange(2), help="clips, DAVIS, worlds")
+@click.option("--size", type=Size(), default="640x360", show_default=True, help="of worlds; motion grows with it")
+@click.option("--frames", default=17, show_default=True, type=click.IntRange(3), help="of worlds")
+@click.option("--method", "names", multiple=True, type=click.Choice(interp_methods.METHODS), help="may be repeated")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False), help="of the EBME flow network: adds its row")
+@click.option("--oracle", is_flag=True, help="rows for the true motion, which worlds alone have")
+@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
+@click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="of the bootstrap")
+@click.option("--worst", type=click.Path(file_okay=False), help="pictures of the three worst frames a method go here")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
+def interpolate(
+    clips: tuple[str, ...], davis: str | None, count: int | None, vimeo90k: str | None, snufilm: str | None,
+    mode: str | None, x4k1000fps: str | None, sportsslomo: str | None, max_frames: int | None, max_cases: int | None,
+    scale: float, step: int, size: tuple[int, int], frames: int, names: tuple[str, ...], weights: str | None,
+    oracle: bool, tracker: str, segmenter: str, seed: int, worst: str | None, device: str, json_path: str | None,
+) -> None:  # fmt: skip
+    """Frames that were left out, made again from those that were kept, by each method.
+
+    Several sources may be given at once: the last rows are means over all their cases.
+    """
+    place = str(resolve_device(device))
+    options = {"split": mode} if mode else {}
+    if mode and not snufilm:
+        raise click.UsageError("--mode: expected --snufilm beside it")
+    parts: list[tuple[str, Iterable[interp_cases.Case]]] = []
+    if clips:
+        parts.append((f"{len(clips)} clips", interp_cases.clips(clips, max_frames, scale, step)))
+    if davis:
+        parts.append(("DAVIS", interp_cases.davis(davis, max_frames, scale, step)))
+    for kind, root in (
+        ("vimeo90k", vimeo90k),
+        ("snufilm", snufilm),
+        ("x4k1000fps", x4k1000fps),
+        ("sportsslomo", sportsslomo),
+    ):
+        if root:
+            more = options if kind == "snufilm" else {}
+            parts.append((kind, interp_cases.dataset(kind, root, max_cases, scale, **more)))
+    if count:
+        parts.append((f"{count} worlds {size[0]}x{size[1]}", interp_cases.worlds(count, size, frames, step=step)))
+    if not parts:
+        raise click.UsageError(
+            "expected one or more of --clip, --davis, --worlds, --vimeo90k, --snufilm, --x4k1000fps, --sportsslomo"
+        )
+    if oracle and (count is None or len(parts) > 1):
+        raise click.UsageError("--oracle: expected --worlds and no other source beside it")
+    keep = Worst() if worst else None
+    kept = f", every {step}. frame kept" if clips or davis or count else ""
+    report = Report(f"interpolation: {', '.join(name for name, _ in parts)}{kept}, scale {scale:g}", place, digits=2)
+    maker = partial(interp_methods.package_maker, tracker=tracker, segmenter=segmenter)
+    chosen = interp_methods.methods(names, weights, place, maker)
+    cases = (case for _, some in parts for case in some)
+    truth = interp_methods.oracles(maker(place)) if oracle else None
+    interp_benchmark.table(report, cases, chosen, seed=seed, worst=keep, oracles=truth)
+    if keep is not None and worst is not None:
+        report.details["worst"] = [path.name for path in keep.save(worst)]
     report.show()
     report.save(json_path)
 

@@ -54,10 +54,11 @@ class Report:
     Args:
         title: of the table.
         device: what ran it.
+        digits: decimals of numbers of 10 and more on the terminal.
     """
 
-    def __init__(self, title: str, device: str = "cpu") -> None:
-        self.title, self.device = title, device
+    def __init__(self, title: str, device: str = "cpu", digits: int = 1) -> None:
+        self.title, self.device, self.digits = title, device, digits
         self.rows: list[dict[str, Any]] = []
         self.details: dict[str, Any] = {}
 
@@ -72,7 +73,7 @@ class Report:
         for name in names:
             table.add_column(name, justify="left" if name == names[0] else "right")
         for row in self.rows:
-            table.add_row(*(_cell(row.get(name)) for name in names))
+            table.add_row(*(_cell(row.get(name), self.digits) for name in names))
         console.print(table)
         where = machine(self.device)
         console.print(f"[dim]{where['gpu'] or where['cpu']}, {where['cores']} cores, torch {where['torch']}[/dim]")
@@ -92,11 +93,11 @@ class Report:
             temporary.write_text(json.dumps(document, indent=1, default=float) + "\n")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+        return f"{value:.{digits}f}" if abs(value) >= 10 else f"{value:.3g}"
     return str(value)
 
 

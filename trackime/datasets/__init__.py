@@ -12,7 +12,7 @@ from trackime.errors import UnknownNameError
 
 __all__ = ["MaskFolder", "Sample", "names", "read"]
 
-_KINDS = ("badja", "davis", "pointodyssey", "rgbd", "tapvid")
+_KINDS = ("badja", "davis", "pointodyssey", "rgbd", "snufilm", "sportsslomo", "tapvid", "vimeo90k", "x4k1000fps")
 
 
 def names() -> list[str]:

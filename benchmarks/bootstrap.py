@@ -1,0 +1,61 @@
+"""How sure a mean difference is: intervals by resampling what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trackime.errors import InputError
+from trackime.types import FloatArray
+
+DRAWS = 2000
+BLOCK = 8
+"""Frames that are drawn together: neighbours in a clip are alike, drawn one by one they would seem to know more."""
+LEVEL = 0.95
+
+
+def paired(
+    differences: Sequence[FloatArray], seed: int = 0, draws: int = DRAWS, block: int = BLOCK
+) -> tuple[float, float, float]:
+    """The mean difference of two methods and its interval, by a bootstrap in two steps.
+
+    Each draw takes as many cases as there are, with replacement, and in each of them as many frames, in runs of
+    `block` that wrap around (the circular block bootstrap, Politis and Romano 1992). Every case counts the same,
+    however long it is. With one case only its frames vary: the interval is about that clip, not about others.
+
+    Args:
+        differences: for each case the differences [n] of its frames, in order of time.
+        seed: the same seed, the same interval.
+        draws: how many.
+        block: frames that are drawn together; no more than a quarter of the case's.
+
+    Returns:
+        The mean over cases of each case's mean; the ends of the interval that holds 95 % of the draws.
+
+    Raises:
+        InputError: no case, or one without frames.
+    """
+    if not differences or not all(len(d) for d in differences):
+        raise InputError("bootstrap: expected at least one case, and frames in each, got none")
+    rng = np.random.default_rng([seed, len(differences)])
+    cases = len(differences)
+    within = np.stack([_means(np.asarray(d, np.float64), rng, draws, block) for d in differences])  # [cases, draws]
+    picked = rng.integers(cases, size=(draws, cases)) if cases > 1 else np.zeros((draws, 1), np.int64)
+    # A case that is drawn twice brings other frames each time: another column of its means.
+    means = within[picked, rng.integers(draws, size=picked.shape) if cases > 1 else np.arange(draws)[:, None]].mean(1)
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(np.mean([np.mean(d) for d in differences])), float(low), float(high)
+
+
+def _means(values: FloatArray, rng: np.random.Generator, draws: int, block: int) -> FloatArray:
+    """Means [draws] of n values drawn in runs."""
+    n = len(values)
+    if n == 1:
+        return np.full(draws, values[0])
+    length = max(1, min(block, n // 4))
+    runs = -(-n // length)
+    begins = rng.integers(n, size=(draws, runs, 1))
+    index = ((begins + np.arange(length)) % n).reshape(draws, -1)[:, :n]
+    means: FloatArray = values[index].mean(1)
+    return means

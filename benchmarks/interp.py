@@ -1,0 +1,238 @@
+"""Frames made again that were left out: how near each method comes to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.bootstrap import BLOCK, DRAWS, LEVEL, paired
+from benchmarks.interp_cases import Case, Target
+from benchmarks.interp_worst import Worst
+from benchmarks.report import Report, status
+from trackime.errors import InputError
+from trackime.video import Video
+from trackime_apps.interp import metrics
+from trackime_apps.interp.between import Between
+
+Methods = Mapping[str, Callable[[Video], Between]]
+"""By name what makes a method for a video. It is shown the kept frames alone."""
+Oracles = Mapping[str, Callable[[Case], Between]]
+"""By name what makes a method that is shown the truth: what the others could reach."""
+Frame = npt.NDArray[np.float32]
+Score = Callable[[Frame, Frame], Mapping[str, float]]
+"""Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
+
+MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
+"""Of `trackime_apps.interp.metrics`, and what they are called in tables; SSIM in percent."""
+BASELINE = "flow"
+"""The method that others are compared with."""
+MEAN = "mean"
+
+
+class Mean:
+    """The two neighbours blended by tau and nothing else; in the middle of them, their mean."""
+
+    def __init__(self, video: Video) -> None:
+        self.video = video
+
+    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
+        before, after = (self.video[t].astype(np.float32) / 255 for t in (i, j))
+        for tau in taus:
+            yield ((1 - tau) * before + tau * after).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A `Between` made of what another one had already found; `seconds` is what that took, so that it is counted."""
+
+    between: Between
+    seconds: float
+
+    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
+        return self.between(i, j, taus)
+
+
+@dataclass
+class Run:
+    """What a method did in one case.
+
+    Attributes:
+        scores: of each frame in order, by measure.
+        prepare: seconds before the first frame: tracking, where a method does that ahead.
+        make: seconds of all frames.
+    """
+
+    scores: list[Mapping[str, float]] = field(default_factory=list)
+    prepare: float = 0.0
+    make: float = 0.0
+
+    def of(self, measure: str) -> npt.NDArray[np.float64]:
+        """One measure of all frames [n]."""
+        return np.array([row[measure] for row in self.scores])
+
+    @property
+    def seconds(self) -> float:
+        """A new frame, what was prepared shared out among them."""
+        return (self.prepare + self.make) / len(self.scores)
+
+
+def measure(made: Frame, truth: Frame) -> dict[str, float]:
+    """PSNR (dB), SSIM in both definitions (%), interpolation error as rms and mean absolute (of 255)."""
+    found = metrics.score(made, truth).mean
+    return {short: found[name] * (100 if name.startswith("ssim") else 1) for name, short in MEASURES.items()}
+
+
+def rounded(frame: Frame) -> Frame:
+    """What is left of a frame in 8 bits, as it is written: clipped and rounded, float32 in [0, 1]."""
+    eight: Frame = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
+    return eight
+
+
+def run(
+    case: Case, methods: Methods, score: Score = measure, worst: Worst | None = None, oracles: Oracles | None = None
+) -> dict[str, Run]:
+    """All methods on one case, frame by frame beside each other, so that no more than one frame of each is held.
+
+    Raises:
+        InputError: a method that makes another number, size or type of frames than it was asked for, or no numbers.
+    """
+    runs: dict[str, Run] = {}
+    makers: dict[str, Between] = {}
+    shown = {name: partial(make, case.video) for name, make in methods.items()}
+    shown |= {name: partial(make, case) for name, make in (oracles or {}).items()}
+    for name, prepare in shown.items():
+        status(f"{case.name}: {name}")
+        start = time.perf_counter()
+        between = makers[name] = prepare()
+        spent = time.perf_counter() - start
+        runs[name] = Run(prepare=spent + (between.seconds if isinstance(between, Shared) else 0))
+    for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
+        targets = list(group)
+        streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}
+        for target in targets:
+            truth = case.truth[target.t].astype(np.float32) / 255
+            made: dict[str, Frame] = {}
+            for name, stream in streams.items():
+                start = time.perf_counter()
+                frame = next(stream, None)
+                runs[name].make += time.perf_counter() - start
+                made[name] = rounded(_checked(frame, truth, f"{case.name}: {name}", target))
+                runs[name].scores.append(score(made[name], truth))
+            if worst is not None:
+                ours = {name: made[name] for name in methods}
+                worst.offer(case, target, truth, ours, {name: runs[name].scores[-1]["PSNR"] for name in ours})
+        for name, stream in streams.items():
+            if next(stream, None) is not None:
+                raise InputError(f"{case.name}: {name}: expected {len(targets)} frames between {i} and {j}, got more")
+    return runs
+
+
+def _checked(frame: Any, truth: Frame, where: str, target: Target) -> Frame:
+    between = f"between {target.i} and {target.j}"
+    if frame is None:
+        raise InputError(f"{where}: expected a frame {between} at {target.tau:.3f}, got none")
+    if frame.shape != truth.shape or frame.dtype != np.float32:
+        expected = f"float32 {list(truth.shape)}"
+        raise InputError(f"{where}: expected {expected} {between}, got {frame.dtype} {list(frame.shape)}")
+    if not np.isfinite(frame).all():
+        raise InputError(f"{where}: expected numbers in the frame {between}, got some that are not finite")
+    return frame  # type: ignore[no-any-return]
+
+
+def table(
+    report: Report,
+    cases: Iterable[Case],
+    methods: Methods,
+    score: Score = measure,
+    seed: int = 0,
+    worst: Worst | None = None,
+    oracles: Oracles | None = None,
+) -> None:
+    """Rows for each case (or group of short ones) and method, then for each method the mean over all cases.
+
+    Measures of a case are means over its frames; those at the end are means over cases, each counting the same. The
+    difference in PSNR from the flow method stands with the interval that `bootstrap.paired` gives; those of the other
+    measures, and all frames' scores, are in the JSON.
+
+    Args:
+        report: gets the rows.
+        cases: what to make; their names differ.
+        methods: by name, in the table's order.
+        score: measures a frame; must have "PSNR".
+        seed: of the bootstrap.
+        worst: keeps frames to look at, or None.
+        oracles: rows for methods that know the truth, or None.
+
+    Raises:
+        InputError: no cases, two of one name; a method that does not do as `Between` says.
+    """
+    everyone: dict[str, list[Run]] = {name: [] for name in (*methods, *(oracles or {}))}
+    groups: list[str] = []
+    frames: dict[str, Any] = {}
+    motions: dict[str, dict[str, float]] = {}
+    for case in cases:
+        if case.name in frames:
+            raise InputError(f"{case.name}: expected cases of different names, got two of this one")
+        runs = run(case, methods, score, worst, oracles)
+        groups.append(case.group)
+        if case.motion:
+            motions[case.name] = case.motion
+        frames[case.name] = {"t": [target.t for target in case.targets], "tau": [t.tau for t in case.targets]}
+        for name, got in runs.items():
+            everyone[name].append(got)
+            frames[case.name][name] = {measure: got.of(measure).tolist() for measure in got.scores[0]}
+            if not case.group:
+                base = [runs[BASELINE]] if BASELINE in runs else None
+                report.add(case=case.name, method=name, **_cells([got], base, seed))
+        case.close()
+    if not groups:
+        raise InputError("interpolate: expected at least one case, got none")
+    kinds = [kind for kind in dict.fromkeys(groups) if kind]
+    for kind in kinds if len(set(groups)) > 1 else []:
+        part = {name: [r for r, g in zip(rs, groups, strict=True) if g == kind] for name, rs in everyone.items()}
+        _means(report, f"{kind}, mean of", part, seed)
+    _means(report, f"{kinds[0]}, mean of" if set(groups) == set(kinds[:1]) else "mean of", everyone, seed)
+    base = everyone.get(BASELINE)
+    report.details["differences from flow"] = {
+        name: {
+            m: dict(zip(("mean", "low", "high"), _difference(all_runs, base, m, seed), strict=True)) for m in measures
+        }
+        for name, all_runs in everyone.items()
+        if base is not None and name != BASELINE and (measures := list(all_runs[0].scores[0]))
+    }
+    report.details["bootstrap"] = {
+        "draws": DRAWS, "seed": seed, "level": LEVEL, "resampled": f"cases, then frames in runs of {BLOCK} at most",
+    }  # fmt: skip
+    report.details["frames"] = frames
+    if motions:
+        report.details["true motion between kept frames, px"] = motions
+
+
+def _means(report: Report, title: str, everyone: Mapping[str, list[Run]], seed: int) -> None:
+    """A row a method, of several cases together."""
+    for name, runs in everyone.items():
+        cases = f"{title} {len(runs)} case{'s' * (len(runs) > 1)}"
+        report.add(case=cases, method=name, **_cells(runs, everyone.get(BASELINE), seed))
+
+
+def _cells(runs: Sequence[Run], base: Sequence[Run] | None, seed: int) -> dict[str, float | int]:
+    """Means over cases of the means over frames, and the difference in PSNR from the flow method."""
+    cells: dict[str, float | int] = {"frames": sum(len(r.scores) for r in runs)}
+    for measure in runs[0].scores[0]:
+        cells[measure] = float(np.mean([r.of(measure).mean() for r in runs]))
+    cells["seconds"] = sum(r.prepare + r.make for r in runs) / cells["frames"]
+    if base is not None and base[0] is not runs[0]:
+        mean, low, high = _difference(runs, base, "PSNR", seed)
+        cells |= {"dPSNR": mean, "low": low, "high": high}
+    return cells
+
+
+def _difference(runs: Sequence[Run], base: Sequence[Run], measure: str, seed: int) -> tuple[float, float, float]:
+    return paired([r.of(measure) - b.of(measure) for r, b in zip(runs, base, strict=True)], seed)

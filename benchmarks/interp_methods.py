@@ -1,0 +1,141 @@
+"""Which methods of interpolation are measured, and what makes each of them for a video."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from benchmarks.ebme import BiFlowNet, EbmeMotion, load
+from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles, Shared
+from benchmarks.interp_cases import Case
+from trackime.errors import InputError, UnknownNameError
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.types import Tracks
+from trackime.video import Video
+from trackime_apps.interp.between import Between
+from trackime_apps.interp.motion import Motion, MotionSource
+
+NETWORK = "network"
+"""The motion of a published flow network in the package's synthesis; its weights are given by the user."""
+METHODS = (MEAN, BASELINE, NETWORK, "tracks-linear", "tracks-curved", "tracks")
+"""In the table's order; the last is the whole method."""
+
+
+@dataclass
+class Maker:
+    """Makes the package's methods for one video after another.
+
+    Attributes:
+        device: where they run.
+        tracker, segmenter: of methods that follow points.
+        package: the package's methods (`trackime_apps.interp.methods`).
+        synthesise: ``synthesise(video, source, device=device)``, a `Between` of any motion.
+        config: the switches the methods are made with.
+    """
+
+    device: str
+    tracker: str
+    segmenter: str
+    package: Any
+    synthesise: Callable[..., Between]
+    config: Any
+    _of: Video | None = None
+    _tracks: dict[str, tuple[Tracks, float]] = field(default_factory=dict)
+
+    def named(self, name: str, video: Video) -> Between:
+        """A method of the package. Methods that follow points in the same way share what they find in a video."""
+        make = partial(self.package.make_between, name, video, self.config, device=self.device)
+        if not self.package.needs_tracks(name):
+            return make()
+        if self._of is not video:
+            self._of, self._tracks = video, {}
+        way = self.package.METHODS[name].track
+        lent = way in self._tracks
+        if not lent:
+            start = time.perf_counter()
+            tracks = self.package.track_for(
+                name, video, self.config, tracker=self.tracker, segmenter=self.segmenter, device=self.device
+            )
+            self._tracks[way] = tracks, time.perf_counter() - start
+        tracks, seconds = self._tracks[way]
+        return Shared(make(tracks=tracks), seconds if lent else 0.0)
+
+    def network(self, network: BiFlowNet, video: Video) -> Between:
+        """The flow network's motion, in the same synthesis as the others."""
+        return self.synthesise(video, EbmeMotion(video, network, self.device), device=self.device)
+
+
+@dataclass(frozen=True)
+class Straight:
+    """Motion without its curves."""
+
+    source: MotionSource
+
+    def between(self, i: int, j: int) -> Motion:
+        """The motion between frames i < j."""
+        motion = self.source.between(i, j)
+        return Motion(*(replace(side, curve=None) for side in (motion.forward, motion.backward)))
+
+
+def oracles(maker: Maker) -> Oracles:
+    """The true motion of worlds in the package's synthesis, straight and as it is: what better motion could bring."""
+
+    def make(straight: bool, case: Case) -> Between:
+        if case.source is None:
+            raise InputError(f"{case.name}: expected a world, whose true motion is known, for an oracle")
+        source = Straight(case.source) if straight else case.source
+        return maker.synthesise(case.video, source, device=maker.device)
+
+    return {"true motion, straight": partial(make, True), "true motion": partial(make, False)}
+
+
+def package_maker(device: str, tracker: str = DEFAULT_TRACKER, segmenter: str = DEFAULT_SEGMENTER) -> Maker:
+    """A maker of the package's methods with its own defaults."""
+    from trackime_apps.interp import methods as package
+    from trackime_apps.interp.config import InterpConfig
+    from trackime_apps.interp.synthesis import Synthesis
+
+    return Maker(device, tracker, segmenter, package, Synthesis, InterpConfig(factor=2))
+
+
+def methods(
+    names: Sequence[str] = (),
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    maker: Callable[[str], Maker] = package_maker,
+) -> Methods:
+    """Methods by name.
+
+    Args:
+        names: of `METHODS`; empty: all of them, the network where it has weights.
+        weights: of the network.
+        device: where they run.
+        maker: makes all but the mean, on that device.
+
+    Raises:
+        UnknownNameError: a name that is none of them.
+        InputError: the network without weights, or weights without it; weights that are not there.
+        FormatError: weights of something else.
+    """
+    chosen = tuple(dict.fromkeys(names)) or tuple(m for m in METHODS if m != NETWORK or weights is not None)
+    for name in chosen:
+        if name not in METHODS:
+            raise UnknownNameError("method", name, METHODS)
+    if NETWORK in chosen and weights is None:
+        raise InputError(f"{NETWORK}: expected the file of its weights (--weights), got none")
+    if NETWORK not in chosen and weights is not None:
+        raise InputError(f"weights: expected {NETWORK} among the methods, got {', '.join(chosen)}")
+    out: dict[str, Callable[[Video], Between]] = {}
+    made = None if set(chosen) == {MEAN} else maker(device)
+    for name in sorted(chosen, key=METHODS.index):
+        if made is None or name == MEAN:
+            out[name] = Mean
+        elif name == NETWORK and weights is not None:
+            out[name] = partial(made.network, load(weights))  # read once, not for every case
+        else:
+            out[name] = partial(made.named, name)
+    return out

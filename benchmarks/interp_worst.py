@@ -1,0 +1,132 @@
+"""The frames that came out worst, cut out where they went wrong, to be looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.interp_cases import Case, Target
+from trackime.files import atomic
+
+Frame = npt.NDArray[np.float32]
+
+SIDE = 192
+"""Pixels of the part that is cut out."""
+ZOOM = 2
+"""Each of its pixels is shown this large."""
+BAR = 22
+"""Pixels of the line of text above each picture."""
+GAIN = 4
+"""Errors are shown this many times as large."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One frame that came out badly.
+
+    Attributes:
+        method: that made it.
+        case: of which video.
+        t: which frame of it.
+        loss: dB against the baseline; without one the negative PSNR.
+        picture: uint8 [h, w, 3], what is seen there.
+    """
+
+    method: str
+    case: str
+    t: int
+    loss: float
+    picture: npt.NDArray[np.uint8]
+
+
+class Worst:
+    """The `count` worst frames of each method: of different cases, as far as there are cases.
+
+    Worst is what loses most PSNR against the baseline method; where that did not run, what has the lowest PSNR.
+
+    Args:
+        count: of each method.
+        baseline: the method compared with.
+        skipped: methods that nobody looks at.
+    """
+
+    def __init__(self, count: int = 3, baseline: str = "flow", skipped: tuple[str, ...] = ("mean",)) -> None:
+        self.count, self.baseline, self.skipped = count, baseline, skipped
+        self._found: dict[tuple[str, str], list[Finding]] = {}
+
+    def offer(
+        self, case: Case, target: Target, truth: Frame, made: Mapping[str, Frame], psnr: Mapping[str, float]
+    ) -> None:
+        """Look at one frame as all methods made it, float32 [H, W, 3] in [0, 1], and keep what is worth it."""
+        others = [name for name in made if name != self.baseline and name not in self.skipped]
+        for name in others or [name for name in made if name not in self.skipped] or list(made):
+            rival = self.baseline if self.baseline in made and name != self.baseline else None
+            loss = psnr[rival] - psnr[name] if rival else -psnr[name]
+            kept = self._found.setdefault((name, case.name), [])
+            if len(kept) == self.count and loss <= kept[-1].loss:
+                continue
+            kept.append(Finding(name, case.name, target.t, loss, _panels(case, target, truth, made, psnr, name, rival)))
+            kept.sort(key=lambda finding: -finding.loss)
+            del kept[self.count :]
+
+    def findings(self) -> list[Finding]:
+        """The worst of each method, the worst first."""
+        out = []
+        for method in dict.fromkeys(name for name, _ in self._found):
+            found = [rows for (name, _), rows in self._found.items() if name == method]
+            firsts = sorted((rows[0] for rows in found), key=lambda finding: -finding.loss)
+            rest = sorted((row for rows in found for row in rows[1:]), key=lambda finding: -finding.loss)
+            out += (firsts + rest)[: self.count]
+        return out
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write them as ``METHOD_RANK_CASE_FRAME.png``; the paths."""
+        ranks: dict[str, int] = {}
+        paths = []
+        for finding in self.findings():
+            ranks[finding.method] = rank = ranks.get(finding.method, 0) + 1
+            case = re.sub(r"[^\w.-]+", "_", finding.case)
+            path = Path(folder) / f"{finding.method}_{rank}_{case}_{finding.t:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            done, data = cv2.imencode(".png", np.ascontiguousarray(finding.picture[..., ::-1]))
+            assert done
+            with atomic(path) as temporary:
+                temporary.write_bytes(data.tobytes())
+            paths.append(path)
+        return paths
+
+
+def _panels(
+    case: Case, target: Target, truth: Frame, made: Mapping[str, Frame], psnr: Mapping[str, float], name: str,
+    rival: str | None,
+) -> npt.NDArray[np.uint8]:  # fmt: skip
+    """The frames before and after, the true one, the rival's, the method's, and its error, cut at one place."""
+    error = np.abs(made[name] - truth)
+    against = error.mean(2) - (np.abs(made[rival] - truth).mean(2) if rival else 0)
+    h, w = against.shape
+    size = (min(SIDE, h), min(SIDE, w))
+    # Where a window of that size holds most of the error: its mean about each pixel, windows wholly inside.
+    about = cv2.boxFilter(against.astype(np.float32), -1, (size[1], size[0]), borderType=cv2.BORDER_CONSTANT)
+    inner = about[size[0] // 2 : h - (size[0] - 1) // 2, size[1] // 2 : w - (size[1] - 1) // 2]
+    y, x = np.unravel_index(int(inner.argmax()), inner.shape)
+    place = np.s_[y : y + size[0], x : x + size[1]]
+    before, after = (case.video[t].astype(np.float32) / 255 for t in (target.i, target.j))
+    shown = [(f"kept {target.i}", before), (f"kept {target.j}", after), (f"{case.name} {target.t}, true", truth)]
+    for method in filter(None, (rival, name)):
+        shown.append((f"{method} {psnr[method]:.2f} dB", made[method]))
+    shown.append((f"error x {GAIN}", np.clip(GAIN * error, 0, 1)))
+    return np.concatenate([_titled(frame[place], text) for text, frame in shown], 1)
+
+
+def _titled(frame: Frame, text: str) -> npt.NDArray[np.uint8]:
+    picture = np.round(frame * 255).astype(np.uint8)
+    large = np.repeat(np.repeat(picture, ZOOM, 0), ZOOM, 1)
+    bar = np.zeros((BAR, large.shape[1], 3), np.uint8)
+    cv2.putText(bar, text, (4, BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.pad(np.concatenate([bar, large]), ((0, 0), (0, 2), (0, 0)))
