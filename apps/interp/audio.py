@@ -6,7 +6,8 @@ Times are the source's, less `origin`, so that sound and pictures keep their dis
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,8 +23,15 @@ _log = logging.getLogger(__name__)
 FALLBACK = {".webm": ("libopus",), ".mkv": ("libopus", "aac")}
 """Encoders of sound that cannot be copied, by suffix, best first; elsewhere AAC."""
 
-UNPLAYED = {".mp4": ("pcm_", "vorbis", "flac"), ".m4v": ("pcm_", "vorbis", "flac")}
-"""What FFmpeg would put into a file though hardly a player takes it: beginnings of codec names by suffix."""
+UNFIT = {
+    ".mp4": ("pcm_", "vorbis", "flac"),
+    ".m4v": ("pcm_", "vorbis", "flac"),
+    ".mov": ("opus", "vorbis", "flac"),
+}
+"""What FFmpeg names as possible, but refuses in the end, or hardly a player takes: beginnings of codec names."""
+
+POSITIVE = (".mkv", ".webm")
+"""Files in which no time can be below 0: what a decoder has to be fed before the first sample counts as sound."""
 
 BITRATE = 96_000
 """Bits a second and channel of sound that is encoded anew."""
@@ -46,16 +54,34 @@ class Sound:
     slow: Fraction = Fraction(1)
 
 
-def starts(source: Path) -> list[Fraction]:
-    """When each audio stream of a file begins, in seconds; none where it is no file that can be opened."""
+def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[Sound]) -> Fraction:
+    """The second of a source that is second 0 of its result: where the stream begins that begins first.
+
+    Args:
+        source: the file.
+        first: when its pictures begin.
+        suffix: of the result, lower case.
+        sounds: what becomes of its sound.
+    """
+    if not sounds:
+        return first
+    begins = [first]
+    with av.open(str(source), metadata_errors="replace") as container:
+        for sound in sounds:
+            stream = container.streams.audio[sound.index]
+            begin = Fraction(stream.start_time or 0) * stream.time_base
+            # Below 0 lies what primes the decoder (1,024 samples of AAC): not heard, and kept where files can.
+            begins.append(begin if suffix in POSITIVE and not sound.encoder else max(begin, Fraction(0)))
+    return min(begins)
+
+
+def has_sound(source: Path) -> bool:
+    """Whether a path is a file with an audio stream."""
     if not source.is_file():
-        return []
-    try:
-        with av.open(str(source), metadata_errors="replace") as container:
-            begins = [Fraction(s.start_time or 0) * (s.time_base or 0) for s in container.streams.audio]
-            return begins
-    except (av.FFmpegError, OSError, ValueError):
-        return []
+        return False
+    with suppress(av.FFmpegError, OSError, ValueError), av.open(str(source), metadata_errors="replace") as container:
+        return bool(container.streams.audio)
+    return False
 
 
 def choose(source: Path, suffix: str, slow: Fraction = Fraction(1)) -> list[Sound]:
@@ -85,15 +111,13 @@ def choose(source: Path, suffix: str, slow: Fraction = Fraction(1)) -> list[Soun
 
 def holds(suffix: str, codec: str) -> bool:
     """Whether audio of that codec can be copied into a file of that suffix."""
-    if codec.startswith(UNPLAYED.get(suffix, ("-",))):
+    if codec.startswith(UNFIT.get(suffix, ())):
         return False
     kind = {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
     return codec in _supported(kind)
 
 
 def _supported(kind: str) -> set[str]:
-    import os
-
     with av.open(os.devnull, "w", format=kind) as container:
         return set(container.supported_codecs)
 
@@ -217,6 +241,9 @@ class Track:
         form = f"sample_rates={out.rate}:channel_layouts={out.layout.name}:sample_fmts={out.format.name}"
         steps = [("aresample", "async=1")]
         steps += [("atempo", f"{tempo:.9f}") for tempo in tempos(self.sound.slow)]
+        if self.sound.slow != 1:
+            # atempo keeps the last fraction of a second to itself.
+            steps += [("apad", "pad_dur=0.5")]
         steps += [("aresample", str(out.rate)), ("aformat", form)]
         for name, arguments in steps:
             step = graph.add(name, arguments)

@@ -135,11 +135,10 @@ class Movie(Sink):
         source, slow, suffix = Path(video.info.source), config.slowness, path.suffix.lower()
         wanted = config.audio != "none" and (slow == 1 or config.audio == "stretch") and source.is_file()
         self._sounds = audio.choose(source, suffix, slow) if wanted else []
-        if slow != 1 and config.audio == "auto" and audio.starts(source):
+        if slow != 1 and config.audio == "auto" and audio.has_sound(source):
             _log.warning("--slow leaves the audio out: --audio stretch keeps it")
         first = timeline.times.pts[0]
-        # The stream that begins first begins at 0: sound and pictures keep their distance.
-        self._origin = min([first, *(max(t, Fraction(0)) for t in audio.starts(source))]) if self._sounds else first
+        self._origin = audio.origin(source, first, suffix, self._sounds)
         offset = (first - self._origin) * slow - first
         self._pts = [t + offset for t in timeline.pts]
         self._encoding = choose_encoding(suffix, config, video, timeline.rate, self._pts)
