@@ -34,7 +34,7 @@ class Likeness:
         longest: frames in a row that may be duplicates; a longer run is a still picture.
     """
 
-    same: float = 2.0
+    same: float = 4.0
     share: float = 0.2
     moves: float = 2.0
     longest: int = 5
