@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +35,9 @@ DEEP_CODECS = {
 
 PIXELS = {8: ("yuv420p", "yuv422p", "yuv444p"), 10: ("yuv420p10le", "yuv422p10le", "yuv444p10le")}
 """Pixel formats by bits a channel, the most widely played first."""
+
+LEFT_SITED = ("libx264", "libx265")
+"""Encoders whose readers know where 4:2:0's colours lie: at the left pixel of two, between two rows."""
 
 TICK = Fraction(1, 90_000)
 """Time base of frames with times of their own; 90,000 holds 24, 25, 30, 50 and 60 frames/s and 30000/1001 exactly."""
@@ -138,9 +142,32 @@ class Encoding:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         layout = "rgb24" if self.depth == 8 else "rgb48le"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=layout)
-        picture = picture.reformat(format=self.pixels, dst_colorspace=self.matrix)
+        if self.pixels == "yuv420p10le" and self.codec in LEFT_SITED:
+            picture = _halved(picture.reformat(format="yuv444p10le", dst_colorspace=self.matrix))
+        else:
+            picture = picture.reformat(format=self.pixels, dst_colorspace=self.matrix)
         picture.pts, picture.time_base = ticks, self.tick
+        picture.colorspace, picture.color_range = self.matrix, 1
         return picture
+
+
+def _halved(picture: Any) -> Any:
+    """A yuv444p10le frame of even size as yuv420p10le with colours at the left of each pair of pixels, where readers
+    of H.264 and H.265 take them to be (H.264, figure 6-1); FFmpeg's conversion leaves them in the middle."""
+    luma, *chroma = (
+        np.frombuffer(plane, np.uint16).reshape(picture.height, -1)[:, : picture.width] for plane in picture.planes
+    )
+    across, down = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])
+    small = [
+        cv2.sepFilter2D(c.copy(), -1, across, down, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
+        for c in chroma
+    ]
+    half = av.VideoFrame(picture.width, picture.height, "yuv420p10le")
+    for plane, values in zip(half.planes, (luma, *small), strict=True):
+        rows = np.zeros((values.shape[0], plane.line_size // 2), np.uint16)
+        rows[:, : values.shape[1]] = values
+        plane.update(rows.tobytes())
+    return half
 
 
 def find_encoder(suffix: str, codec: str | None = None, depth: int = 8) -> str:
