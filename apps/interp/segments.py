@@ -27,6 +27,8 @@ from .audio import Sound, Track
 _GLOBAL_HEADER = 1 << 22
 """AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets are in the container's header, once for all segments."""
 
+_FINE = 90_000
+
 
 @dataclass(frozen=True)
 class Packets:
@@ -131,7 +133,9 @@ def join(
         OutputError: it cannot be written.
     """
     times = np.concatenate([Packets.times(segment) for segment in segments])
-    options = {"movie_timescale": str(min(encoding.tick.denominator, 1 << 30))}
+    # mp4 rounds when a stream begins down to such units: the video's own, but fine enough for sound, too.
+    unit = encoding.tick.denominator
+    options = {"movie_timescale": str(unit * -(-_FINE // unit))}
     try:
         with ExitStack() as stack:
             movie = path.suffix in (".mp4", ".m4v", ".mov")
