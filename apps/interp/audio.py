@@ -33,6 +33,8 @@ UNFIT = {
 POSITIVE = (".mkv", ".webm")
 """Files in which no time can be below 0: what a decoder has to be fed before the first sample counts as sound."""
 
+_MS = Fraction(1, 1000)
+
 BITRATE = 96_000
 """Bits a second and channel of sound that is encoded anew."""
 
@@ -69,10 +71,23 @@ def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[Sound]) 
     with av.open(str(source), metadata_errors="replace") as container:
         for sound in sounds:
             stream = container.streams.audio[sound.index]
-            begin = Fraction(stream.start_time or 0) * stream.time_base
-            # Below 0 lies what primes the decoder (1,024 samples of AAC): not heard, and kept where files can.
-            begins.append(begin if suffix in POSITIVE and not sound.encoder else max(begin, Fraction(0)))
+            begin = _first(container, stream) * stream.time_base
+            if suffix in POSITIVE and not sound.encoder:
+                # What primes the decoder (1,024 samples of AAC) lies below 0. Matroska says in its header how much of
+                # it there is; from mp4 that is not known, and the whole must begin later for it.
+                known = Fraction(stream.codec_context.delay or 0, stream.codec_context.sample_rate)
+                begins.append(begin + known if begin + known < -_MS else max(begin, Fraction(0)))
+            else:
+                begins.append(max(begin, Fraction(0)))
     return min(begins)
+
+
+def _first(container: Any, stream: Any) -> int:
+    """The time of a stream's first packet, in its ticks."""
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            return int(packet.pts)
+    return 0
 
 
 def has_sound(source: Path) -> bool:

@@ -122,7 +122,8 @@ def interpolate(
         InputError: input_fps of a video that has times, tracks of another video.
         DeviceError: no such device.
     """
-    opened = open_video(video, None if config.input_fps is None else parse_rate(config.input_fps))
+    rate = None if config.input_fps is None or isinstance(video, Video) else parse_rate(config.input_fps)
+    opened = open_video(video, rate)
     place = str(resolve_device(device))
     if marks is None:
         marks = find_marks(opened, config, progress)
