@@ -82,11 +82,14 @@ class Result:
         folder: where to write its files.
         checkpoint: a folder for stages that are finished; files in it must appear whole.
         record: what result.json will hold, beside what every result has.
+        beside: files that belong to the result though they lie outside of its folder: where they were made, in the
+            folder's own parent, to where they go with it.
     """
 
     folder: Path
     checkpoint: Path
     record: dict[str, Any] = field(default_factory=dict)
+    beside: dict[Path, Path] = field(default_factory=dict)
 
     def part(self, name: str) -> Result:
         """A result within this one, in a folder called `name`; `seal` it when it is complete."""
@@ -156,6 +159,9 @@ def _write(
         _prepare(result, key, resume)
         yield result
         seal(result, command, settings, key)
+        # They go first: where the folder is, everything is.
+        for made, target in result.beside.items():
+            os.replace(made, target)
         _publish(result.folder, output, work / "old")
     except BaseException:
         keep = resume and any(result.checkpoint.iterdir())
@@ -163,6 +169,8 @@ def _write(
     finally:
         if keep:
             shutil.rmtree(result.folder, ignore_errors=True)
+            for made in result.beside:
+                made.unlink(missing_ok=True)
         else:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -71,15 +71,8 @@ class Sheet:
         for place, (t, tile) in enumerate(sorted(self._tiles.items())):
             y, x = GAP + place // self.columns * step_y, GAP + place % self.columns * step_x
             sheet[y : y + self.height, x : x + self.width] = tile
-            self._caption(sheet, f"frame {t}  |  {self.info.pts[t]:.2f} s", x, y + self.height, bar)
+            caption(sheet, f"frame {t}  |  {self.info.pts[t]:.2f} s", x, y + self.height, bar)
         return sheet
-
-    def _caption(self, sheet: Frame, text: str, x: int, y: int, bar: int) -> None:
-        font, height = cv2.FONT_HERSHEY_SIMPLEX, round(0.55 * bar)
-        thick = max(1, round(height / 12))
-        scale = cv2.getFontScaleFromHeight(font, height, thick)
-        base = y + (bar + height) // 2
-        cv2.putText(sheet, text, (x + 2, base), font, scale, (INK, INK, INK), thick, cv2.LINE_AA)
 
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG, atomically.
@@ -92,3 +85,12 @@ class Sheet:
             raise OutputError(f"{path}: the contact sheet cannot be encoded")
         with atomic(path) as temporary:
             temporary.write_bytes(data.tobytes())
+
+
+def caption(sheet: Frame, text: str, x: int, y: int, bar: int) -> None:
+    """Write a line of text into the bar of `bar` pixels whose top left corner is (x, y)."""
+    font, height = cv2.FONT_HERSHEY_SIMPLEX, round(0.55 * bar)
+    thick = max(1, round(height / 12))
+    scale = cv2.getFontScaleFromHeight(font, height, thick)
+    base = y + (bar + height) // 2
+    cv2.putText(sheet, text, (x + 2, base), font, scale, (INK, INK, INK), thick, cv2.LINE_AA)

@@ -20,7 +20,7 @@ SHIPPED = (".py", ".typed", ".safetensors")
 
 # What each part of trackime may import from trackime, itself aside.
 BASE = {"lazy", "errors", "files", "config", "devices", "registry", "types", "geometry"}
-READING = {"video", "containers", "packets", "writing", "cuts", "maskio"}
+READING = {"video", "containers", "decoded", "images", "packets", "encoding", "writing", "cuts", "maskio"}
 MIDDLE = READING | {"weights", "models", "formats", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "lazy": set(),

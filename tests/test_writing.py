@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trackime import writing
+from trackime import encoding, writing
 from trackime.errors import InputError, OutputError, ShapeError
 from trackime.video import VideoWriter, open_video
 from trackime.writing import exact_rate
@@ -86,7 +86,7 @@ class TestRoundTrip:
 
 class TestFallback:
     def test_missing_encoder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writing, "_can_encode", lambda name: name == "mpeg4")
+        monkeypatch.setattr(encoding, "can_encode", lambda name: name == "mpeg4")
         for codec in (None, "libx264"):
             write(tmp_path / "a.mp4", smooth(), fps=25, codec=codec)
             with av.open(str(tmp_path / "a.mp4")) as container:

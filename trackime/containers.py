@@ -22,6 +22,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from trackime.decoded import PixelKind, display_matrix, kind_of
+from trackime.decoded import upright as upright
 from trackime.errors import VideoError
 from trackime.packets import Packets, read_packets
 from trackime.types import IntArray, VideoInfo
@@ -50,8 +52,8 @@ class FileFrames:
     """Decoded frames of a file, by index.
 
     Times are the container's own (a file that begins at 5 s has pts[0] = 5). Rotation and mirroring metadata are
-    applied; alpha is dropped; pixel aspect ratio and interlacing are left as they are. Frames of another size than
-    the first are resized to it.
+    applied; `read` gives 8 bits without alpha, `pixels` what the file has; pixel aspect ratio and interlacing are left
+    as they are. Frames of another size than the first are resized to it.
 
     Args:
         path: the file.
@@ -86,22 +88,29 @@ class FileFrames:
 
     def read(self, t0: int, t1: int) -> npt.NDArray[np.uint8]:
         """Frames t0 .. t1 - 1, uint8 [t1 - t0, H, W, 3]."""
-        out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
-        if not self._fill(out, t0):
-            self._give_up_seeking()
-            if not self._fill(out, t0):
-                raise VideoError(f"{self.path}: frames {t0} .. {t1 - 1} do not decode any more: has the file changed?")
-        return out
+        return self._read(t0, t1, PixelKind())
+
+    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+        """The same frames as the file has them: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
+        return self._read(t0, t1, self.kind)
 
     # Reading
 
-    def _fill(self, out: npt.NDArray[np.uint8], t0: int) -> bool:
+    def _read(self, t0: int, t1: int, kind: PixelKind) -> npt.NDArray[Any]:
+        out = np.empty((t1 - t0, self.info.height, self.info.width, kind.channels), kind.dtype)
+        if not self._fill(out, t0, kind):
+            self._give_up_seeking()
+            if not self._fill(out, t0, kind):
+                raise VideoError(f"{self.path}: frames {t0} .. {t1 - 1} do not decode any more: has the file changed?")
+        return out
+
+    def _fill(self, out: npt.NDArray[Any], t0: int, kind: PixelKind) -> bool:
         """Write frames t0 on into `out`; False where one of them does not decode or is damaged."""
         rows: dict[int, list[int]] = {}
         for row, number in enumerate(self._number[t0 : t0 + len(out)]):
             rows.setdefault(int(number), []).append(row)
         for number in [n for n in rows if n in self._kept]:
-            self._convert(self._kept[number], out, rows.pop(number))
+            self._convert(self._kept[number], out, rows.pop(number), kind)
         if not rows:
             return True
         first, last = min(rows), max(rows)
@@ -114,7 +123,7 @@ class FileFrames:
             self._position = number + 1
             self._keep(number, frame)
             if number in rows:
-                self._convert(frame, out, rows.pop(number))
+                self._convert(frame, out, rows.pop(number), kind)
             if number >= last:
                 break
         else:
@@ -127,8 +136,8 @@ class FileFrames:
         while len(self._kept) > min(KEPT_FRAMES, max(2, KEPT_BYTES // size)):
             self._kept.popitem(last=False)
 
-    def _convert(self, frame: Any, out: npt.NDArray[np.uint8], rows: list[int]) -> None:
-        image = upright(frame, self._matrix, self._size)
+    def _convert(self, frame: Any, out: npt.NDArray[Any], rows: list[int], kind: PixelKind) -> None:
+        image = upright(frame, self._matrix, self._size, kind)
         for row in rows:
             out[row] = image
 
@@ -245,7 +254,7 @@ class FileFrames:
             self._warn(packets.hole)
         self._number: IntArray = np.arange(len(self._ticks))
         first = self._first_frame()
-        self._matrix = display_matrix(first)
+        self._matrix, self.kind = display_matrix(first), kind_of(first)
         self._size = (first.width, first.height)
         turned = self._matrix is not None and self._matrix[0] == 0
         width, height = reversed(self._size) if turned else self._size
@@ -324,33 +333,6 @@ class FileFrames:
         message = f"{self.path}: {text}"
         self.warnings.append(message)
         _log.warning("%s", message)
-
-
-def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """The display matrix (a, b, c, d) of a frame in whole quarter turns and mirrorings, None for upright.
-
-    x' = a x + c y, y' = b x + d y (ISO 14496-12, 8.3.2); angles between quarter turns go to the nearest.
-    """
-    for data in frame.side_data:
-        if str(data.type).endswith("DISPLAYMATRIX"):
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)
-            turned = abs(b) + abs(c) > abs(a) + abs(d)
-            signs = (0, np.sign(b), np.sign(c), 0) if turned else (np.sign(a), 0, 0, np.sign(d))
-            matrix = (int(signs[0]), int(signs[1]), int(signs[2]), int(signs[3]))
-            return None if matrix == (1, 0, 0, 1) else matrix
-    return None
-
-
-def upright(frame: Any, matrix: tuple[int, int, int, int] | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """A decoded frame as uint8 [H, W, 3] RGB of `size` (width, height before turning), turned by `matrix`."""
-    image: npt.NDArray[np.uint8] = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-    if matrix is None:
-        return image
-    a, b, c, d = matrix
-    if a == 0:
-        image = image.transpose(1, 0, 2)
-    flip_x, flip_y = (c < 0, b < 0) if a == 0 else (a < 0, d < 0)
-    return image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
 def _is_cover(stream: Any) -> bool:

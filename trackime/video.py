@@ -8,17 +8,18 @@ from __future__ import annotations
 import operator
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from trackime.containers import FileFrames
+from trackime.decoded import PixelKind
 from trackime.errors import InputError, ShapeError, VideoError
+from trackime.images import image_header, read_image, read_pixels
 from trackime.types import VideoInfo
 from trackime.writing import VideoWriter as VideoWriter
 from trackime.writing import exact_rate
@@ -36,10 +37,14 @@ class Source(Protocol):
     """Where the frames of a `Video` come from."""
 
     info: VideoInfo
+    kind: PixelKind
     warnings: list[str]
 
     def read(self, t0: int, t1: int) -> Frames:
         """Frames t0 .. t1 - 1 as a new array uint8 [t1 - t0, H, W, 3]."""
+
+    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+        """The same frames with the depth and alpha of the source, `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -48,8 +53,8 @@ class Source(Protocol):
 class Video:
     """Frames of a video by index, read when asked for; `open_video` makes one.
 
-    Frames are uint8 RGB [H, W, 3], upright (rotation metadata applied). Negative indices are not taken: `v[-1]` would
-    hide an off-by-one of a time-reversed pass.
+    Frames are uint8 RGB [H, W, 3], upright (rotation metadata applied); `pixels` has what the source has beyond that,
+    depth and alpha. Negative indices are not taken: `v[-1]` would hide an off-by-one of a time-reversed pass.
 
     Attributes:
         info: size, exact presentation times, frame names. For a clip, of the clip.
@@ -67,6 +72,16 @@ class Video:
     def __repr__(self) -> str:
         size = f"{self.info.width}x{self.info.height}"
         return f"Video({self.info.source or 'array'!r}, {len(self)} frames, {size}, {self.info.fps:.6g} fps)"
+
+    @property
+    def depth(self) -> int:
+        """Bits a channel that the source has, 8 .. 16."""
+        return self._source.kind.depth
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the source has an alpha channel."""
+        return self._source.kind.alpha
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -99,12 +114,27 @@ class Video:
             InputError: not 0 <= t0 <= t1 <= T.
             VideoError: the video was closed, or the frames can no longer be read.
         """
+        return self._source.read(*self._window(t0, t1))
+
+    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+        """Frames t0 .. t1 - 1 with the depth and alpha of the source, a new array.
+
+        Returns:
+            [t1 - t0, H, W, C]: uint8, or uint16 in its full scale 0 .. 65535 where `depth` is above 8; C = 3 (RGB), or
+            4 where `alpha` (RGB not premultiplied). Of a source of 8 bits without alpha just what `read` gives.
+
+        Raises:
+            InputError, VideoError: as `read`.
+        """
+        return self._source.pixels(*self._window(t0, t1))
+
+    def _window(self, t0: int, t1: int) -> tuple[int, int]:
         t0, t1 = _whole(t0), _whole(t1)
         if not 0 <= t0 <= t1 <= len(self):
             raise InputError(f"frames: expected 0 <= t0 <= t1 <= {len(self)}, got [{t0}, {t1})")
         if self._closed:
             raise VideoError(f"{self.info.source or 'video'}: closed already")
-        return self._source.read(self._t0 + t0, self._t0 + t1)
+        return self._t0 + t0, self._t0 + t1
 
     def clip(self, t0: int, t1: int) -> Video:
         """Frames t0 .. t1 - 1 as a video of their own; nothing is read yet. Closing it leaves this one open.
@@ -216,6 +246,8 @@ def _times(count: int, rate: Fraction) -> npt.NDArray[np.float64]:
 
 
 class _ArrayFrames:
+    kind = PixelKind()
+
     def __init__(self, array: npt.NDArray[Any], rate: Fraction) -> None:
         if array.ndim != 4 or array.shape[-1] != 3:
             raise ShapeError("video", "[T, H, W, 3]", array.shape)
@@ -230,6 +262,9 @@ class _ArrayFrames:
     def read(self, t0: int, t1: int) -> Frames:
         return np.array(self._array[t0:t1], order="C")
 
+    def pixels(self, t0: int, t1: int) -> Frames:
+        return self.read(t0, t1)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -237,20 +272,31 @@ class _ArrayFrames:
 class _ImageFrames:
     def __init__(self, source: Path, files: list[Path], rate: Fraction) -> None:
         self._files = files
-        self._height, self._width = _read_image(files[0]).shape[:2]
-        for file in files[1:]:
+        self._height, self._width = read_image(files[0]).shape[:2]
+        depth, alpha = 8, False
+        for file in files:
             # Of a long folder better now than an hour later. EXIF may turn an image: sides in either order.
-            size = image_size(file)
-            if size is not None and sorted(size) != sorted((self._width, self._height)):
-                raise _other_size(file, (self._width, self._height), size)
+            header = image_header(file)
+            if header is None:
+                continue
+            if sorted(header.size) != sorted((self._width, self._height)):
+                raise _other_size(file, (self._width, self._height), header.size)
+            depth, alpha = max(depth, header.kind.depth), alpha or header.kind.alpha
+        self.kind = PixelKind(depth, alpha)
         names = tuple(file.stem for file in files)
         self.info = VideoInfo(self._width, self._height, _times(len(files), rate), names, str(source))
         self.warnings: list[str] = []
 
     def read(self, t0: int, t1: int) -> Frames:
-        out = np.empty((t1 - t0, self._height, self._width, 3), np.uint8)
+        return self._read(t0, t1, PixelKind(), read_image)
+
+    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+        return self._read(t0, t1, self.kind, lambda file: read_pixels(file, self.kind))
+
+    def _read(self, t0: int, t1: int, kind: PixelKind, load: Callable[[Path], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        out = np.empty((t1 - t0, self._height, self._width, kind.channels), kind.dtype)
         for row, file in enumerate(self._files[t0:t1]):
-            image = _read_image(file)
+            image = load(file)
             if image.shape != out.shape[1:]:
                 raise _other_size(file, (self._width, self._height), (image.shape[1], image.shape[0]))
             out[row] = image
@@ -262,28 +308,6 @@ class _ImageFrames:
 
 def _other_size(file: Path, expected: tuple[int, int], got: tuple[int, int]) -> VideoError:
     return VideoError(f"{file}: expected {expected[0]}x{expected[1]} as in the first frame, got {got[0]}x{got[1]}")
-
-
-def image_size(file: Path) -> tuple[int, int] | None:
-    """(width, height) from the header of a png or jpg, before any EXIF rotation; None where it holds none."""
-    try:
-        with open(file, "rb") as data:
-            head = data.read(24)
-            if head.startswith(b"\x89PNG") and len(head) == 24:
-                return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-            if not head.startswith(b"\xff\xd8"):
-                return None
-            data.seek(2)
-            while len(segment := data.read(4)) == 4 and segment[0] == 0xFF:
-                size = int.from_bytes(segment[2:4], "big")
-                # SOF0 .. SOF15 hold the size; C4, C8 and CC in that range are tables (ITU-T T.81, B.1.1.3).
-                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):
-                    _, high, wide = data.read(1), data.read(2), data.read(2)
-                    return int.from_bytes(wide, "big"), int.from_bytes(high, "big")
-                data.seek(size - 2, os.SEEK_CUR)
-    except OSError:
-        pass
-    return None
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -302,15 +326,3 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key in which numbers count as numbers; the name itself settles 01 against 1."""
     parts = [p for p in re.split(r"([0-9]+)", name.lower()) if p]
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], name
-
-
-def _read_image(file: Path) -> Frames:
-    """uint8 [H, W, 3] RGB; EXIF orientation applied, alpha dropped, 16 bits to 8, grey repeated."""
-    try:
-        data = np.fromfile(file, np.uint8)
-    except OSError as error:
-        raise VideoError(f"{file}: cannot be read ({error.strerror or error})") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise VideoError(f"{file}: not an image that can be read" if data.size else f"{file}: the file is empty")
-    return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)

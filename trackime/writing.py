@@ -15,28 +15,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from trackime.errors import InputError, OutputError, ShapeError
+from trackime.encoding import CODECS as CODECS
+from trackime.encoding import Encoding
+from trackime.errors import InputError, OutputError
 from trackime.files import atomic
 
 _log = logging.getLogger(__name__)
-
-CODECS = {
-    ".mp4": ("libx264", "mpeg4"),
-    ".m4v": ("libx264", "mpeg4"),
-    ".mov": ("libx264", "mpeg4"),
-    ".mkv": ("libx264", "mpeg4"),
-    ".webm": ("libvpx-vp9", "libvpx"),
-    ".avi": ("mpeg4",),
-}
-"""Encoders by suffix, best first; the next one serves where this build of FFmpeg lacks the first."""
-
-TICK = Fraction(1, 90_000)
-"""Time base of frames with times of their own; 90,000 holds 24, 25, 30, 50 and 60 frames/s and 30000/1001 exactly."""
-
-_MPEG4_TICK = Fraction(1, 60_000)  # MPEG-4 part 2 takes denominators up to 65,535
-# Colour codes of ITU-T H.273, the same for matrix, primaries and transfer. AVI has no place to say which matrix was
-# used, and without a word readers take BT.601's.
-_BT709, _BT601 = 1, 6
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
@@ -83,13 +67,14 @@ class VideoWriter:
             1/90000 s in mp4 and mov (1/60000 s with mpeg4), to 1 ms in mkv and webm. Where the first is below 0, all
             are moved to begin at 0.
         codec: name of an FFmpeg encoder; None: the best there is for the suffix. "libx264" falls back to "mpeg4".
-        crf: quality of x264 and VP9, 0 (lossless) .. 51 or 63; 18 can hardly be told from the source.
+        crf: quality of x264, x265, VP9 and AV1, 0 (lossless) .. 51 or 63; 18 can hardly be told from the source.
         options: further options of the encoder, e.g. ``{"preset": "veryfast"}``.
+        depth: bits a channel, 8 or 10 (where the encoder takes them).
 
     Raises:
         InputError: unknown suffix or encoder, sizes, rates or times that cannot be used, both `fps` and `pts`.
         OutputError: the folder cannot be written, the disk is full, no frame was written.
-        ShapeError: a frame that is not uint8 [height, width, 3].
+        ShapeError: a frame that is not uint8 (of 10 bits: uint16) [height, width, 3].
     """
 
     def __init__(
@@ -102,22 +87,20 @@ class VideoWriter:
         codec: str | None = None,
         crf: int = 18,
         options: dict[str, str] | None = None,
+        depth: int = 8,
     ) -> None:
         if fps is not None and pts is not None:
             raise InputError("VideoWriter: expected fps or pts, got both")
-        if width < 1 or height < 1:
-            raise InputError(f"video size: expected at least 1x1, got {width}x{height}")
-        if not 0 <= crf <= 63:
-            raise InputError(f"crf: expected 0 .. 63, got {crf}")
-        self.path, self.width, self.height, self.frames = Path(path), int(width), int(height), 0
-        self.codec = _encoder(self.path.suffix.lower(), codec)
+        self.path, self.frames = Path(path), 0
+        suffix = self.path.suffix.lower()
         self._rate = None if fps is None else exact_rate(fps)
-        if self._rate is None and self.path.suffix.lower() == ".avi":
+        self.encoding = Encoding.make(
+            suffix, width, height, self._rate, codec=codec, crf=crf, options=options, depth=depth
+        )
+        if self._rate is None and suffix == ".avi":
             raise InputError(f"{self.path}: avi holds a regular rate only: expected fps, or an mp4, mkv or webm file")
         self._times: Iterator[float] | None = None if pts is None else iter(pts)
-        self._tick = 1 / self._rate if self._rate else _MPEG4_TICK if self.codec == "mpeg4" else TICK
-        self._options = {**_quality(self.codec, crf), **(options or {})}
-        self._matrix = _BT601 if self.path.suffix.lower() == ".avi" else _BT709
+        self._tick = self.encoding.tick
         self._stack: ExitStack | None = None
         self._container: Any = None
         self._last: int | None = None
@@ -135,11 +118,11 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, frame: npt.NDArray[np.uint8], pts: float | None = None) -> None:
+    def write(self, frame: npt.NDArray[Any], pts: float | None = None) -> None:
         """Append a frame.
 
         Args:
-            frame: uint8 [height, width, 3], RGB.
+            frame: uint8 [height, width, 3], RGB; of 10 bits uint16 in its full scale, 0 .. 65535.
             pts: its time in seconds, where neither `fps` nor `pts` was given to the writer.
 
         Raises:
@@ -147,17 +130,8 @@ class VideoWriter:
         """
         if self._container is None:
             raise InputError(f"{self.path}: expected write inside `with VideoWriter(...)`")
-        shape = (self.height, self.width, 3)
-        if not isinstance(frame, np.ndarray) or frame.shape != shape:
-            raise ShapeError("frame", f"[{self.height}, {self.width}, 3]", getattr(frame, "shape", ()))
-        if frame.dtype != np.uint8:
-            raise ShapeError("frame", f"[{self.height}, {self.width}, 3] of uint8, not {frame.dtype}", frame.shape)
-        tick = self._next_tick(pts)
-        padded = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace=self._matrix)
-        picture.pts, picture.time_base = tick, self._tick
-        self._mux(picture)
+        self.encoding.check(frame)
+        self._mux(self.encoding.picture(frame, self._next_tick(pts)))
         self.frames += 1
 
     def __exit__(
@@ -210,14 +184,9 @@ class VideoWriter:
         return {"movie_timescale": str(self._tick.denominator)} if movie else {}
 
     def _add_stream(self) -> Any:
-        # A rate is a mere hint to the encoder where frames have times of their own.
-        stream = self._container.add_stream(self.codec, rate=self._rate or Fraction(30), options=self._options)
-        stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.time_base = self._tick
-        context.colorspace = context.color_primaries = context.color_trc = self._matrix
-        context.color_range = 1
+        stream = self._container.add_stream(self.encoding.codec, rate=self._rate or Fraction(30))
+        stream.options = self.encoding.options
+        self.encoding.configure(stream.codec_context)
         return stream
 
     def _mux(self, picture: Any) -> None:
@@ -234,39 +203,3 @@ class VideoWriter:
                 container.close()
             except (av.FFmpegError, OSError) as error:
                 _log.debug("%s: %s", self.path, error)
-
-
-def _encoder(suffix: str, codec: str | None) -> str:
-    if suffix not in CODECS:
-        raise InputError(f"video file: expected a name in {', '.join(CODECS)}, got {suffix or 'no suffix'!r}")
-    wanted = CODECS[suffix] if codec is None else (codec, "mpeg4") if codec == "libx264" else (codec,)
-    for name in wanted:
-        if _can_encode(name):
-            if name != wanted[0]:
-                _log.warning("this build of FFmpeg has no encoder %s: %s is used", wanted[0], name)
-            return name
-    known = [name for name in dict.fromkeys(c for names in CODECS.values() for c in names) if _can_encode(name)]
-    raise InputError(f"codec: this build of FFmpeg has no video encoder {wanted[0]!r}, it has {', '.join(known)} ...")
-
-
-def _can_encode(name: str) -> bool:
-    try:
-        return av.codecs_available.__contains__(name) and av.Codec(name, "w").type == "video"
-    except (av.FFmpegError, ValueError):
-        return False
-
-
-def _quality(codec: str, crf: int) -> dict[str, str]:
-    if codec == "libx264":
-        # With x264's macroblock tree the same frames were not the same file from run to run (its bytes changed with
-        # the allocator's fill pattern); without it they are.
-        return {"crf": str(min(crf, 51)), "mbtree": "0"}
-    if codec == "libx265":
-        return {"crf": str(min(crf, 51))}
-    if codec in ("libvpx-vp9", "libvpx"):
-        return {"crf": str(crf), "b": "0" if codec == "libvpx-vp9" else "8M", "cpu-used": "4", "deadline": "good"}
-    if codec == "mpeg4":
-        # Quantiser 1 .. 31; crf 18 looks about like 3.
-        quantiser = str(min(31, max(1, round(crf / 6))))
-        return {"qmin": quantiser, "qmax": quantiser}
-    return {}

@@ -1,0 +1,81 @@
+"""The contact sheet of an interpolation: pairs of input frames with a new one between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trackime.files import atomic
+from trackime.images import read_image, write_image
+from trackime.types import VideoInfo
+from trackime.video import Video
+
+from ..sheet import GAP, PAPER, TILE, caption
+from .output import as_depth
+from .timeline import Timeline
+
+ROWS = 4
+
+
+class PairSheet:
+    """Keeps the new frames it shows as small files, so that a resumed run has them, too.
+
+    Args:
+        folder: for these.
+        timeline: of the result.
+        info: of the input.
+    """
+
+    def __init__(self, folder: Path, timeline: Timeline, info: VideoInfo) -> None:
+        self.folder, self.timeline = folder, timeline
+        folder.mkdir(exist_ok=True)
+        made = [k for k, target in enumerate(timeline.targets) if not target.is_source]
+        # From the middle of equal parts: the ends of a video are often black.
+        places = {int((n + 0.5) * len(made) / ROWS) for n in range(ROWS)} if made else set()
+        self.shown = [made[place] for place in sorted(places)]
+        self.width = int(np.clip(info.width, *TILE))
+        self.height = max(1, round(self.width * info.height / info.width))
+
+    def watch(self, frames: Iterable[npt.NDArray[Any]], start: int) -> Iterator[npt.NDArray[Any]]:
+        """Pass on the frames from `start` on, and keep those that are shown."""
+        for k, frame in enumerate(frames, start):
+            if k in self.shown:
+                with atomic(self._file(k)) as temporary:
+                    write_image(temporary, self._tile(frame))
+            yield frame
+
+    def save(self, path: Path, video: Video) -> None:
+        """Write the sheet as a PNG; of a result without new frames the first input frame is shown."""
+        bar = max(22, self.width // 13)
+        rows, columns = max(1, len(self.shown)), 3 if self.shown else 1
+        sheet = np.full(
+            (rows * (self.height + bar + GAP) + GAP, columns * (self.width + GAP) + GAP, 3), PAPER, np.uint8
+        )
+
+        def put(row: int, column: int, tile: npt.NDArray[np.uint8], text: str) -> None:
+            y, x = GAP + row * (self.height + bar + GAP), GAP + column * (self.width + GAP)
+            sheet[y : y + self.height, x : x + self.width] = tile
+            caption(sheet, text, x, y + self.height, bar)
+
+        for row, k in enumerate(self.shown):
+            target = self.timeline[k]
+            for column, t in ((0, target.i), (2, target.j)):
+                put(row, column, self._tile(video[t]), f"frame {t}  |  {video.info.pts[t]:.2f} s")
+            put(row, 1, read_image(self._file(k)), f"new {k}  |  {float(target.tau):.2f} of the way")
+        if not self.shown:
+            put(0, 0, self._tile(video[0]), "frame 0: no new frames")
+        with atomic(path) as temporary:
+            write_image(temporary, sheet)
+
+    def _file(self, k: int) -> Path:
+        return self.folder / f"{k}.png"
+
+    def _tile(self, frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        image = as_depth(np.ascontiguousarray(frame[..., :3]), np.uint8)
+        how = cv2.INTER_AREA if self.width < image.shape[1] else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=how), np.uint8)
