@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -119,6 +120,9 @@ class Encoding:
 
     def configure(self, context: Any) -> None:
         """Set up a codec context, or that of a stream, which has not been opened yet."""
+        if self.codec == "libsvtav1":
+            # It tells its life story on stderr by itself, whatever FFmpeg's log level is; 1: errors alone.
+            os.environ.setdefault("SVT_LOG", "1")
         context.width, context.height = self.width + self.width % 2, self.height + self.height % 2
         context.pix_fmt = self.pixels
         context.framerate = self.rate or Fraction(30)
