@@ -63,6 +63,7 @@ class Encoding:
         pixels: FFmpeg's name of the pixel format.
         options: of the encoder.
         matrix: code of the colours (H.273): BT.709, limited range; 601 for avi.
+        aspect: width of a pixel over its height.
     """
 
     codec: str
@@ -74,6 +75,7 @@ class Encoding:
     pixels: str = "yuv420p"
     options: dict[str, str] = field(default_factory=dict)
     matrix: int = BT709
+    aspect: Fraction = Fraction(1)
 
     @classmethod
     def make(
@@ -129,6 +131,8 @@ class Encoding:
         context.time_base = self.tick
         context.colorspace = context.color_primaries = context.color_trc = self.matrix
         context.color_range = 1
+        if self.aspect != 1:
+            context.sample_aspect_ratio = self.aspect
 
     def check(self, frame: Any) -> None:
         """Raise ShapeError for anything but uint8 (of 10 bits: uint16, full scale) [height, width, 3], RGB."""
