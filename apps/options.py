@@ -200,8 +200,8 @@ def _debug(ctx: click.Context, _param: click.Parameter, on: bool) -> bool:
     return on
 
 
-def output_options(default: str | None = None) -> Callable[[Function], Function]:
-    """The options of where results go and how loudly, which every command has."""
+def output_options(default: str | None = None, what: str = "Folder of the results.") -> Callable[[Function], Function]:
+    """The options of where results go (`what` that is) and how loudly, which every command has."""
     choices: list[Callable[[Function], Function]] = [
         click.option(
             "-o",
@@ -210,7 +210,7 @@ def output_options(default: str | None = None) -> Callable[[Function], Function]
             required=default is None,
             default=default,
             show_default=default is not None,
-            help="Folder of the results.",
+            help=what,
         ),
         click.option("--overwrite", is_flag=True, help="Replace results that are there already."),
         click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -62,6 +63,7 @@ class Encoding:
         pixels: FFmpeg's name of the pixel format.
         options: of the encoder.
         matrix: code of the colours (H.273): BT.709, limited range; 601 for avi.
+        aspect: width of a pixel over its height.
     """
 
     codec: str
@@ -73,6 +75,7 @@ class Encoding:
     pixels: str = "yuv420p"
     options: dict[str, str] = field(default_factory=dict)
     matrix: int = BT709
+    aspect: Fraction = Fraction(1)
 
     @classmethod
     def make(
@@ -119,12 +122,17 @@ class Encoding:
 
     def configure(self, context: Any) -> None:
         """Set up a codec context, or that of a stream, which has not been opened yet."""
+        if self.codec == "libsvtav1":
+            # It tells its life story on stderr by itself, whatever FFmpeg's log level is; 1: errors alone.
+            os.environ.setdefault("SVT_LOG", "1")
         context.width, context.height = self.width + self.width % 2, self.height + self.height % 2
         context.pix_fmt = self.pixels
         context.framerate = self.rate or Fraction(30)
         context.time_base = self.tick
         context.colorspace = context.color_primaries = context.color_trc = self.matrix
         context.color_range = 1
+        if self.aspect != 1:
+            context.sample_aspect_ratio = self.aspect
 
     def check(self, frame: Any) -> None:
         """Raise ShapeError for anything but uint8 (of 10 bits: uint16, full scale) [height, width, 3], RGB."""

@@ -71,7 +71,7 @@ def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[Sound]) 
     with av.open(str(source), metadata_errors="replace") as container:
         for sound in sounds:
             stream = container.streams.audio[sound.index]
-            begin = _first(container, stream) * stream.time_base
+            begin = _first(container, stream) * Fraction(stream.time_base or 0)
             if suffix in POSITIVE and not sound.encoder:
                 # What primes the decoder (1,024 samples of AAC) lies below 0. Matroska says in its header how much of
                 # it there is; from mp4 that is not known, and the whole must begin later for it.
@@ -182,7 +182,7 @@ class Track:
         yield from self._encoded() if self.sound.encoder else self._copied()
 
     def _copied(self) -> Iterator[Any]:
-        base = self._stream.time_base
+        base = Fraction(self._stream.time_base or 1)
         shift = round(self._origin / base)
         for packet in self._demux():
             if packet.pts is None or packet.size == 0:

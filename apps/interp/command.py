@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @click.command("interpolate", cls=Command)
 @click.argument("video")
-@output_options()
+@output_options(what="A video, or a folder for images.")
 @compute_options
 @tracks_option
 @config_options("Interpolation", InterpConfig)
@@ -161,7 +161,7 @@ def interpolate_into(
         ranges = timeline.segments(config.segment)
         made = 0
         with progress.stage("frames"):
-            for _, start, stop in write_segments(
+            for _k, start, stop in write_segments(
                 sink, ranges, lambda start, stop: sheet.watch(found.frames(start, stop), start), progress
             ):
                 made += sum(not target.is_source for target in timeline.targets[start:stop])
@@ -214,7 +214,7 @@ def write_targets(path: Path, found: Interpolation, sink: Sink) -> None:
 def describe(result: Result, found: Interpolation, sink: Sink, device: str, progress: Progress, made: int) -> None:
     """What result.json says of the run."""
     video, timeline, marks = found.video, found.timeline, found.marks
-    info, seconds = video.info, progress.seconds
+    info = video.info
     result.record["video"] = {
         "source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps,
         "depth": video.depth, "alpha": video.alpha, "duration": float(timeline.times.duration),
@@ -223,8 +223,9 @@ def describe(result: Result, found: Interpolation, sink: Sink, device: str, prog
         "frames": len(timeline), "new": timeline.made, "duration": float(timeline.duration),
         "fps": None if timeline.rate is None else str(timeline.rate), **sink.about,
     }  # fmt: skip
-    result.record.update(cuts=list(marks.cuts), duplicates=list(marks.duplicates), device=device, seconds=seconds)
+    result.record.update(cuts=list(marks.cuts), duplicates=list(marks.duplicates), device=device)
+    result.record["seconds"] = progress.seconds
     if made:
-        result.record["seconds_per_new_frame"] = round(seconds["frames"] / made, 4)
+        result.record["seconds_per_new_frame"] = round(progress.seconds["frames"] / made, 4)
     if video.warnings:
         result.record["warnings"] = list(video.warnings)

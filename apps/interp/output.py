@@ -9,6 +9,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,15 @@ class Movie(Sink):
         self._origin = audio.origin(source, first, suffix, self._sounds)
         offset = (first - self._origin) * slow - first
         self._pts = [t + offset for t in timeline.pts]
-        self._encoding = choose_encoding(suffix, config, video, timeline.rate, self._pts)
+        aspect, curve = _look_at(source, video.info.width, video.info.height)
+        self._encoding = replace(choose_encoding(suffix, config, video, timeline.rate, self._pts), aspect=aspect)
         self._ticks = [round(t / self._encoding.tick) for t in self._pts]
         if len(set(self._ticks)) < len(self._ticks):
             raise InputError(f"{name}: frames closer than {self._encoding.tick} s: fewer of them, or another --codec")
         if video.alpha:
             _log.warning("%s holds no alpha: it is left out (an image sequence keeps it)", name)
-        _warn_of_hdr(source)
+        if curve:
+            _log.warning("the video is HDR (%s): its values are kept but marked BT.709, nothing is tone-mapped", curve)
 
     @property
     def pts(self) -> list[Fraction]:
@@ -247,12 +250,16 @@ def _counted(frames: Iterable[Any], start: int, total: int, report: Any) -> Iter
             report("frames", t + 1, total)
 
 
-def _warn_of_hdr(source: Path) -> None:
-    if not source.is_file():
-        return
-    with suppress(av.FFmpegError, OSError, ValueError), av.open(str(source), metadata_errors="replace") as container:
-        transfer = _HDR.get(int(container.streams.video[0].codec_context.color_trc or 0))
-        if transfer:
-            _log.warning(
-                "the video is HDR (%s): its values are kept but marked as BT.709, nothing is tone-mapped", transfer
-            )
+def _look_at(source: Path, width: int, height: int) -> tuple[Fraction, str]:
+    """The shape of a file's pixels, upright (width over height), and the name of its HDR curve, empty for none."""
+    if source.is_file():
+        with (
+            suppress(av.FFmpegError, OSError, ValueError),
+            av.open(str(source), metadata_errors="replace") as container,
+        ):
+            stream = container.streams.video[0]
+            aspect = Fraction(stream.sample_aspect_ratio or 1)
+            turned = (stream.width, stream.height) == (height, width) and width != height
+            curve = _HDR.get(int(stream.codec_context.color_trc or 0), "")
+            return (1 / aspect if turned else aspect) if aspect > 0 else Fraction(1), curve
+    return Fraction(1), ""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ import numpy as np
 import pytest
 
 from trackime.containers import FileFrames
-from trackime.encoding import find_encoder
 from trackime.errors import InputError
 from trackime.images import write_image
 from trackime.video import VideoWriter, open_video
@@ -130,6 +130,36 @@ class TestVideo:
                 i, j = k // 2, min(23, (k + 1) // 2)
                 truth = (old[i].astype(float) + old[j]) / 2
                 assert np.abs(new[k] - truth).mean() < 4
+
+    @pytest.mark.parametrize("turn", [0, 90])
+    def test_the_shape_of_pixels_is_kept(self, run: Any, tmp_path: Path, turn: int) -> None:
+        with av.open(str(tmp_path / "a.mp4"), "w") as container:
+            stream: Any = container.add_stream("libx264", rate=24)
+            stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+            stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+            if turn:
+                stream.set_display_rotation(turn)
+            for image in textures(3):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        assert run("interpolate", tmp_path / "a.mp4", "--factor", "2", *MEAN, "-o", tmp_path / "o.mp4").code == 0
+        with av.open(str(tmp_path / "o.mp4")) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height) == ((H, W) if turn else (W, H))
+            assert stream.sample_aspect_ratio == (Fraction(3, 4) if turn else Fraction(4, 3))
+
+    def test_hdr_is_not_claimed(self, run: Any, tmp_path: Path) -> None:
+        with av.open(str(tmp_path / "a.mp4"), "w") as container:
+            stream: Any = container.add_stream("libx264", rate=24)
+            stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+            stream.codec_context.color_trc = 16
+            for image in textures(3):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        ran = run("interpolate", tmp_path / "a.mp4", "--factor", "2", *MEAN, "-o", tmp_path / "o.mp4")
+        assert ran.code == 0 and "the video is HDR (PQ)" in ran.err
+        with av.open(str(tmp_path / "o.mp4")) as container:
+            assert container.streams.video[0].codec_context.color_trc == 1
 
     def test_it_is_marked_as_it_is(self, run: Any, mp4: Path, tmp_path: Path) -> None:
         typed = ["--factor", "2", "--codec", "libx264", "--preset", "ultrafast", "--crf", "30", *MEAN]
@@ -418,16 +448,10 @@ class TestCost:
             restarts.clear()
             held: list[Any] = []
             alive = 0
-            import weakref
-
             for frame in result:
                 held.append(weakref.ref(frame))
                 alive = max(alive, sum(ref() is not None for ref in held[-50:]))
         assert not restarts and alive <= 4
-
-
-def test_encoders_named_in_the_help_are_there() -> None:
-    assert find_encoder(".mp4") in ("libx264", "mpeg4")
 
 
 def test_sheet_shows_pairs(run: Any, mp4: Path, tmp_path: Path) -> None:
