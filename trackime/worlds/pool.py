@@ -52,8 +52,9 @@ class Pool:
     def colour(self, face: Tensor, uv: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
         """Mean colour of pixels' footprints.
 
-        The footprint is the ellipse the Jacobian makes of a pixel; it is sampled `TAPS` times along its longer axis
-        from the level whose texels are as large as its shorter one (Heckbert, "Survey of texture mapping", 1986).
+        The footprint is the ellipse the Jacobian makes of a pixel (Heckbert, "Fundamentals of texture mapping and image
+        warping", 1989, section 3); it is sampled `TAPS` times along its longer axis from the level whose texels are as
+        large as its shorter one (McCormack et al., "Feline", SIGGRAPH 1999).
 
         Args:
             face: int64 [N], which texture.
