@@ -14,7 +14,10 @@ from trackime.types import FloatArray
 
 LEVELS = 10
 TAPS = 4
-"""Samples along the longer axis of a pixel's footprint; beyond this ratio of its axes the shorter is blurred."""
+"""Samples along the longer axis of a long footprint; beyond this ratio of its axes the shorter is blurred."""
+
+STRETCH = 1.5
+"""Ratio of a footprint's axes from which it is long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,7 @@ class Pool:
     """All mip levels of all textures, one after the other.
 
     Attributes:
-        texels: uint8 [M, 3].
+        texels: int32 [M], red + 256 green + 65536 blue: one look-up for all three.
         first: int64 [F, LEVELS], where a level of a texture begins.
         size: int64 [2, F, LEVELS], its width and height.
     """
@@ -45,11 +48,12 @@ class Pool:
                     h, w = (max(1, v // 2) for v in level.shape[-2:])
                     level = F.interpolate(level, (h, w), mode="area")
                 first[k, n], size[:, k, n] = total, (level.shape[-1], level.shape[-2])
-                texels.append((level[0] * 255 + 0.5).clamp(0, 255).to(torch.uint8).flatten(1).T)
-                total += texels[-1].shape[0]
+                red, green, blue = (level[0] * 255 + 0.5).clamp(0, 255).to(torch.int32).flatten(1)
+                texels.append(red + (green << 8) + (blue << 16))
+                total += len(red)
         return cls(torch.cat(texels).to(device), torch.from_numpy(first).to(device), torch.from_numpy(size).to(device))
 
-    def colour(self, face: Tensor, uv: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    def colour(self, face: Tensor, uv: Tensor, dx: Tensor, dy: Tensor, taps: bool = True) -> Tensor:
         """Mean colour of pixels' footprints.
 
         The footprint is the ellipse the Jacobian makes of a pixel (Heckbert, "Fundamentals of texture mapping and image
@@ -61,6 +65,7 @@ class Pool:
             uv: [2, N] in [0, 1] across the texture; beyond: its border.
             dx: [2, N] change of uv from one pixel to the next along x.
             dy: the same along y.
+            taps: sample long footprints several times.
 
         Returns:
             float32 [3, N] in [0, 1].
@@ -74,24 +79,40 @@ class Pool:
         minor = ((p + r) / 2 - spread).clamp(min=0).sqrt()
         angle = 0.5 * torch.atan2(2 * q, p - r)
         axis = torch.stack([angle.cos(), angle.sin()]) * major / full
-        level = torch.maximum(minor, major / TAPS).log2().clamp(0, LEVELS - 1.001)
+        # Round footprints need one sample; so do the rays of a pixel that is sampled many times anyhow.
+        long = (major > STRETCH * minor.clamp(min=1.0)) if taps else torch.zeros_like(face, dtype=torch.bool)
+        out = torch.empty(3, uv.shape[1], device=uv.device)
+        rows = (~long).nonzero()[:, 0]
+        out[:, rows] = self._trilinear(face[rows], uv[:, rows], torch.maximum(minor, major / STRETCH)[rows])
+        rows = long.nonzero()[:, 0]
+        if len(rows):
+            face, uv, full = face[rows], uv[:, rows], full[:, rows]
+            axis = torch.stack([angle[rows].cos(), angle[rows].sin()]) * major[rows] / full
+            width = torch.maximum(minor, major / TAPS)[rows]
+            taken = [self._trilinear(face, uv + ((k + 0.5) / TAPS - 0.5) * axis, width) for k in range(TAPS)]
+            out[:, rows] = torch.stack(taken).mean(0)
+        return out
+
+    def _trilinear(self, face: Tensor, uv: Tensor, width: Tensor) -> Tensor:
+        """Colour [3, N] of footprints `width` texels wide: between the two levels of nearest size."""
+        level = width.log2().clamp(0, LEVELS - 1.001)
         whole = level.to(torch.int64)
-        share = level - whole
-        total = torch.zeros(3, uv.shape[1], device=uv.device)
-        for tap in range(TAPS):
-            at = uv + ((tap + 0.5) / TAPS - 0.5) * axis
-            total += torch.lerp(self._bilinear(face, whole, at), self._bilinear(face, whole + 1, at), share)
-        return total / (255 * TAPS)
+        below, above = self._bilinear(face, whole, uv), self._bilinear(face, whole + 1, uv)
+        return (below + (above - below) * (level - whole)) / 255
 
     def _bilinear(self, face: Tensor, level: Tensor, uv: Tensor) -> Tensor:
         slot = face * LEVELS + level
-        start, w, h = self.first.view(-1)[slot], self.size[0].view(-1)[slot], self.size[1].view(-1)[slot]
+        start, w, h = (table.view(-1).index_select(0, slot) for table in (self.first, self.size[0], self.size[1]))
         x = torch.minimum((uv[0] * w - 0.5).clamp(min=0), (w - 1).to(uv.dtype))
         y = torch.minimum((uv[1] * h - 0.5).clamp(min=0), (h - 1).to(uv.dtype))
         x0, y0 = x.to(torch.int64), y.to(torch.int64)
-        x1, y1 = torch.minimum(x0 + 1, w - 1), torch.minimum(y0 + 1, h - 1)
-        a, b = start + y0 * w, start + y1 * w
-        fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-        top = torch.lerp(self.texels[a + x0].float(), self.texels[a + x1].float(), fx)
-        low = torch.lerp(self.texels[b + x0].float(), self.texels[b + x1].float(), fx)
-        return torch.lerp(top, low, fy).T
+        right, down = (x0 + 1 < w).to(torch.int64), torch.where(y0 + 1 < h, w, torch.zeros_like(w))
+        at, fx, fy = start + y0 * w + x0, x - x0, y - y0
+        corners = ((at, (1 - fx) * (1 - fy)), (at + right, fx * (1 - fy)))
+        corners += ((at + down, (1 - fx) * fy), (at + down + right, fx * fy))
+        out = torch.zeros(3, len(face), device=uv.device)
+        for index, weight in corners:
+            texel = self.texels.index_select(0, index)
+            for channel in range(3):
+                out[channel] += ((texel >> (8 * channel)) & 255) * weight
+        return out

@@ -155,7 +155,7 @@ def shade(scene: Scene, t: int, xy: Tensor, footprint: float = 1.0) -> tuple[Ten
     for layer in layers:
         if layer:
             rows, face, uv, dx, dy, weight = (torch.cat(list(field), -1) for field in zip(*layer, strict=True))
-            colour[:, rows] += weight.float() * scene.pool.colour(face, uv, dx, dy)
+            colour[:, rows] += weight.float() * scene.pool.colour(face, uv, dx, dy, footprint == 1)
     if scene.options.light == 0:
         return colour, depth, key
     if scene.options.shadows:
@@ -167,7 +167,7 @@ def shade(scene: Scene, t: int, xy: Tensor, footprint: float = 1.0) -> tuple[Ten
         lamp[dark] = 0
         key[dark] += 1
     share = scene.options.light
-    return colour * (1 - share + 1.9 * share * lamp).float(), depth, key
+    return colour * (1 - share + 2.4 * share * lamp).float(), depth, key
 
 
 def _column(vector: FloatArray, like: Tensor) -> Tensor:
@@ -201,12 +201,13 @@ def render_sharp(scene: Scene, t: int) -> Tensor:
     Within a surface one ray a pixel and filtered textures; where surfaces meet, the mean of `samples` squared rays.
     """
     width, height, n = scene.info.width, scene.info.height, scene.options.samples
-    xy = pixel_centres((0, 0, width, height), scene.device).to(scene.dtype).view(-1, 2)
+    # Colours need no more than float32; depth and masks, which must agree with the tracks, are traced in float64.
+    xy = pixel_centres((0, 0, width, height), scene.device).view(-1, 2)
     parts = [shade(scene, t, part) for part in xy.split(CHUNK)]
     colour, depth, key = (torch.cat(list(field), -1) for field in zip(*parts, strict=True))
     rows = _edges(key.view(height, width), depth.view(height, width)).flatten().nonzero()[:, 0]
     if n > 1 and len(rows):
-        offsets = pixel_centres((0, 0, n, n), scene.device).to(scene.dtype).view(-1, 2) / n - 0.5
+        offsets = pixel_centres((0, 0, n, n), scene.device).view(-1, 2) / n - 0.5
         for part in rows.split(max(1, CHUNK // n**2)):
             points = (xy[part, None] + offsets).view(-1, 2)
             colour[:, part] = shade(scene, t, points, 1 / n)[0].view(3, len(part), n * n).mean(-1)

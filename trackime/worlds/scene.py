@@ -63,7 +63,7 @@ class Scene:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of rays where frames are rendered: float64, but float32 where there is nothing longer (mps)."""
+        """Of the rays of depth and masks: float64, but float32 where there is nothing longer (mps)."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
     @property

@@ -34,6 +34,9 @@ MAX_THINGS = 100
 CLEARANCE = 1.15
 """What stands or moves keeps this far from the camera."""
 
+LARGEST = 0.3
+"""Largest radius of an object as a share of its distance: none fills the view."""
+
 TRIES = 60
 """Places tried for an object; the one that collides least is taken."""
 
@@ -160,7 +163,8 @@ def _settle(tries: list[_Thing], others: list[_Thing], eyes: FloatArray) -> _Thi
     best, least = tries[0], math.inf
     for thing in tries:
         reach = thing.shape.radius
-        cost = 20 * max(0.0, CLEARANCE + reach - float(np.linalg.norm(thing.place - eyes, axis=1).min()))
+        nearest = float(np.linalg.norm(thing.place - eyes, axis=1).min())
+        cost = 20 * max(0.0, CLEARANCE + reach - nearest) + 5 * max(0.0, reach - LARGEST * nearest)
         for other in others:
             gap = float(np.linalg.norm(thing.place - other.place, axis=1).min())
             cost += max(0.0, reach + other.shape.radius - gap)

@@ -42,7 +42,7 @@ class SceneOptions:
     shadows: bool = True
     light: float = 0.6
     noise: float = 0.01
-    samples: int = 4
+    samples: int = 3
     fps: float = 25.0
 
     def __post_init__(self) -> None:

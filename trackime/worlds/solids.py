@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -177,15 +178,25 @@ class HeightField(Shape):
         hz = window * across - total * (4 / self.half[2]) * v * q * p * p
         return hx, hz
 
-    @property
+    @cached_property
     def steepest(self) -> float:
-        """A bound on the length of the gradient of h."""
+        """A bound on the length of the gradient of h: the largest on a lattice, and what it can grow by in between.
+
+        Between lattice points no farther than d away the gradient changes by at most d times a bound on the second
+        derivatives.
+        """
+        count = 257
+        u = torch.linspace(-1, 1, count, dtype=torch.float64)
+        x, z = torch.meshgrid(u * self.half[0], u * self.half[2], indexing="ij")
+        hx, hz = self.slope(x, z)
+        between = math.hypot(self.half[0], self.half[2]) / (count - 1)
+        # w = (1 - u^2)^2 has |w| <= 1, |w'| <= 1.54, |w''| <= 8 on [-1, 1].
+        near, side = min(self.half[0], self.half[2]), 1.54
         top = self.mean + sum(abs(w[0]) for w in self.waves)
-        # |d/du (1 - u^2)^2| is 8 / (3 sqrt 3) at most.
-        ramp = 8 / (3 * math.sqrt(3)) * top
-        hx = sum(abs(a * kx) for a, kx, _, _ in self.waves) + ramp / self.half[0]
-        hz = sum(abs(a * kz) for a, _, kz, _ in self.waves) + ramp / self.half[2]
-        return math.hypot(hx, hz)
+        first = sum(abs(w[0]) * math.hypot(w[1], w[2]) for w in self.waves)
+        second = sum(abs(w[0]) * (w[1] ** 2 + w[2] ** 2) for w in self.waves)
+        bend = second + 2 * math.sqrt(2) * side * first / near + (8 + side**2) * top / near**2
+        return float((hx * hx + hz * hz).max().sqrt()) + between * bend
 
     def _above(self, origin: tuple[float, float, float], rays: Tensor, s: Tensor) -> Tensor:
         x, y, z = (origin[k] + s * rays[k] for k in range(3))
