@@ -47,7 +47,8 @@ def camera_path(rng: Generator, frames: int, path: str, strength: float) -> Floa
     """
     zero, tilt = np.zeros(frames), np.full(frames, math.radians(rng.uniform(-8, -3)))
     place = np.zeros((frames, 3))
-    along = np.linspace(-1, 1, frames) if frames > 1 else zero
+    # A sweep takes a second; less of it in shorter videos, or neighbouring frames would have little in common.
+    along = min(1.0, frames / 24) * np.linspace(-1, 1, frames) if frames > 1 else zero
     side = float(rng.choice([-1.0, 1.0]))
     yaw, pitch, roll = zero, tilt, zero
     if path == "wander":

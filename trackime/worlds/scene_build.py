@@ -114,7 +114,7 @@ def make_scene(
         room = _Room.random(rng)
         path = camera_path(rng, end - start, chosen.path, chosen.camera)
         lamp = np.array([rng.uniform(-1.5, 1.5), room.low[1] + 0.25, rng.uniform(1.0, 2.5)])
-        things = _furnish(rng, room, path, objects, movers, chosen, shot * movers)
+        things = _furnish(rng, room, path, lamp, objects, movers, chosen, shot * movers)
         # From the room's coordinates to those of the first camera.
         to_world = np.linalg.inv(path[0])
         poses[start:end] = to_world @ path
@@ -141,7 +141,14 @@ def _still(shape: Shape, place: Sequence[float], yaw: float, frames: int) -> _Th
 
 
 def _furnish(
-    rng: Generator, room: _Room, path: FloatArray, objects: int, movers: int, options: SceneOptions, before: int
+    rng: Generator,
+    room: _Room,
+    path: FloatArray,
+    lamp: FloatArray,
+    objects: int,
+    movers: int,
+    options: SceneOptions,
+    before: int,
 ) -> list[_Thing]:
     """The room, its height fields, objects and moving objects, in this order; `before` instances are taken."""
     frames, eyes = len(path), path[:, :3, 3]
@@ -151,20 +158,22 @@ def _furnish(
     things += _reliefs(rng, room, options.relief, frames)
     placed: list[_Thing] = []
     for _ in range(objects):
-        placed.append(_settle([_object(rng, room, wide, frames) for _ in range(TRIES)], placed, eyes))
+        placed.append(_settle([_object(rng, room, wide, frames) for _ in range(TRIES)], placed, eyes, lamp))
     for k in range(movers):
         tries = [_mover(rng, room, wide, frames, options, before + k + 1) for _ in range(TRIES)]
-        placed.append(_settle(tries, placed, eyes))
+        placed.append(_settle(tries, placed, eyes, lamp))
     return things + placed
 
 
-def _settle(tries: list[_Thing], others: list[_Thing], eyes: FloatArray) -> _Thing:
+def _settle(tries: list[_Thing], others: list[_Thing], eyes: FloatArray, lamp: FloatArray) -> _Thing:
     """The first that collides with nothing, or else the one that does least; clear of the camera above all."""
     best, least = tries[0], math.inf
     for thing in tries:
         reach = thing.shape.radius
         nearest = float(np.linalg.norm(thing.place - eyes, axis=1).min())
         cost = 20 * max(0.0, CLEARANCE + reach - nearest) + 5 * max(0.0, reach - LARGEST * nearest)
+        # What hangs close under the lamp puts the whole room in the dark.
+        cost += 10 * max(0.0, 0.9 + reach - float(np.linalg.norm(thing.place - lamp, axis=1).min()))
         for other in others:
             gap = float(np.linalg.norm(thing.place - other.place, axis=1).min())
             cost += max(0.0, reach + other.shape.radius - gap)
