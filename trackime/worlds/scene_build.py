@@ -118,7 +118,8 @@ def make_scene(
         # From the room's coordinates to those of the first camera.
         to_world = np.linalg.inv(path[0])
         poses[start:end] = to_world @ path
-        poses[start] = np.eye(4)
+        # Exactly so, rounding aside, for the first and for a camera that stands still.
+        poses[start:end][(path == path[0]).all((1, 2))] = np.eye(4)
         lights[shot] = to_world[:3, :3] @ lamp + to_world[:3, 3]
         shot_bodies = []
         for thing in things:
@@ -130,9 +131,7 @@ def make_scene(
         needed = _densities(shot_bodies, poses, range(start, end), info, chosen.fov)
         images += _paint(seed, shot, shot_bodies, needed, chosen)
         bodies += shot_bodies
-    return Scene(
-        info, int(seed), chosen, tuple(bodies), poses, lights, starts, Pool.pack(images, target), target
-    )
+    return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, Pool.pack(images, target), target)
 
 
 def _still(shape: Shape, place: Sequence[float], yaw: float, frames: int) -> _Thing:
@@ -193,7 +192,11 @@ def _object(rng: Generator, room: _Room, wide: float, frames: int) -> _Thing:
         radius = rng.uniform(0.25, 0.55)
         return _still(Sphere.of(radius), (x, room.high[1] - radius, z), rng.uniform(0, 6), frames)
     hangs = rng.random() < 0.3
-    half = (rng.uniform(0.18, 0.5), rng.uniform(0.15, 0.45) if hangs else rng.uniform(0.25, 1.0), rng.uniform(0.18, 0.5))
+    half = (
+        rng.uniform(0.18, 0.5),
+        rng.uniform(0.15, 0.45) if hangs else rng.uniform(0.25, 1.0),
+        rng.uniform(0.18, 0.5),
+    )
     y = room.low[1] + half[1] if hangs else room.high[1] - half[1]
     return _still(Box(half), (x, y, z), rng.uniform(-0.8, 0.8), frames)
 
@@ -253,11 +256,11 @@ def _densities(
 ) -> dict[tuple[int, int], float]:
     """Texels a unit that each (body, face) is worth, from a few rays of a few frames; faces not met are left out."""
     wide = math.tan(math.radians(fov) / 2)
-    y, x = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 32), indexing="ij")
+    y, x = np.meshgrid(np.linspace(-1, 1, 18), np.linspace(-1, 1, 24), indexing="ij")
     rays = np.stack([x.ravel() * wide, y.ravel() * wide * info.height / info.width, np.ones(x.size)])
     seen: dict[tuple[int, int], list[FloatArray]] = {}
     listed = list(enumerate(bodies))
-    for t in np.unique(np.linspace(frames.start, frames.stop - 1, min(8, len(frames))).round()).astype(int).tolist():
+    for t in np.unique(np.linspace(frames.start, frames.stop - 1, min(5, len(frames))).round()).astype(int).tolist():
         world = torch.from_numpy(poses[t, :3, :3] @ rays)
         depth, owner = trace(listed, t, poses[t, :3, 3], world)
         hits = poses[t, :3, 3][:, None] + (depth * world).numpy()

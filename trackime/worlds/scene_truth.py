@@ -66,8 +66,8 @@ def follow(
 
     Returns:
         float64 [N, T, 2] frame pixels, float64 [N, T] depth z, bool [N, T] whether each can be seen: before the camera,
-        within the frame, and nothing nearer on the way (`TOLERANCE`). In frames of another shot a point is hidden, where
-        it is at the end of its own.
+        within the frame, and nothing nearer on the way (`TOLERANCE`). In frames of another shot a point is hidden, and
+        where it is at the end of its own.
     """
     count = len(frames)
     xy, depth = np.zeros((len(bodies), count, 2)), np.zeros((len(bodies), count))

@@ -150,7 +150,13 @@ def check_sample(
 
 
 def sample_queries(
-    world: World | Scene, n: int, seed: int, t: int | None, ids: list[int] | None, edge_share: float, object_share: float
+    world: World | Scene,
+    n: int,
+    seed: int,
+    t: int | None,
+    ids: list[int] | None,
+    edge_share: float,
+    object_share: float,
 ) -> Queries:
     """Random pixels to follow; see `World.sample`."""
     rng = np.random.default_rng([world.seed, 11, seed])
