@@ -37,13 +37,13 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """A hand-held camera, everything there is."""
-    return make_scene(4, 160, 120, 12, 6, 3, relief=3, speed=0.06)
+    return make_scene(4, 128, 96, 12, 6, 3, relief=3, speed=0.06)
 
 
 @pytest.fixture(scope="module")
 def clean() -> Scene:
     """An orbit, no noise, no shadows."""
-    return make_scene(1, 160, 120, 12, path="orbit", **CLEAN)
+    return make_scene(1, 128, 96, 9, path="orbit", relief=1, **CLEAN)
 
 
 def centres(scene: Scene) -> np.ndarray:
@@ -77,7 +77,7 @@ def slow_ray(shape: Box | Sphere | HeightField, origin: np.ndarray, ray: np.ndar
         roots = np.roots([ray @ ray, 2 * origin @ ray, origin @ origin - shape.radius**2])
         found = [float(r.real) for r in roots if abs(r.imag) < 1e-12 and r.real > 0]
     else:
-        s = np.linspace(0, 12 / np.linalg.norm(ray), 40001)
+        s = np.linspace(0, 12 / np.linalg.norm(ray), 20001)
         points = origin + s[:, None] * ray
         above = -points[:, 1] - slow_height(shape, points[:, 0], points[:, 2])
         within = (np.abs(points[:, 0]) <= shape.half[0]) & (np.abs(points[:, 2]) <= shape.half[2])
@@ -221,7 +221,7 @@ def test_importing_loads_no_reader() -> None:
 
 
 def test_seed_decides_everything() -> None:
-    a, b, c = (make_scene(seed, 48, 40, 4) for seed in (9, 9, 10))
+    a, b, c = (make_scene(seed, 40, 32, 4, 3) for seed in (9, 9, 10))
     before = torch.get_rng_state()
     np.testing.assert_array_equal(a.video[::-1], np.stack([b.frame(t) for t in (3, 2, 1, 0)]))
     np.testing.assert_array_equal(before, torch.get_rng_state())
@@ -247,7 +247,7 @@ def test_chunks_change_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_depth_and_bodies_are_those_of_a_slow_ray(scene: Scene) -> None:
     for t in (0, 7):
-        xy = random_pixels(scene, 120, t)
+        xy = random_pixels(scene, 80, t)
         bodies, points = scene.lift(xy, np.full(len(xy), t))
         for k in range(len(xy)):
             depth, body = slow_depth(scene, xy[k], t)
@@ -303,8 +303,9 @@ def test_height_field_slope_and_bound() -> None:
     np.testing.assert_allclose(hx, along, atol=1e-12)
     np.testing.assert_allclose(hz, across, atol=1e-12)
     steepest = float((hx * hx + hz * hz).max().sqrt())
-    assert steepest <= FIELD.steepest < 1.2 * steepest
-    assert float(height.max()) <= FIELD.half[1]
+    highest, bound = FIELD.bounds
+    assert steepest <= bound < 1.3 * steepest
+    assert float(height.max()) <= highest < min(FIELD.half[1], 1.1 * float(height.max()))
 
 
 # Cameras ------------------------------------------------------------------------------------------------------
@@ -340,18 +341,18 @@ def test_strength_zero_holds_the_camera() -> None:
 
 
 def test_static_camera_and_nothing_moving() -> None:
-    scene = make_scene(2, 64, 48, 8, 4, 1, path="static", speed=0.05, **CLEAN)
+    scene = make_scene(2, 64, 48, 6, 4, 1, path="static", speed=0.05, relief=1, **CLEAN)
     still = (scene.masks == 0).all(0)
     # Edges next to the moving object are means that it has a part in.
     still = ~binary_dilation(~still, np.ones((3, 3)))
     assert 0.3 < still.mean() < 1
     assert (scene.video[:, still] == scene.video[0, still]).all()
-    flow, valid = scene.flow(0, 7)
+    flow, valid = scene.flow(0, 5)
     background = scene.masks[0] == 0
     assert np.abs(flow[background]).max() < 1e-6
     assert np.linalg.norm(flow[~background], axis=-1).min() > 0.1
-    np.testing.assert_array_equal(valid[background], (scene.masks[7] == 0)[background])
-    rigid = make_scene(2, 64, 48, 8, 4, 1, path="static", speed=0, turn=0, **CLEAN)
+    np.testing.assert_array_equal(valid[background], (scene.masks[5] == 0)[background])
+    rigid = make_scene(2, 32, 24, 3, 4, 1, path="static", speed=0, turn=0, relief=0, **CLEAN)
     assert (rigid.video == rigid.video[0]).all() and rigid.masks.any()
 
 
@@ -376,7 +377,7 @@ def test_pure_rotation_is_a_homography() -> None:
 
 @pytest.mark.parametrize("path", ["wander", "orbit", "dolly"])
 def test_one_frame_reprojects_into_another(path: str) -> None:
-    scene = make_scene(1, 160, 120, 10, 5, 0, path=path, **CLEAN)
+    scene = make_scene(1, 128, 96, 10, 5, 0, path=path, relief=1, **CLEAN)
     a, b = 2, 6
     xy = centres(scene)
     world = scene.unproject(xy, scene.depth(a).ravel(), a)
@@ -418,7 +419,7 @@ def test_tracks_are_reprojections(scene: Scene) -> None:
 
 
 def test_visibility_is_that_of_slow_rays(scene: Scene) -> None:
-    tracks = scene.sample(70, seed=5, edge_share=0.6, object_share=0.6)
+    tracks = scene.sample(60, seed=5, edge_share=0.6, object_share=0.6)
     bodies, points = scene.lift(tracks.queries.xy, tracks.queries.t)
     seen = []
     for k in range(len(tracks)):
@@ -485,7 +486,7 @@ def test_samples_are_where_they_should_be(scene: Scene) -> None:
 
 
 def test_a_cut_joins_two_scenes() -> None:
-    scene = make_scene(5, 64, 48, 9, 3, 2, cut=True)
+    scene = make_scene(5, 48, 36, 9, 3, 2, cut=True, relief=0)
     assert scene.starts == (0, 5) and scene.ends == (5, 9)
     assert [scene.shot_at(t) for t in range(9)] == [0] * 5 + [1] * 4
     np.testing.assert_array_equal(scene.poses[5], np.eye(4))
@@ -498,7 +499,7 @@ def test_a_cut_joins_two_scenes() -> None:
     np.testing.assert_array_equal(tracks.xy[0, 5:], np.tile(tracks.xy[0, 4], (4, 1)))
     np.testing.assert_array_equal(tracks.xy[1, :5], np.tile(tracks.xy[1, 5], (5, 1)))
     assert not scene.flow(4, 5)[1].any() and scene.flow(3, 4)[1].any()
-    alone = make_scene(5, 64, 48, 5, 3, 2)
+    alone = make_scene(5, 48, 36, 5, 3, 2, relief=0)
     assert len(alone.bodies) * 2 == len(scene.bodies)
 
 
@@ -542,7 +543,7 @@ def test_textures_do_not_shimmer() -> None:
 
 def test_colours_come_from_options() -> None:
     frames = {
-        name: make_scene(3, 48, 36, 2, path="static", **options).frame(0).astype(int)
+        name: make_scene(3, 48, 36, 1, 4, 1, relief=0, **options).frame(0).astype(int)
         for name, options in {
             "plain": CLEAN,
             "noisy": {**CLEAN, "noise": 0.05},

@@ -45,8 +45,9 @@ def camera_path(rng: Generator, frames: int, path: str, strength: float) -> Floa
         path: one of `scene_options.PATHS`.
         strength: 0 holds the camera still, 1 is ordinary.
     """
-    zero, tilt = np.zeros(frames), np.full(frames, math.radians(rng.uniform(-8, -3)))
-    place = np.zeros((frames, 3))
+    zero: FloatArray = np.zeros(frames)
+    tilt: FloatArray = np.full(frames, math.radians(rng.uniform(-8, -3)))
+    place: FloatArray = np.zeros((frames, 3))
     # A sweep takes a second; less of it in shorter videos, or neighbouring frames would have little in common.
     along = min(1.0, frames / 24) * np.linspace(-1, 1, frames) if frames > 1 else zero
     side = float(rng.choice([-1.0, 1.0]))

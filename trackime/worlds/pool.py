@@ -108,10 +108,10 @@ class Pool:
         x0, y0 = x.to(torch.int64), y.to(torch.int64)
         right, down = (x0 + 1 < w).to(torch.int64), torch.where(y0 + 1 < h, w, torch.zeros_like(w))
         at, fx, fy = start + y0 * w + x0, x - x0, y - y0
-        corners = ((at, (1 - fx) * (1 - fy)), (at + right, fx * (1 - fy)))
-        corners += ((at + down, (1 - fx) * fy), (at + down + right, fx * fy))
+        upper = ((at, (1 - fx) * (1 - fy)), (at + right, fx * (1 - fy)))
+        lower = ((at + down, (1 - fx) * fy), (at + down + right, fx * fy))
         out = torch.zeros(3, len(face), device=uv.device)
-        for index, weight in corners:
+        for index, weight in (*upper, *lower):
             texel = self.texels.index_select(0, index)
             for channel in range(3):
                 out[channel] += ((texel >> (8 * channel)) & 255) * weight

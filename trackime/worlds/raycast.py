@@ -167,7 +167,7 @@ def shade(scene: Scene, t: int, xy: Tensor, footprint: float = 1.0) -> tuple[Ten
         lamp[dark] = 0
         key[dark] += 1
     share = scene.options.light
-    return colour * (1 - share + 2.6 * share * lamp).float(), depth, key
+    return colour * (1 - share + 2.2 * share * lamp).float(), depth, key
 
 
 def _column(vector: FloatArray, like: Tensor) -> Tensor:

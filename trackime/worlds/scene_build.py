@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,7 @@ def make_scene(
         # Exactly so, rounding aside, for the first and for a camera that stands still.
         poses[start:end][(path == path[0]).all((1, 2))] = np.eye(4)
         lights[shot] = to_world[:3, :3] @ lamp + to_world[:3, 3]
-        shot_bodies = []
+        shot_bodies: list[Body] = []
         for thing in things:
             rotation, place = np.zeros((frames, 3, 3)), np.zeros((frames, 3))
             rotation[start:end] = to_world[:3, :3] @ thing.rotation
@@ -134,7 +134,7 @@ def make_scene(
     return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, Pool.pack(images, target), target)
 
 
-def _still(shape: Shape, place: Sequence[float], yaw: float, frames: int) -> _Thing:
+def _still(shape: Shape, place: FloatArray | tuple[float, ...], yaw: float, frames: int) -> _Thing:
     rotation = about(np.array([0.0, 1.0, 0.0]), np.full(frames, yaw))
     return _Thing(shape, rotation, np.tile(np.asarray(place, float), (frames, 1)), 0)
 
@@ -157,16 +157,16 @@ def _furnish(
     things += _reliefs(rng, room, options.relief, frames)
     placed: list[_Thing] = []
     for _ in range(objects):
-        placed.append(_settle([_object(rng, room, wide, frames) for _ in range(TRIES)], placed, eyes, lamp))
+        placed.append(_settle((_object(rng, room, wide, frames) for _ in range(TRIES)), placed, eyes, lamp))
     for k in range(movers):
-        tries = [_mover(rng, room, wide, frames, options, before + k + 1) for _ in range(TRIES)]
+        tries = (_mover(rng, room, wide, frames, options, before + k + 1) for _ in range(TRIES))
         placed.append(_settle(tries, placed, eyes, lamp))
     return things + placed
 
 
-def _settle(tries: list[_Thing], others: list[_Thing], eyes: FloatArray, lamp: FloatArray) -> _Thing:
+def _settle(tries: Iterator[_Thing], others: list[_Thing], eyes: FloatArray, lamp: FloatArray) -> _Thing:
     """The first that collides with nothing, or else the one that does least; clear of the camera above all."""
-    best, least = tries[0], math.inf
+    best, least = None, math.inf
     for thing in tries:
         reach = thing.shape.radius
         nearest = float(np.linalg.norm(thing.place - eyes, axis=1).min())
@@ -180,6 +180,7 @@ def _settle(tries: list[_Thing], others: list[_Thing], eyes: FloatArray, lamp: F
             best, least = thing, cost
         if least == 0:
             break
+    assert best is not None
     return best
 
 

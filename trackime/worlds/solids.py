@@ -179,13 +179,12 @@ class HeightField(Shape):
         return hx, hz
 
     @cached_property
-    def steepest(self) -> float:
-        """A bound on the length of the gradient of h: the largest on a lattice, and what it can grow by in between.
+    def bounds(self) -> tuple[float, float]:
+        """Bounds on h and on the length of its gradient: the largest on a lattice, and what is possible in between.
 
-        Between lattice points no farther than d away the gradient changes by at most d times a bound on the second
-        derivatives.
+        Away from lattice points by at most d the gradient changes by at most d times a bound on the second derivatives.
         """
-        count = 257
+        count = 193
         u = torch.linspace(-1, 1, count, dtype=torch.float64)
         x, z = torch.meshgrid(u * self.half[0], u * self.half[2], indexing="ij")
         hx, hz = self.slope(x, z)
@@ -196,7 +195,8 @@ class HeightField(Shape):
         first = sum(abs(w[0]) * math.hypot(w[1], w[2]) for w in self.waves)
         second = sum(abs(w[0]) * (w[1] ** 2 + w[2] ** 2) for w in self.waves)
         bend = second + 2 * math.sqrt(2) * side * first / near + (8 + side**2) * top / near**2
-        return float((hx * hx + hz * hz).max().sqrt()) + between * bend
+        steepest = float((hx * hx + hz * hz).max().sqrt()) + between * bend
+        return float(self.height(x, z).max()) + between * steepest, steepest
 
     def _above(self, origin: tuple[float, float, float], rays: Tensor, s: Tensor) -> Tensor:
         x, y, z = (origin[k] + s * rays[k] for k in range(3))
@@ -204,10 +204,10 @@ class HeightField(Shape):
 
     def intersect(self, origin: tuple[float, float, float], rays: Tensor) -> Tensor:
         out = torch.full_like(rays[0], math.inf)
-        top = self.half[1]
+        top, steepest = self.bounds
         middle = (top - self.sunk) / 2
-        bounds = (self.half[0], (top + self.sunk) / 2, self.half[2])
-        enter, leave = slabs(bounds, (origin[0], origin[1] + middle, origin[2]), rays)
+        space = (self.half[0], (top + self.sunk) / 2, self.half[2])
+        enter, leave = slabs(space, (origin[0], origin[1] + middle, origin[2]), rays)
         enter = enter.clamp(min=0)
         rows = (enter < leave).nonzero()[:, 0]
         if not len(rows):
@@ -216,9 +216,9 @@ class HeightField(Shape):
         above = self._above(origin, rays, s)
         flat = (rays[0] * rays[0] + rays[2] * rays[2]).sqrt()
         # Height above the field falls by at most this for each unit of s: a step that cannot pass the surface.
-        fall = rays[1].abs() + flat * self.steepest
+        fall = rays[1].abs() + flat * steepest
         least = self.step / (flat * flat + rays[1] * rays[1]).sqrt()
-        found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        found: list[tuple[Tensor, ...]] = []
         keep = above > 0
         while True:
             rows, rays, s, leave, above = rows[keep], rays[:, keep], s[keep], leave[keep], above[keep]
@@ -226,23 +226,18 @@ class HeightField(Shape):
             if not len(rows):
                 break
             ahead = s + torch.maximum(above / fall, least)
-            above = self._above(origin, rays, ahead)
-            hit = above <= 0
+            below = self._above(origin, rays, ahead)
+            hit = below <= 0
             if bool(hit.any()):
-                found.append((rows[hit], rays[:, hit], s[hit], ahead[hit]))
-            s, keep = ahead, ~hit & (ahead < leave)
+                found.append((rows[hit], rays[:, hit], s[hit], ahead[hit], above[hit], below[hit]))
+            s, above, keep = ahead, below, ~hit & (ahead < leave)
         if found:
-            rows, low, high = (torch.cat([f[k] for f in found]) for k in (0, 2, 3))
-            out[rows] = self._refine(origin, torch.cat([f[1] for f in found], 1), low, high)
+            rows, rays, low, high, above, below = (torch.cat(list(field), -1) for field in zip(*found, strict=True))
+            out[rows] = self._refine(origin, rays, low, high, low + (high - low) * above / (above - below))
         return out
 
-    def _refine(self, origin: tuple[float, float, float], rays: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The crossing between s = low (above) and high (not above): bisection, then Newton within the bracket."""
-        for _ in range(5):
-            middle = (low + high) / 2
-            under = self._above(origin, rays, middle) <= 0
-            low, high = torch.where(under, low, middle), torch.where(under, middle, high)
-        s = (low + high) / 2
+    def _refine(self, origin: tuple[float, float, float], rays: Tensor, low: Tensor, high: Tensor, s: Tensor) -> Tensor:
+        """The crossing near s between low (above the field) and high (not above): Newton within the bracket."""
         for _ in range(4):
             hx, hz = self.slope(origin[0] + s * rays[0], origin[2] + s * rays[2])
             rate = -rays[1] - hx * rays[0] - hz * rays[2]
