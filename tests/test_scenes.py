@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, map_coordinates
 
@@ -37,7 +37,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """A hand-held camera, everything there is."""
-    return make_scene(4, 128, 96, 12, 6, 3, relief=3, speed=0.06)
+    return make_scene(4, 96, 72, 12, 6, 3, relief=3, speed=0.06)
 
 
 @pytest.fixture(scope="module")
@@ -221,9 +221,9 @@ def test_importing_loads_no_reader() -> None:
 
 
 def test_seed_decides_everything() -> None:
-    a, b, c = (make_scene(seed, 40, 32, 4, 3) for seed in (9, 9, 10))
+    a, b, c = (make_scene(seed, 40, 32, 3, 3, relief=1) for seed in (9, 9, 10))
     before = torch.get_rng_state()
-    np.testing.assert_array_equal(a.video[::-1], np.stack([b.frame(t) for t in (3, 2, 1, 0)]))
+    np.testing.assert_array_equal(a.video[::-1], np.stack([b.frame(t) for t in (2, 1, 0)]))
     np.testing.assert_array_equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(a.depths, b.depths)
     np.testing.assert_array_equal(a.poses, b.poses)
@@ -233,11 +233,11 @@ def test_seed_decides_everything() -> None:
 
 
 def test_chunks_change_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame, depth, tracks = scene.frame(5), scene.depth(5), scene.sample(30)
-    monkeypatch.setattr(raycast, "CHUNK", 1237)
+    frame, depth, tracks = scene.frame(5), scene.depth(5), scene.sample(30, t=5)
+    monkeypatch.setattr(raycast, "CHUNK", 5003)
     np.testing.assert_array_equal(scene.frame(5), frame)
     np.testing.assert_array_equal(scene.depth(5), depth)
-    again = scene.sample(30)
+    again = scene.sample(30, t=5)
     np.testing.assert_array_equal(again.xy, tracks.xy)
     np.testing.assert_array_equal(again.visibility, tracks.visibility)
 
@@ -276,16 +276,19 @@ def test_maps_are_the_rays_at_pixel_centres(scene: Scene) -> None:
 FIELD = HeightField((1.2, 0.5, 0.9), 0.25, ((0.13, 2.5, 1.0, 0.3), (0.08, -3.0, 3.5, 1.0), (0.04, 6.0, 5.0, 2.0)))
 
 
+@example(469)  # leaves high above a side, beyond which the waves go on
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_height_fields_are_met_where_a_fine_march_meets_them(seed: int) -> None:
     rng = np.random.default_rng(seed)
     origin = np.array([rng.uniform(-3, 3), -rng.uniform(0.6, 2), rng.uniform(-4, 4)])
-    target = np.array([rng.uniform(-1.2, 1.2), -rng.uniform(0, 0.5), rng.uniform(-0.9, 0.9)])
+    # A third of them pass by, or leave through a side.
+    target = np.array([rng.uniform(-1.8, 1.8), -rng.uniform(-0.02, 0.5), rng.uniform(-1.3, 1.3)])
     ray = (target - origin) * rng.uniform(0.3, 3)
     (got,) = FIELD.intersect(tuple(origin), torch.from_numpy(ray)[:, None]).tolist()
     slow = slow_ray(FIELD, origin, ray)
     if got != pytest.approx(slow, rel=1e-5):
+        assert slow < got
         # Only a ray that dives less than the field's least step may be taken to miss.
         s = np.linspace(slow, slow + 3 * FIELD.step / np.linalg.norm(ray), 200)
         points = origin + s[:, None] * ray

@@ -231,14 +231,14 @@ def _reliefs(rng: Generator, room: _Room, count: int, frames: int) -> list[_Thin
         size, middle = (room.high - room.low) / 2, (room.high + room.low) / 2
         x, y, z = np.eye(3)
         if k == 0:
-            half, top, turn = (own.uniform(1.0, 1.5), own.uniform(0.9, 1.4)), own.uniform(0.3, 0.55), np.eye(3)
+            half, top, turn = (own.uniform(1.0, 1.5), own.uniform(0.9, 1.4)), own.uniform(0.5, 0.9), np.eye(3)
             place = np.array([own.uniform(-1, 1), room.high[1], own.uniform(3.0, 4.5)])
         elif k == 1:
             # Its plane stands upright: up from the plane (-y) is towards the camera (-z).
-            half, top, turn = (0.6 * size[0], 0.75 * size[1]), own.uniform(0.3, 0.6), np.stack([x, z, -y], 1)
+            half, top, turn = (0.6 * size[0], 0.75 * size[1]), own.uniform(0.6, 1.0), np.stack([x, z, -y], 1)
             place = np.array([own.uniform(-0.3, 0.3) * size[0], middle[1], room.high[2]])
         else:
-            half, top, turn = (0.75 * size[1], 1.6), own.uniform(0.2, 0.4), np.stack([y, -x, z], 1)
+            half, top, turn = (0.75 * size[1], 1.6), own.uniform(0.4, 0.7), np.stack([y, -x, z], 1)
             place = np.array([room.low[0], middle[1], own.uniform(3.0, 4.5)])
         waves = []
         for octave in (1.0, 1.7, 3.1):

@@ -225,7 +225,8 @@ class HeightField(Shape):
             fall, least = fall[keep], least[keep]
             if not len(rows):
                 break
-            ahead = s + torch.maximum(above / fall, least)
+            # Not beyond the sides: the waves go on there, the field does not.
+            ahead = torch.minimum(s + torch.maximum(above / fall, least), leave)
             below = self._above(origin, rays, ahead)
             hit = below <= 0
             if bool(hit.any()):
