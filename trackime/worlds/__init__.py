@@ -1,7 +1,14 @@
-"""Procedural worlds: videos with exact ground truth (tracks, visibility, masks, flow), made from a seed."""
+"""Procedural worlds: videos with exact ground truth, made from a seed.
+
+`make_world`: layers over one another, fast and varied; tracks, visibility, masks, flow. `make_scene`: a ray-cast room
+with a moving camera; depth, cameras and intrinsics, too.
+"""
 
 from trackime.worlds.build import make_world
 from trackime.worlds.options import WorldOptions
+from trackime.worlds.scene import Scene
+from trackime.worlds.scene_build import make_scene
+from trackime.worlds.scene_options import PATHS, SceneOptions
 from trackime.worlds.world import World
 
-__all__ = ["World", "WorldOptions", "make_world"]
+__all__ = ["PATHS", "Scene", "SceneOptions", "World", "WorldOptions", "make_scene", "make_world"]

@@ -54,11 +54,16 @@ def render_frame(world: World, t: int) -> np.ndarray:
         frame = torch.stack([render_sharp(world, time) for time in times]).mean(0)
     else:
         frame = render_sharp(world, t)
-    if world.options.noise > 0:
+    return develop(frame, world.seed, t, world.options.noise)
+
+
+def develop(frame: Tensor, seed: int, t: int, noise: float) -> np.ndarray:
+    """A frame [3, H, W] in about [0, 1] with sensor noise of standard deviation `noise`: uint8 [H, W, 3]."""
+    if noise > 0:
         # The noise of a frame depends on the seed and its number alone, not on which frames were rendered before.
-        state = int(np.random.SeedSequence([world.seed, 7, t]).generate_state(1)[0])
+        state = int(np.random.SeedSequence([seed, 7, t]).generate_state(1)[0])
         generator = torch.Generator().manual_seed(state)
-        frame = frame + world.options.noise * torch.randn(frame.shape, generator=generator).to(frame.device)
+        frame = frame + noise * torch.randn(frame.shape, generator=generator).to(frame.device)
     out: np.ndarray = (frame * 255 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     return out
 

@@ -179,8 +179,7 @@ def make_texture(rng: Generator, kind: str, h: int, w: int, grain: float, palett
 
 def _soften(image: FloatArray) -> FloatArray:
     """A [1 3 1] / 5 blur on both axes: damps what bilinear sampling would make flicker (near frequency 1/2)."""
-    kernel = torch.tensor([0.2, 0.6, 0.2])
-    x = F.pad(torch.from_numpy(image)[:, None], (1, 1, 1, 1), mode="replicate")
-    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, 3)), kernel.view(1, 1, 3, 1))
-    out: FloatArray = x[:, 0].numpy()
+    x = F.pad(torch.from_numpy(image)[:, None], (1, 1, 1, 1), mode="replicate")[:, 0].numpy()
+    x = 0.2 * x[:, :, :-2] + 0.6 * x[:, :, 1:-1] + 0.2 * x[:, :, 2:]
+    out: FloatArray = 0.2 * x[:, :-2] + 0.6 * x[:, 1:-1] + 0.2 * x[:, 2:]
     return out

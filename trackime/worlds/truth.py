@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from trackime.geometry import inside
 from trackime.types import BoolArray, FloatArray, IntArray, Queries, Tracks
 
 if TYPE_CHECKING:
+    from trackime.worlds.scene import Scene
     from trackime.worlds.world import World
 
 CHUNK = 1 << 20
@@ -132,8 +134,29 @@ def _near_edges(mask: IntArray, width: int) -> BoolArray:
     return edge > 0
 
 
+def check_sample(
+    n: int, seed: int, ids: Sequence[int] | None, edge_share: float, object_share: float, last: int
+) -> list[int] | None:
+    """The ids asked for, of 0 .. last; see `World.sample`."""
+    if n < 0 or seed < 0:
+        raise InputError(f"sample: expected n and seed of 0 or more, got n={n}, seed={seed}")
+    for name, share in (("edge_share", edge_share), ("object_share", object_share)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{name}: expected a share of 0 to 1, got {share}")
+    chosen = None if ids is None else [int(k) for k in ids]
+    if chosen is not None and (not chosen or any(not 0 <= k <= last for k in chosen)):
+        raise InputError(f"ids: expected some of 0 .. {last}, got {chosen}")
+    return chosen
+
+
 def sample_queries(
-    world: World, n: int, seed: int, t: int | None, ids: list[int] | None, edge_share: float, object_share: float
+    world: World | Scene,
+    n: int,
+    seed: int,
+    t: int | None,
+    ids: list[int] | None,
+    edge_share: float,
+    object_share: float,
 ) -> Queries:
     """Random pixels to follow; see `World.sample`."""
     rng = np.random.default_rng([world.seed, 11, seed])
@@ -163,7 +186,13 @@ def sample_queries(
 
 
 def _pick(
-    world: World, rng: np.random.Generator, t: int, n: int, ids: IntArray | None, edge_share: float, object_share: float
+    world: World | Scene,
+    rng: np.random.Generator,
+    t: int,
+    n: int,
+    ids: IntArray | None,
+    edge_share: float,
+    object_share: float,
 ) -> FloatArray:
     """n random positions (x, y, t) in frame t, or none when nothing wanted is seen there."""
     mask = world.mask(t)
@@ -189,6 +218,6 @@ def _pick(
     xyt = np.stack([column + 0.5, row + 0.5, np.full(n, float(t))], 1)
     moved = xyt + np.concatenate([rng.uniform(-0.5, 0.5, (n, 2)), np.zeros((n, 1))], 1)
     # A pixel on an edge is shared: its centre is where the mask says, elsewhere in it may not be.
-    same = find_owner(world, moved[:, :2].astype(np.float32), np.full(n, t))[0] == mask[row, column]
+    same = world.owner(moved[:, :2].astype(np.float32), np.full(n, t))[0] == mask[row, column]
     xyt[same] = moved[same]
     return xyt

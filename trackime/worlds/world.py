@@ -116,14 +116,7 @@ class World:
             InputError: n or seed below 0, a share outside [0, 1], no such frame or object, or `ids` that are nowhere
                 seen.
         """
-        if n < 0 or seed < 0:
-            raise InputError(f"sample: expected n and seed of 0 or more, got n={n}, seed={seed}")
-        for name, share in (("edge_share", edge_share), ("object_share", object_share)):
-            if not 0 <= share <= 1:
-                raise InputError(f"{name}: expected a share of 0 to 1, got {share}")
-        chosen = None if ids is None else [int(k) for k in ids]
-        if chosen is not None and (not chosen or any(not 0 <= k < len(self.layers) for k in chosen)):
-            raise InputError(f"ids: expected some of 0 .. {len(self.layers) - 1}, got {chosen}")
+        chosen = truth.check_sample(n, seed, ids, edge_share, object_share, len(self.layers) - 1)
         return self.track(truth.sample_queries(self, n, seed, t, chosen, edge_share, object_share))
 
     def positions(self, ids: IntArray, uv: FloatArray) -> tuple[FloatArray, BoolArray]:
