@@ -250,18 +250,22 @@ offline_option = click.option(
 )
 
 
-def compute_options(function: Function) -> Function:
-    """The options of what computes."""
+def compute_options_with(tracker: str) -> Callable[[Function], Function]:
+    """The options of what computes, for an application that follows points best by `tracker`."""
     choices = [
         click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
                      help="Where to compute; a device asked for by name never falls back."),
-        click.option("--tracker", default=DEFAULT_TRACKER, show_default=True, metavar="NAME[:FILE]",
+        click.option("--tracker", default=tracker, show_default=True, metavar="NAME[:FILE]",
                      help="Point tracker; trackime-apps doctor lists them."),
         click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True, metavar="NAME[:FILE]",
                      help="Segmenter that groups points by instance."),
         offline_option,
     ]  # fmt: skip
-    return functools.reduce(lambda f, add: add(f), reversed(choices), function)
+    return lambda function: functools.reduce(lambda f, add: add(f), reversed(choices), function)
+
+
+compute_options = compute_options_with(DEFAULT_TRACKER)
+"""The options of what computes."""
 
 
 tracks_option = click.option(

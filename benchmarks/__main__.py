@@ -194,7 +194,7 @@ def vos(
 @click.option("--method", "names", multiple=True, type=click.Choice(interp_methods.METHODS), help="may be repeated")
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False), help="of the EBME flow network: adds its row")
 @click.option("--oracle", is_flag=True, help="rows for the true motion, which worlds alone have")
-@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
+@click.option("--tracker", default=interp_methods.DEFAULT_TRACKER, show_default=True)
 @click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="of the bootstrap")
 @click.option("--worst", type=click.Path(file_okay=False), help="pictures of the three worst frames a method go here")

@@ -48,24 +48,13 @@ class Mean:
             yield ((1 - tau) * before + tau * after).astype(np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class Shared:
-    """A `Between` made of what another one had already found; `seconds` is what that took, so that it is counted."""
-
-    between: Between
-    seconds: float
-
-    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
-        return self.between(i, j, taus)
-
-
 @dataclass
 class Run:
     """What a method did in one case.
 
     Attributes:
         scores: of each frame in order, by measure.
-        prepare: seconds before the first frame: tracking, where a method does that ahead.
+        prepare: seconds before the first frame, where a method works ahead.
         make: seconds of all frames.
     """
 
@@ -110,9 +99,8 @@ def run(
     for name, prepare in shown.items():
         status(f"{case.name}: {name}")
         start = time.perf_counter()
-        between = makers[name] = prepare()
-        spent = time.perf_counter() - start
-        runs[name] = Run(prepare=spent + (between.seconds if isinstance(between, Shared) else 0))
+        makers[name] = prepare()
+        runs[name] = Run(prepare=time.perf_counter() - start)
     for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
         targets = list(group)
         streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from benchmarks.ebme import BiFlowNet, EbmeMotion, load
-from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles, Shared
+from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles
 from benchmarks.interp_cases import Case
 from trackime.errors import InputError, UnknownNameError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
-from trackime.types import Tracks
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.video import Video
 from trackime_apps.interp.between import Between
+from trackime_apps.interp.methods import DEFAULT_TRACKER
 from trackime_apps.interp.motion import Motion, MotionSource
 
 NETWORK = "network"
 """The motion of a published flow network in the package's synthesis; its weights are given by the user."""
-METHODS = (MEAN, BASELINE, NETWORK, "tracks-linear", "tracks-curved", "tracks")
+SWITCHES: dict[str, dict[str, Any]] = {
+    BASELINE: {"method": "flow", "curved": False},
+    "flow-curved": {"method": "flow"},
+    "tracks-linear": {"method": "tracks", "curved": False, "refine": False},
+    "tracks-curved": {"method": "tracks", "refine": False},
+    "tracks": {"method": "tracks"},
+}
+"""The package's methods: how they differ from its defaults."""
+METHODS = (MEAN, BASELINE, NETWORK, *list(SWITCHES)[1:])
 """In the table's order; the last is the whole method."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Maker:
     """Makes the package's methods for one video after another.
 
     Attributes:
         device: where they run.
         tracker, segmenter: of methods that follow points.
-        package: the package's methods (`trackime_apps.interp.methods`).
+        make: makes a `Between` by method, as `trackime_apps.interp.methods.make_between` does.
         synthesise: ``synthesise(video, source, device=device)``, a `Between` of any motion.
         config: the switches the methods are made with.
     """
@@ -40,29 +47,16 @@ class Maker:
     device: str
     tracker: str
     segmenter: str
-    package: Any
+    make: Callable[..., Between]
     synthesise: Callable[..., Between]
     config: Any
-    _of: Video | None = None
-    _tracks: dict[str, tuple[Tracks, float]] = field(default_factory=dict)
 
     def named(self, name: str, video: Video) -> Between:
-        """A method of the package. Methods that follow points in the same way share what they find in a video."""
-        make = partial(self.package.make_between, name, video, self.config, device=self.device)
-        if not self.package.needs_tracks(name):
-            return make()
-        if self._of is not video:
-            self._of, self._tracks = video, {}
-        way = self.package.METHODS[name].track
-        lent = way in self._tracks
-        if not lent:
-            start = time.perf_counter()
-            tracks = self.package.track_for(
-                name, video, self.config, tracker=self.tracker, segmenter=self.segmenter, device=self.device
-            )
-            self._tracks[way] = tracks, time.perf_counter() - start
-        tracks, seconds = self._tracks[way]
-        return Shared(make(tracks=tracks), seconds if lent else 0.0)
+        """A method of the package."""
+        config = replace(self.config, **SWITCHES[name])
+        return self.make(
+            config.method, video, config, tracker=self.tracker, segmenter=self.segmenter, device=self.device
+        )
 
     def network(self, network: BiFlowNet, video: Video) -> Between:
         """The flow network's motion, in the same synthesis as the others."""
@@ -95,11 +89,11 @@ def oracles(maker: Maker) -> Oracles:
 
 def package_maker(device: str, tracker: str = DEFAULT_TRACKER, segmenter: str = DEFAULT_SEGMENTER) -> Maker:
     """A maker of the package's methods with its own defaults."""
-    from trackime_apps.interp import methods as package
     from trackime_apps.interp.config import InterpConfig
+    from trackime_apps.interp.methods import make_between
     from trackime_apps.interp.synthesis import Synthesis
 
-    return Maker(device, tracker, segmenter, package, Synthesis, InterpConfig(factor=2))
+    return Maker(device, tracker, segmenter, make_between, Synthesis, InterpConfig(factor=2))
 
 
 def methods(

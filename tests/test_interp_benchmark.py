@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -26,6 +23,7 @@ from benchmarks.report import Report
 from trackime.errors import InputError, UnknownNameError
 from trackime.video import open_video
 from trackime.worlds import make_world
+from trackime_apps.interp.config import InterpConfig
 from trackime_apps.interp.metrics import psnr, ssim
 
 
@@ -273,31 +271,10 @@ def test_the_part_shown_is_where_it_went_wrong():
 # ---- which methods there are
 
 
-class Package:
-    """As `trackime_apps.interp.methods`: two of its methods follow points in one way, one in another."""
-
-    METHODS: ClassVar = {
-        "flow": SimpleNamespace(track=""),
-        "tracks-linear": SimpleNamespace(track="few"),
-        "tracks-curved": SimpleNamespace(track="few"),
-        "tracks": SimpleNamespace(track="many"),
-    }
-
-    def __init__(self):
-        self.tracked = []
-
-    def needs_tracks(self, method):
-        return bool(self.METHODS[method].track)
-
-    def track_for(self, method, video, config, *, tracker, segmenter, device):
-        self.tracked.append((method, len(video), config, tracker, segmenter, device))
-        time.sleep(0.02)
-        return f"tracks of {method}"
-
-    def make_between(self, method, video, config, *, tracks=None, device):
-        between = Mean(video)
-        between.made = method, config, tracks, device
-        return between
+def make(method, video, config, *, tracker, segmenter, device):
+    between = Mean(video)
+    between.made = method, config, tracker, segmenter, device
+    return between
 
 
 def synthesise(video, source, device):
@@ -307,40 +284,24 @@ def synthesise(video, source, device):
 
 
 @pytest.fixture
-def package():
-    return Package()
+def maker():
+    return lambda device: Maker(device, "lk", "graphcut", make, synthesise, InterpConfig(factor=2))
 
 
-@pytest.fixture
-def maker(package):
-    return lambda device: Maker(device, "lk", "graphcut", package, synthesise, "config")
-
-
-def test_methods_by_name(tmp_path, case, maker, package):
+def test_methods_by_name(tmp_path, case, maker):
     path = tmp_path / "net.pt"
     torch.save(BiFlowNet().state_dict(), path)
-    known = ["mean", "flow", "tracks-linear", "tracks-curved", "tracks"]
+    known = ["mean", "flow", "flow-curved", "tracks-linear", "tracks-curved", "tracks"]
     assert list(interp_methods.methods(maker=maker)) == known
     found = interp_methods.methods(weights=path, maker=maker)
     assert tuple(found) == interp_methods.METHODS
     assert isinstance(found["mean"](case.video), Mean)
-    assert found["flow"](case.video).made == ("flow", "config", None, "cpu") and not package.tracked
+    straight = InterpConfig(factor=2, method="flow", curved=False)
+    assert found["flow"](case.video).made == ("flow", straight, "lk", "graphcut", "cpu")
+    assert found["tracks"](case.video).made == ("tracks", InterpConfig(factor=2), "lk", "graphcut", "cpu")
     source = found["network"](case.video).source
     assert isinstance(source, EbmeMotion) and source.video is case.video
     assert list(interp_methods.methods(["tracks", "flow", "tracks"], maker=maker)) == ["flow", "tracks"]
-
-
-def test_tracks_are_shared_and_their_time_counted(case, maker, package):
-    found = interp_methods.methods(["flow", "tracks-linear", "tracks-curved", "tracks"], maker=maker)
-    runs = run(case, found, score)
-    assert [row[0] for row in package.tracked] == ["tracks-linear", "tracks"]  # the curved one takes the linear one's
-    assert package.tracked[0] == ("tracks-linear", len(case.video), "config", "lk", "graphcut", "cpu")
-    assert found["tracks-curved"](case.video).between.made[2] == "tracks of tracks-linear"
-    assert all(runs[name].prepare >= 0.02 for name in ("tracks-linear", "tracks-curved", "tracks"))
-    assert runs["tracks-linear"].prepare < 0.04
-    other = every("other", lambda: open_video(moving(7, seed=3)), None, 1.0)
-    found["tracks-curved"](other.video)
-    assert [row[0] for row in package.tracked[2:]] == ["tracks-curved"]
 
 
 def test_methods_that_are_not(tmp_path, maker):

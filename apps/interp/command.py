@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackime.errors import InputError, OutputError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
-from trackime.types import Tracks
+from trackime.ime.config import DEFAULT_SEGMENTER
 
-from ..options import Command, build_config, compute_options, config_options, in_order, output_options, tracks_option
+from ..options import (
+    Command,
+    build_config,
+    compute_options_with,
+    config_options,
+    in_order,
+    output_options,
+    tracks_option,
+)
 from ..progress import Progress
 from ..results import Result, read_record, result_folder
 from ..track import check_names, count
 from .config import InterpConfig
+from .methods import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -33,7 +41,7 @@ _log = logging.getLogger(__name__)
 @click.command("interpolate", cls=Command)
 @click.argument("video")
 @output_options(what="A video, or a folder for images.")
-@compute_options
+@compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Interpolation", InterpConfig)
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
@@ -119,7 +127,7 @@ def interpolate_into(
     """Interpolate, and write all of an `interpolate` result but what every result has.
 
     Args:
-        result: where to write; what is in its checkpoint (cuts, tracks, finished segments) is not made again.
+        result: where to write; what is in its checkpoint (cuts, finished segments) is not made again.
         source: anything `open_video` takes.
         config: what is wanted.
         progress: told of the work; measures its stages.
@@ -131,7 +139,6 @@ def interpolate_into(
     from trackime.video import open_video
 
     from ..queries import load_tracks
-    from .methods import needs_tracks, track_for
     from .output import write_segments
     from .run import interpolate, make_timeline
     from .sheet import PairSheet
@@ -147,16 +154,10 @@ def interpolate_into(
             marks = marks_of(result, video, config, progress)
         timeline = make_timeline(video, config, marks)
         sink = sink_for(result, video, config, timeline, movie)
-        saved = result.checkpoint / "tracks.npz"
-        if known is None and needs_tracks(config.method):
-            if not saved.exists():
-                with progress.stage("tracking"):
-                    track_for(
-                        config.method, video, config, cuts=marks.cuts, tracker=tracker, segmenter=segmenter,
-                        device=place, progress=progress,
-                    ).save(saved)  # fmt: skip
-            known = Tracks.load(saved)
-        found = interpolate(video, config, tracks=known, marks=marks, device=place, progress=progress)
+        found = interpolate(
+            video, config, tracks=known, marks=marks, tracker=tracker, segmenter=segmenter, device=place,
+            progress=progress,
+        )  # fmt: skip
         sheet = PairSheet(result.checkpoint / "sheet", timeline, video.info)
         ranges = timeline.segments(config.segment)
         made = 0

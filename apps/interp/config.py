@@ -23,6 +23,14 @@ class InterpConfig:
     method: str = option(
         DEFAULT_METHOD, "how frames are made; " + "; ".join(f"{name}: {m.help}" for name, m in METHODS.items())
     )
+    curved: bool = option(True, "paths bend as the frames before and after say; off: they are straight")
+    mend: bool = option(True, "points correct the flow; off: they bend paths alone")
+    refine: bool = option(True, "flow is searched from the points' motion; off: their motion is taken as it is")
+    points: int = option(200, "points on the grid that is followed; where flow is doubtful there are more")
+    stretch: int = option(16, "frames in which the same points are followed")
+    ime: bool = option(
+        False, "TrackIME around the tracker: slower, the same points more surely; off: the tracker alone"
+    )
     cuts: float = option(0.45, "unlikeness of two frames, 0 .. 1, from which a shot ends between them; 0: no cuts")
     dedup: bool = option(False, "frames that only repeat the one before are made anew")
     audio: str = option(
@@ -54,6 +62,9 @@ class InterpConfig:
             raise InputError(f"cuts: expected 0 .. 1, got {self.cuts:g}")
         if not 0 <= self.crf <= 63:
             raise InputError(f"crf: expected 0 .. 63, got {self.crf}")
+        for name, least in (("points", 1), ("stretch", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         if self.segment < 1:
             raise InputError(f"segment: expected 1 or more, got {self.segment}")
         if self.audio == "stretch" and self.slow is None:

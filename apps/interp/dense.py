@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from trackime.ime.config import ImeConfig
+from trackime.types import Tracks
+from trackime.video import Video
+
 from ..flow import DenseFlow, Field, disagreement, lands, length, pull
 from .choose import choose
 from .curve import from_positions, from_third, smoothed
 from .motion import Motion, Side
 from .pictures import Pictures
-from .points import BEYOND, Seen
+from .points import BEYOND, FollowedPoints, GivenPoints, Seen
 from .spread import Spreader
+from .synthesis import Synthesis
+
+if TYPE_CHECKING:
+    from trackime.segmenters import PointSegmenter
+    from trackime.trackers import PointTracker
+
+    from .config import InterpConfig
 
 _KEPT = 4
 _LEAST = 4  # points without which nothing is spread
@@ -59,12 +70,19 @@ class DenseMotion:
         points: followed points, or None: flow alone.
         curved: paths may be bent; off: they are straight.
         mend: points may correct the flow; off: they bend paths alone.
+        refine: flow is searched from the points' motion; off: their motion is taken as it is.
     """
 
     def __init__(
-        self, pictures: Pictures, points: Points | None = None, curved: bool = True, mend: bool = True
+        self,
+        pictures: Pictures,
+        points: Points | None = None,
+        curved: bool = True,
+        mend: bool = True,
+        refine: bool = True,
     ) -> None:
-        self._pictures, self._points, self._curved, self._mend = pictures, points, curved, mend
+        self._pictures, self._points = pictures, points
+        self._curved, self._mend, self._refine = curved, mend, refine
         self._flow = DenseFlow()
         self._ways: OrderedDict[tuple[int, int], Ways] = OrderedDict()
 
@@ -109,14 +127,16 @@ class DenseMotion:
         use = both > 0.5
         if use.sum() < _LEAST:
             return plain
-        candidates = []
+        candidates: list[list[Field]] = []
         for t, start, end, default in ((i, here, there, plain.forth), (j, there, here, plain.back)):
             spread = self._spreader(t, start[use], both[use])
             rough = spread((end - start)[use])
-            other = j if t == i else i
-            fine = self._flow(self._pictures.grey(t), self._pictures.grey(other), rough)
-            candidates.append([default, fine])
-        return Ways(*choose(self._pictures.colour(i), self._pictures.colour(j), *candidates))
+            if self._refine:
+                other = j if t == i else i
+                rough = self._flow(self._pictures.grey(t), self._pictures.grey(other), rough)
+            candidates.append([default, rough])
+        forth, back = candidates
+        return Ways(*choose(self._pictures.colour(i), self._pictures.colour(j), forth, back))
 
     def _spreader(self, t: int, points: npt.NDArray[np.float32], trust: npt.NDArray[np.float32]) -> Spreader:
         assert self._points is not None
@@ -214,3 +234,39 @@ def _kept(ways: OrderedDict[tuple[int, int], Ways], key: tuple[int, int]) -> Way
     while len(ways) > _KEPT:
         ways.popitem(last=False)
     return ways[key]
+
+
+def make_flow(
+    video: Video,
+    config: InterpConfig,
+    *,
+    cuts: Sequence[int] = (),
+    duplicates: Sequence[int] = (),
+    device: str = "cpu",
+    **_: Any,
+) -> Synthesis:
+    """Frames by flow alone; see `methods.make_between`."""
+    return Synthesis(video, DenseMotion(Pictures(video, cuts, duplicates), curved=config.curved), device)
+
+
+def make_tracks(
+    video: Video,
+    config: InterpConfig,
+    *,
+    tracks: Tracks | None = None,
+    cuts: Sequence[int] = (),
+    duplicates: Sequence[int] = (),
+    tracker: PointTracker | str,
+    segmenter: PointSegmenter | str,
+    device: str = "cpu",
+) -> Synthesis:
+    """Frames by flow and tracked points; see `methods.make_between`."""
+    pictures = Pictures(video, cuts, duplicates)
+    points: Points
+    if tracks is not None:
+        points = GivenPoints(pictures, tracks)
+    else:
+        ime = ImeConfig(cuts=False) if config.ime else ImeConfig.plain(cuts=False)
+        points = FollowedPoints(pictures, tracker, segmenter, config.points, config.stretch, ime, device)
+    source = DenseMotion(pictures, points, config.curved, config.mend, config.refine)
+    return Synthesis(video, source, device)

@@ -11,16 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trackime.errors import UnknownNameError
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.types import Tracks
 
 from .between import Between
 
 if TYPE_CHECKING:
+    from trackime.segmenters import PointSegmenter
+    from trackime.trackers import PointTracker
     from trackime.video import Video
 
     from .config import InterpConfig
 
-Report = Callable[[str, int, int], None]
+DEFAULT_TRACKER = "lk"
+"""New frames need positions to a fraction of a pixel, more than they need every point found again."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +33,21 @@ class Method:
 
     Attributes:
         help: one line of what it does.
-        make: "module:function" within this package, called as ``make(video, config, tracks=, cuts=, device=,
-            progress=)``, gives a `Between`.
-        track: the same of what follows the points it needs before any frame is made, called as ``track(video, config,
-            cuts=, tracker=, segmenter=, device=, progress=)``, gives `Tracks`; empty: it needs none.
+        make: "module:function" within this package; called as `make_between` is, without the name, it gives a
+            `Between`.
     """
 
     help: str
     make: str
-    track: str = ""
 
 
 METHODS: dict[str, Method] = {
+    "tracks": Method("flow mended and bent by tracked points, splatted", "dense:make_tracks"),
+    "flow": Method("optical flow, splatted", "dense:make_flow"),
     "mean": Method("both frames laid over each other, as a yardstick", "mean:make"),
 }
 
-DEFAULT_METHOD = "mean"
+DEFAULT_METHOD = "tracks"
 
 
 def make_between(
@@ -54,8 +57,10 @@ def make_between(
     *,
     tracks: Tracks | None = None,
     cuts: Sequence[int] = (),
+    duplicates: Sequence[int] = (),
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     device: str = "cpu",
-    progress: Report | None = None,
 ) -> Between:
     """What makes the frames of a video.
 
@@ -63,51 +68,23 @@ def make_between(
         method: a name of `METHODS`.
         video: the frames; it reads them itself.
         config: switches.
-        tracks: of the whole video, where the method uses them.
+        tracks: of the whole video, to use instead of following points.
         cuts: frames that begin a shot.
+        duplicates: frames that are made anew: nothing is learned from them.
+        tracker, segmenter: what follows points, where the method does.
         device: where to compute.
-        progress: called with (stage, done, total).
 
     Raises:
         UnknownNameError: no such method.
     """
-    make = _load(_find(method).make)
-    between: Between = make(video, config, tracks=tracks, cuts=cuts, device=device, progress=progress)
-    return between
-
-
-def needs_tracks(method: str) -> bool:
-    """Whether a method follows points before it makes frames."""
-    return bool(_find(method).track)
-
-
-def track_for(
-    method: str,
-    video: Video,
-    config: InterpConfig,
-    *,
-    cuts: Sequence[int] = (),
-    tracker: str,
-    segmenter: str,
-    device: str = "cpu",
-    progress: Report | None = None,
-) -> Tracks:
-    """The tracks a method needs of the whole video; args as in `make_between`, and names of tracker and segmenter.
-
-    Raises:
-        UnknownNameError: no such method.
-    """
-    track = _load(_find(method).track)
-    found: Tracks = track(
-        video, config, cuts=cuts, tracker=tracker, segmenter=segmenter, device=device, progress=progress
-    )
-    return found
-
-
-def _find(method: str) -> Method:
     if method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
-    return METHODS[method]
+    make = _load(METHODS[method].make)
+    between: Between = make(
+        video, config, tracks=tracks, cuts=cuts, duplicates=duplicates, tracker=tracker, segmenter=segmenter,
+        device=device,
+    )  # fmt: skip
+    return between
 
 
 def _load(name: str) -> Callable[..., Any]:

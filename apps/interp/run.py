@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,15 +13,17 @@ import numpy.typing as npt
 from trackime.cuts import find_cuts
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.types import Tracks
 from trackime.video import Video, open_video
 
 from .between import Between
 from .config import InterpConfig
 from .duplicates import find_duplicates
-from .methods import Report, make_between, needs_tracks, track_for
+from .methods import DEFAULT_TRACKER, make_between
 from .timeline import SourceTimes, Target, Timeline, by_factor, by_rate, parse_rate, slowed
+
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,10 @@ class Interpolation:
         video: the input.
         timeline: which frames there are and when they are shown.
         marks: cuts and duplicates of the input.
-        tracks: the points followed through it; None where the method needs none.
     """
 
-    def __init__(
-        self, video: Video, timeline: Timeline, marks: Marks, between: Between, tracks: Tracks | None = None
-    ) -> None:
-        self.video, self.timeline, self.marks, self.tracks, self._between = video, timeline, marks, tracks, between
+    def __init__(self, video: Video, timeline: Timeline, marks: Marks, between: Between) -> None:
+        self.video, self.timeline, self.marks, self._between = video, timeline, marks, between
 
     def __len__(self) -> int:
         return len(self.timeline)
@@ -106,14 +105,14 @@ def interpolate(
 ) -> Interpolation:
     """Make frames between those of a video.
 
-    Cuts and duplicates are looked for, and points followed, here; frames are made while the result is iterated.
+    Cuts and duplicates are looked for here; points are followed and frames made while the result is iterated.
 
     Args:
         video: a path, a folder of frames, uint8 [T, H, W, 3], or a `Video`.
         config: what is wanted.
-        tracks: tracks to use instead of tracking.
+        tracks: of the whole video, to use instead of following points.
         marks: cuts and duplicates, where they are known.
-        tracker, segmenter: names, used where the method needs tracks and none are given.
+        tracker, segmenter: what follows points, where the method does and no tracks are given.
         device: auto, cpu, cuda, cuda:N or mps.
         progress: called with (stage, done, total).
 
@@ -128,17 +127,13 @@ def interpolate(
     if marks is None:
         marks = find_marks(opened, config, progress)
     timeline = make_timeline(opened, config, marks)
-    if tracks is None and needs_tracks(config.method):
-        tracks = track_for(
-            config.method, opened, config, cuts=marks.cuts, tracker=tracker, segmenter=segmenter, device=place,
-            progress=progress,
-        )  # fmt: skip
     if tracks is not None:
         _check_tracks(tracks, opened)
     between = make_between(
-        config.method, opened, config, tracks=tracks, cuts=marks.cuts, device=place, progress=progress
-    )
-    return Interpolation(opened, timeline, marks, between, tracks)
+        config.method, opened, config, tracks=tracks, cuts=marks.cuts, duplicates=marks.duplicates, tracker=tracker,
+        segmenter=segmenter, device=place,
+    )  # fmt: skip
+    return Interpolation(opened, timeline, marks, between)
 
 
 def find_marks(video: Video, config: InterpConfig, progress: Report | None = None) -> Marks:

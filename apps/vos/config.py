@@ -26,7 +26,7 @@ class VosConfig:
     band: float = option(40.0, "pixels of the cut frame beyond the carried mask where the object may still be found")
     colour: float = option(3.0, "most nats that a pixel's colour alone can say; 0: colours are ignored")
     frozen: float = option(0.4, "weight of the first frame's colours against the recent frames' (0.3 or more is wise)")
-    shape: float = option(4.0, "most nats that the carried masks can say of a pixel; 0: they only say where to look")
+    shape: float = option(2.0, "most nats that the carried masks can say of a pixel; 0: they only say where to look")
     seeds: float = option(3.0, "nats that a visible tracked point says of the pixels beside it; 0: none")
     flow: bool = option(True, "optical flow between neighbouring frames carries the mask too; off: tracks alone")
     motion: float = option(2.0, "most nats that moving with the object, or with its surroundings, says of a pixel")

@@ -397,38 +397,9 @@ class TestInterrupted:
 
 
 class TestMethods:
-    def test_tracks_are_made_once_and_kept(
-        self, run: Any, mp4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked: list[Any]
-    ) -> None:
-        from trackime.ime import pipeline
-        from trackime.types import Queries
-        from trackime_apps.interp import mean
-
-        asked: list[str] = []
-
-        def follow(video: Any, config: Any, *, cuts: Any, tracker: str, segmenter: str, **_: Any) -> Any:
-            asked.append(tracker)
-            return pipeline.track(video, Queries([[5, 5, 0]]))
-
-        def make(video: Any, config: Any, *, tracks: Any, **_: Any) -> Any:
-            assert tracks.video.frames == 24 and len(tracks) == 1
-            return mean.Mean(video)
-
-        monkeypatch.setattr(mean, "follow", follow, raising=False)
-        monkeypatch.setattr(mean, "make_with_tracks", make, raising=False)
-        monkeypatch.setitem(methods.METHODS, "toy", methods.Method("a toy", "mean:make_with_tracks", "mean:follow"))
-        typed = ["interpolate", mp4, "--factor", "2", "--method", "toy", "--tracker", "lk", "--resume"]
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                "trackime_apps.interp.output.Movie.finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
-            )
-            assert run(*typed, "-o", tmp_path / "o.mp4").code == 130
-        assert run(*typed, "-o", tmp_path / "o.mp4").code == 0 and asked == ["lk"]
-        assert len(interpolate(mp4, InterpConfig(factor=2, method="toy"))) == 48 and len(asked) == 2
-
     def test_the_library(self) -> None:
         frames = textures(5)
-        result = interpolate(frames, InterpConfig(factor=2, cuts=0.0))
+        result = interpolate(frames, InterpConfig(factor=2, cuts=0.0, method="mean"))
         made = list(result)
         assert len(made) == len(result) == 10 and result.timeline.rate == 50
         np.testing.assert_array_equal(made[4], frames[2])
