@@ -1,4 +1,4 @@
-"""The cost of consistent depth, written out a match at a time: slow, obviously right, differentiable by autograd."""
+"""The cost of consistent depth, written out plainly: slow, obviously right, differentiable by autograd."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class Reference:
     ) -> None:
         self.problem, self.config, self.state, self.layout = problem, config, state, layout
         self.sigma_shift = sigma_shift
+        unit, m = torch.eye(layout.handles, dtype=torch.float64), problem.matches
+        self.weights_i, self.weights_j = (  # [M, handles]
+            torch.stack([torch.stack([theta_at(e, state.grid, x) for e in unit]) for x in side])
+            for side in (m.x_i, m.x_j)
+        )
         self.size = layout.frames * layout.block + layout.globals
 
     def unknowns(self, p: torch.Tensor):
@@ -60,24 +65,19 @@ class Reference:
     def residuals(self, p: torch.Tensor) -> torch.Tensor:
         """[M, 3], not robust, not weighted."""
         rotation, center, theta, log_focal, shift = self.unknowns(p)
-        m, grid, out = self.problem.matches, self.state.grid, []
+        m, depths = self.problem.matches, []
         middle = torch.tensor([self.problem.width / 2, self.problem.height / 2], dtype=torch.float64)
-        for k in range(len(m)):
-            i, j = int(m.i[k]), int(m.j[k])
-            depths = []
-            for f, x, d in ((i, m.x_i[k], m.d_i[k]), (j, m.x_j[k], m.d_j[k])):
-                base = 1 / (1 / d + shift) if self.problem.disparity else d
-                depths.append(torch.exp(theta_at(theta[f], grid, x)) * base)
-            ray = torch.cat(((m.x_i[k] - middle) / torch.exp(log_focal[i]), torch.ones(1, dtype=torch.float64)))
-            world = rotation[i] @ (ray * depths[0]) + center[i]
-            y = rotation[j].T @ (world - center[j])
-            off = y[:2] / y[2] * torch.exp(log_focal[j]) + middle - m.x_j[k]
-            if self.config.residual == "default":
-                far = (torch.log(y[2]) - torch.log(depths[1])) / self.config.sigma_z
-                out.append(torch.cat((off / m.sigma[k], far[None])))
-            else:
-                out.append(torch.cat((off / middle, (1 / y[2] - 1 / depths[1])[None])))
-        return torch.stack(out)
+        for f, weights, d in ((m.i, self.weights_i, m.d_i), (m.j, self.weights_j, m.d_j)):
+            base = 1 / (1 / d + shift) if self.problem.disparity else d
+            depths.append(torch.exp((weights * theta[f]).sum(1)) * base)
+        ray = torch.cat(((m.x_i - middle) / torch.exp(log_focal[m.i])[:, None], torch.ones_like(m.d_i)[:, None]), 1)
+        world = torch.einsum("mab,mb->ma", rotation[m.i], ray * depths[0][:, None]) + center[m.i]
+        y = torch.einsum("mba,mb->ma", rotation[m.j], world - center[m.j])
+        off = y[:, :2] / y[:, 2:] * torch.exp(log_focal[m.j])[:, None] + middle - m.x_j
+        if self.config.residual == "default":
+            far = (torch.log(y[:, 2]) - torch.log(depths[1])) / self.config.sigma_z
+            return torch.cat((off / m.sigma[:, None], far[:, None]), 1)
+        return torch.cat((off / middle, (1 / y[:, 2] - 1 / depths[1])[:, None]), 1)
 
     def squares(self, r: torch.Tensor) -> list[torch.Tensor]:
         """The robust loss's arguments |r|^2 / a^2, a [M] a part."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -364,72 +362,6 @@ def test_progress_goes_by_stage_and_iteration():
     for stage in stages(config):
         done = [d for s, d, _ in said if s == stage.name]
         assert done == sorted(done) and done[-1] == 4
-
-
-@pytest.mark.parametrize("residual", ["default", "rcvd"])
-def test_ceres_finds_the_same_cost(residual):
-    pyceres = pytest.importorskip("pyceres")
-    scene = thin(make_scene(3, 100, noise=1.0, outliers=0.1, seed=7), 24)
-    # Without this prior the cost does not depend on the gauge, which Ceres is not told of.
-    config = SolverConfig(residual=residual, grid="6x4", mean=0, tolerance=1e-12, iterations=200)
-    problem = replace(scene.problem, poses=scene.poses, focal=scene.focal)
-    ours = solve(problem, config)
-    places = Grid.named("6x4", problem.width, problem.height)
-    start = replace(around(scene, "6x4", size=0.0), log_focal=torch.full((3,), math.log(problem.focal)).double())
-    layout = Layout(3, places.count, False, True, False)
-    reference = Reference(problem, config, start, layout, 1.0)
-    kept: dict[str, Any] = {}
-
-    def evaluated(p: np.ndarray, slope: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Residuals of all matches and regularisers in a row, and their derivatives, made once a point."""
-        if kept.get("at") != p.tobytes():
-            kept.clear()
-            kept["at"] = p.tobytes()
-            both = lambda q: torch.cat((reference.residuals(q).reshape(-1), reference.plain(q)))  # noqa: E731
-            kept["f"], kept["value"] = both, both(torch.from_numpy(p.copy())).numpy()
-        if slope and "slope" not in kept:
-            at = torch.from_numpy(p.copy())
-            kept["slope"] = torch.autograd.functional.jacobian(kept["f"], at, vectorize=True).numpy()
-        return kept["value"], kept.get("slope")
-
-    class Part(pyceres.CostFunction):
-        def __init__(self, rows: slice, root: float) -> None:
-            super().__init__()
-            self.rows, self.root = rows, root
-            self.set_num_residuals(rows.stop - rows.start)
-            self.set_parameter_block_sizes([reference.size])
-
-        def Evaluate(self, parameters, residuals, jacobians):  # noqa: N802
-            value, slope = evaluated(np.asarray(parameters[0]), jacobians is not None)
-            residuals[:] = self.root * value[self.rows]
-            if jacobians is not None and jacobians[0] is not None:
-                jacobians[0][:] = self.root * slope[self.rows].reshape(-1)
-            return True
-
-    unknowns = np.zeros(reference.size)
-    ceres, parts, count = pyceres.Problem(), [], len(problem.matches)
-    for k in range(count):
-        weight = float(problem.matches.weight[k])
-        spans = (
-            [slice(3 * k, 3 * k + 2), slice(3 * k + 2, 3 * k + 3)]
-            if residual == "default"
-            else [slice(3 * k, 3 * k + 3)]
-        )
-        for rows in spans:
-            parts.append(Part(rows, 1.0))
-            loss = pyceres.CauchyLoss(2.0 if residual == "default" else 0.5)
-            ceres.add_residual_block(
-                parts[-1], pyceres.ScaledLoss(loss, weight) if hasattr(pyceres, "ScaledLoss") else loss, [unknowns]
-            )
-    rest = len(evaluated(unknowns, False)[0])
-    parts.append(Part(slice(3 * count, rest), 1.0))
-    ceres.add_residual_block(parts[-1], None, [unknowns])
-    options, summary = pyceres.SolverOptions(), pyceres.SolverSummary()
-    options.max_num_iterations, options.function_tolerance = 200, 1e-13
-    options.linear_solver_type = pyceres.LinearSolverType.DENSE_QR
-    pyceres.solve(options, ceres, summary)
-    print(ours.cost, summary.final_cost, summary.BriefReport(), ours.traces)
-    assert ours.cost == pytest.approx(summary.final_cost, rel=1e-6)
 
 
 # ---- odd input
