@@ -10,6 +10,7 @@ import click
 
 from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
+from benchmarks import solver as solver_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks import vos_cases, vos_oracles
@@ -20,6 +21,7 @@ from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime_apps.depth.problem import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
@@ -212,6 +214,27 @@ def networks(
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             networks_benchmark.compare(report, name, frames, queries, query_chunk, small_chunk, place, Path(scratch))
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
+@click.option("--frames", "counts", multiple=True, type=click.IntRange(2), default=(100,), show_default=True,
+              help="may be repeated: the last row is the exponent of time by frames")  # fmt: skip
+@click.option("--matches", default=30_000, show_default=True, help="of each frame")
+@click.option("--grid", type=click.Choice(GRIDS), default=GRIDS[-1], show_default=True, help="finest handles of depth")
+@click.option("--linear", type=click.Choice(["auto", "pcg", "cholesky"]), default="auto", show_default=True)
+@click.option("--residual", type=click.Choice(["default", "rcvd"]), default="default", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
+def solver(
+    counts: tuple[int, ...], matches: int, grid: str, linear: str, residual: str, device: str, json_path: str | None
+) -> None:
+    """Consistent depth: time and memory of the solver on scenes whose answer is known, against the frames."""
+    place = str(resolve_device(device))
+    report = Report(f"solver, {matches} matches a frame, grid {grid}, {linear}, {residual} residual", place)
+    config = SolverConfig(grid=grid, linear=linear, residual=residual)
+    solver_benchmark.table(report, counts, matches, config, place)
     report.show()
     report.save(json_path)
 

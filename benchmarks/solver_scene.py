@@ -79,14 +79,15 @@ def make_scene(
         return torch.rand(*shape, generator=random, dtype=torch.float64)
 
     t = torch.arange(frames, dtype=torch.float64)
-    centers = torch.stack((0.06 * t, 0.25 * (t / 9).sin(), 0.3 * (1 - (t / 14).cos())), 1)
+    centers = torch.stack((4 * (0.015 * t).sin(), 0.25 * (t / 9).sin(), 0.3 * (1 - (t / 14).cos())), 1)
     turns = torch.stack((0.05 * (t / 8).sin(), 0.08 * (t / 11).sin(), 0.04 * (t / 6).sin()), 1)
     if still:
         centers, turns = centers * 0, turns * 0
     rotations = exp_rotation(turns)
     # A height field that the path flies along: wide enough for what the frames see.
     half = 6.5 * width / 2 / focal
-    x = -half + (float(centers[-1, 0]) + 2 * half) * uniform(points)
+    left, right = float(centers[:, 0].min()) - half, float(centers[:, 0].max()) + half
+    x = left + (right - left) * uniform(points)
     y = 6.5 * height / focal * (uniform(points) - 0.5)
     bumps = (1.3 * x).sin() * 0.8 + (1.7 * y + 0.6 * x).sin() * 0.7 + 0.5 * (0.4 * x).cos()
     world = torch.stack((x, y, 5 + bumps), 1)

@@ -21,16 +21,22 @@ class Elimination:
 
     Attributes:
         order: frames as they are eliminated.
-        neighbours: of each, in that order, the frames that come later and are linked to it by then, in that order too.
+        later: of each, in that order, the frames that come later and are linked to it by then, in that order too.
+        neighbours: the same as int64 tensors.
         start: of each, its first block among all the blocks below the diagonal.
         targets: of each, for each neighbour b, int64 tensor: blocks of column b that its later neighbours update.
+        places: int64 [U], the blocks that the links fill.
+        turned: bool [U], a link whose columns are those of the frame eliminated later.
         blocks: number of blocks below the diagonal.
     """
 
     order: list[int]
+    later: list[list[int]]
     neighbours: list[torch.Tensor]
     start: list[int]
     targets: list[list[torch.Tensor]]
+    places: torch.Tensor
+    turned: torch.Tensor
     blocks: int
 
     @classmethod
@@ -62,11 +68,20 @@ class Elimination:
             for around in sorted_later
         ]
         tensors = [torch.tensor(around, dtype=torch.int64, device=device) for around in sorted_later]
-        return cls(order, tensors, start, targets, total)
+        turned = [rank[a] < rank[b] for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        places = [
+            at[rank[a]][b] if flip else at[rank[b]][a]
+            for a, b, flip in zip(low.tolist(), high.tolist(), turned, strict=True)
+        ]
+        return cls(
+            order, sorted_later, tensors, start, targets,
+            torch.tensor(places, dtype=torch.int64, device=device),
+            torch.tensor(turned, dtype=torch.bool, device=device), total,
+        )  # fmt: skip
 
     def operations(self, block: int) -> float:
         """Floating-point operations of a factorisation with blocks of `block` unknowns."""
-        degrees = (len(around) for around in self.neighbours)
+        degrees = (len(around) for around in self.later)
         return float(sum(block**3 * (1 / 3 + q + q * (q + 1)) for q in degrees))
 
     def memory(self, block: int) -> int:
@@ -75,28 +90,24 @@ class Elimination:
 
 
 class BlockCholesky:
-    """A factor of the block-sparse matrix with `diagonal` [F, m, m] and `links` [U, m, m] (row low, column high).
+    """A factor of the block-sparse matrix with `diagonal` [F, m, m] and `links` [U, m, m] of the plan's pairs.
 
     Raises:
         NotPositiveError: the matrix is not positive definite.
     """
 
-    def __init__(
-        self, plan: Elimination, diagonal: torch.Tensor, links: torch.Tensor, low: torch.Tensor, high: torch.Tensor
-    ) -> None:
+    def __init__(self, plan: Elimination, diagonal: torch.Tensor, links: torch.Tensor) -> None:
         self.plan = plan
         m = diagonal.shape[1]
-        rank = torch.empty(len(diagonal), dtype=torch.int64)
-        rank[torch.tensor(plan.order, dtype=torch.int64)] = torch.arange(len(diagonal))
         self.own = diagonal.clone()
         self.below = links.new_zeros(plan.blocks, m, m)
-        self._fill(links, low, high, rank)
+        self.below[plan.places] = torch.where(plan.turned[:, None, None], links.mT, links)
         for r, k in enumerate(plan.order):
             factor, failed = torch.linalg.cholesky_ex(self.own[k])
             if int(failed):
                 raise NotPositiveError
             self.own[k] = factor
-            around = plan.neighbours[r]
+            around = plan.later[r]
             q = len(around)
             if not q:
                 continue
@@ -105,23 +116,9 @@ class BlockCholesky:
             column.copy_(solved.view(q, m, m))
             for n, targets in enumerate(plan.targets[r]):
                 update = (solved[n * m :] @ column[n].mT).view(q - n, m, m)
-                self.own[int(around[n])] -= update[0]
+                self.own[around[n]] -= update[0]
                 if q - n > 1:
                     self.below.index_add_(0, targets, update[1:], alpha=-1)
-
-    def _fill(self, links: torch.Tensor, low: torch.Tensor, high: torch.Tensor, rank: torch.Tensor) -> None:
-        places, turned = [], []
-        for a, b in zip(low.tolist(), high.tolist(), strict=True):
-            first, second = (a, b) if rank[a] < rank[b] else (b, a)
-            r = int(rank[first])
-            place = int((self.plan.neighbours[r] == second).nonzero()[0, 0])
-            places.append(self.plan.start[r] + place)
-            turned.append(first == a)  # a block's rows are those of the frame eliminated later
-        if places:
-            where = torch.tensor(places, device=links.device)
-            flip = torch.tensor(turned, device=links.device)
-            self.below[where[flip]] = links[flip].mT
-            self.below[where[~flip]] = links[~flip]
 
     def solve(self, b: torch.Tensor) -> torch.Tensor:
         """x [F, m, k] with A x = b."""
@@ -129,11 +126,11 @@ class BlockCholesky:
         plan = self.plan
         for r, k in enumerate(plan.order):
             x[k] = torch.linalg.solve_triangular(self.own[k], x[k], upper=False)
-            q = len(plan.neighbours[r])
+            q = len(plan.later[r])
             if q:
                 x.index_add_(0, plan.neighbours[r], self.below[plan.start[r] : plan.start[r] + q] @ x[k], alpha=-1)
         for r in reversed(range(len(plan.order))):
-            k, q = plan.order[r], len(plan.neighbours[r])
+            k, q = plan.order[r], len(plan.later[r])
             if q:
                 blocks = self.below[plan.start[r] : plan.start[r] + q]
                 x[k] -= (blocks.mT @ x[plan.neighbours[r]]).sum(0)

@@ -3,7 +3,8 @@
 Each step solves (H + damping diag H) x = -g with the Cauchy weights of where it starts. It is accepted only where the
 true robust cost falls; the damping follows the ratio of that fall to the model's (Nielsen, Damping parameter in
 Marquardt's method, 1999). A stage ends when an accepted step, or the step that the model proposes, lowers the cost by
-less than `tolerance` of it; when damping leaves no step that lowers it (a minimum to rounding); or after `iterations`.
+less than `tolerance` of it (a hundredth of that where proposed); when damping leaves no step that lowers it; or after
+`iterations`.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def minimise(
         gauge.apply(system)
         _finite(stage, float(system.slope.abs().sum() + system.slope_top.abs().sum()))
         basis = gauge.basis(objective.layout)
-        moved = None
+        moved, first = None, True
         while moved is None:
             try:
                 step, top, taken = linear.solve(system.damped(damping), basis)
@@ -89,8 +90,9 @@ def minimise(
                 trace.linear += taken
                 promised = system.decrease(step, top)
                 if not promised > tolerance * 1e-2 * cost.value:
-                    trace.ended = "converged"
+                    trace.ended = "converged" if first else "stalled"
                     break
+                first = False
                 trial = scale.settle(state.moved(objective.layout, gauge.back(step), top))
                 after = objective.cost(trial) if trial.finite() else None
                 if after is not None and after.value < cost.value:

@@ -114,6 +114,8 @@ class Points:
         if frame.disparity:
             self.good &= near
         z = torch.where(self.good, z, 1)
+        if not bool(self.good.all()):  # nothing infinite may reach the sums, not even times zero
+            self.qx, self.qy, self.qz, d = (torch.where(self.good, v, 0) for v in (self.qx, self.qy, self.qz, d))
         self.u, self.v, self.z, self.d, self.f_j = (self.qx + tx) / z, (self.qy + ty) / z, z, d, f_j
         ex, ey = f_j * self.u + (cx - x_j[:, 0]), f_j * self.v + (cy - x_j[:, 1])
         self.off = (ex, ey)

@@ -47,7 +47,7 @@ class Linear:
         right = torch.cat((-system.slope[..., None], system.border), 2)  # [F, m, 1 + g]
         taken = 0
         if self.exact:
-            factor = BlockCholesky(self.plan, system.diagonal, system.links, system.low, system.high)
+            factor = BlockCholesky(self.plan, system.diagonal, system.links)
             solved = factor.solve(right)
         else:
             solved, taken = conjugate_gradients(

@@ -192,7 +192,7 @@ def test_block_cholesky_solves(pairs):
     full[range(f), range(f)] = diagonal
     full[low, high], full[high, low] = other, other.mT
     b = normal(f, m, 2, seed=2)
-    factor = BlockCholesky(Elimination.of(f, low, high), diagonal, other, low, high)
+    factor = BlockCholesky(Elimination.of(f, low, high), diagonal, other)
     expected = torch.linalg.solve(full.transpose(1, 2).reshape(f * m, f * m), b.reshape(f * m, 2))
     torch.testing.assert_close(factor.solve(b).reshape(f * m, 2), expected, rtol=1e-9, atol=1e-12)
 
@@ -204,8 +204,6 @@ def test_block_cholesky_refuses_what_is_not_positive():
             Elimination.of(2, none, none),
             -torch.eye(3, dtype=torch.float64).repeat(2, 1, 1),
             torch.zeros(0, 3, 3, dtype=torch.float64),
-            none,
-            none,
         )
 
 
