@@ -12,7 +12,7 @@ import torch
 from .cholesky import BlockCholesky, Elimination, NotPositiveError
 from .system import System
 
-DENSE = 800
+DENSE = 3000
 """Unknowns of the second level up to which it is solved as one dense matrix."""
 
 

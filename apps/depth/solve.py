@@ -139,7 +139,7 @@ class _Solver:
         scale: Scale = FirstScale(layout, anchors)
         if config.gauge == "median":
             scale = MedianScale(layout, anchors, pairs)
-        linear = Linear.choose(config.linear, self.plan, layout.block, config.forcing)
+        linear = Linear(self.plan, config.linear, config.forcing)
         return minimise(objective, state, scale, linear, stage.name, config.iterations, stage.tolerance, progress)
 
     def _check(self, state: State, trace: Trace, matches: int) -> None:

@@ -10,10 +10,12 @@ from .cholesky import BlockCholesky, Elimination, NotPositiveError
 from .gradients import TwoLevel, conjugate_gradients
 from .system import System
 
-MEMORY = 2**30
-"""Bytes of a factor above which `auto` takes conjugate gradients."""
-OPERATIONS = 60.0
-"""Operations a frame, in cubes of its unknowns, above which `auto` takes conjugate gradients."""
+MEMORY = 2**31
+"""Bytes of a factor above which `auto` does not fall back on block Cholesky."""
+PATIENCE = 200
+"""Iterations of conjugate gradients after which `auto` does."""
+MOST = 2000
+"""Iterations where they are all there is."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +24,13 @@ class Linear:
 
     Attributes:
         plan: the elimination.
-        exact: block Cholesky; otherwise conjugate gradients.
+        method: "pcg", "cholesky", or "auto": conjugate gradients, and block Cholesky for a step they do not end for.
         share: of the residual at which conjugate gradients end.
-        most: their iterations.
     """
 
     plan: Elimination
-    exact: bool
+    method: str
     share: float = 1e-3
-    most: int = 500
-
-    @classmethod
-    def choose(cls, name: str, plan: Elimination, block: int, share: float) -> Linear:
-        """By name: "pcg", "cholesky", or "auto": Cholesky where the order of elimination keeps it cheap."""
-        few = plan.operations(block) <= OPERATIONS * block**3 * len(plan.order) and plan.memory(block) <= MEMORY
-        return cls(plan, name == "cholesky" or (name == "auto" and few), share)
 
     def solve(self, system: System, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The step [F, m] and [g] of a damped system, and iterations taken.
@@ -45,14 +39,15 @@ class Linear:
             NotPositiveError: more damping is needed.
         """
         right = torch.cat((-system.slope[..., None], system.border), 2)  # [F, m, 1 + g]
-        taken = 0
-        if self.exact:
-            factor = BlockCholesky(self.plan, system.diagonal, system.links)
-            solved = factor.solve(right)
-        else:
-            solved, taken = conjugate_gradients(
-                system, right, TwoLevel(system, basis, self.plan), self.share, self.most
-            )
+        taken, solved = 0, None
+        if self.method != "cholesky":
+            exact_next = self.method == "auto" and self.plan.memory(right.shape[1]) <= MEMORY
+            most = PATIENCE if exact_next else MOST
+            solved, taken = conjugate_gradients(system, right, TwoLevel(system, basis, self.plan), self.share, most)
+            if exact_next and taken == most:
+                solved = None
+        if solved is None:
+            solved = BlockCholesky(self.plan, system.diagonal, system.links).solve(right)
         x, side = solved[..., 0], solved[..., 1:]
         if not system.corner.numel():
             return x, system.slope_top, taken

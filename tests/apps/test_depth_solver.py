@@ -152,7 +152,7 @@ def test_steps_are_the_dense_solver_s(focal, gauge):
     system, rule, layout, plan = damped_system(SolverConfig(focal=focal, gauge=gauge), shift=shift)
     matrix, slope = system.dense()
     expected = -torch.linalg.solve(matrix, slope)
-    for linear in (Linear(plan, True), Linear(plan, False, share=1e-13, most=3000)):
+    for linear in (Linear(plan, "cholesky"), Linear(plan, "pcg", share=1e-13)):
         step, top, _ = linear.solve(system, rule.basis(layout))
         got = torch.cat((step.reshape(-1), top))
         assert float((got - expected).norm() / expected.norm()) < 1e-8
@@ -167,9 +167,17 @@ def test_steps_are_the_dense_solver_s(focal, gauge):
 def test_second_level_is_what_makes_gradients_fast():
     system, rule, layout, plan = damped_system(SolverConfig(), frames=40, shift=0.0)
     basis = rule.basis(layout)
-    two = Linear(plan, False, share=1e-6).solve(system, basis)[2]
-    one = Linear(plan, False, share=1e-6).solve(system, torch.zeros_like(basis))[2]
+    two = Linear(plan, "pcg", share=1e-6).solve(system, basis)[2]
+    one = Linear(plan, "pcg", share=1e-6).solve(system, torch.zeros_like(basis))[2]
     assert two < one / 2
+
+
+def test_a_step_that_gradients_are_slow_for_is_solved_exactly(monkeypatch):
+    system, rule, layout, plan = damped_system(SolverConfig())
+    monkeypatch.setattr("trackime_apps.depth.steps.PATIENCE", 2)
+    basis = rule.basis(layout)
+    exact, (auto, _, taken) = (Linear(plan, name).solve(system, basis) for name in ("cholesky", "auto"))
+    assert taken == 2 and torch.equal(auto, exact[0])
 
 
 def test_dense_and_sparse_second_level_agree(monkeypatch):
@@ -177,7 +185,7 @@ def test_dense_and_sparse_second_level_agree(monkeypatch):
     solved = []
     for most in (10**6, 0):
         monkeypatch.setattr("trackime_apps.depth.gradients.DENSE", most)
-        solved.append(Linear(plan, False, share=1e-12).solve(system, rule.basis(layout))[0])
+        solved.append(Linear(plan, "pcg", share=1e-12).solve(system, rule.basis(layout))[0])
     assert float((solved[0] - solved[1]).norm() / solved[0].norm()) < 1e-9
 
 
