@@ -50,7 +50,8 @@ def hierarchical(frames: int) -> list[tuple[int, int]]:
 def make_scene(
     frames: int = 12, points: int = 3000, *, width: int = 640, height: int = 360, seed: int = 0, focal: float = 500.0,
     guess: float = 1.1, scale: float = 0.3, deform: float = 0.2, shift: float = 0.0, noise: float = 0.0,
-    outliers: float = 0.0, still: bool = False, pairs: list[tuple[int, int]] | None = None, most: int = 10**9,
+    outliers: float = 0.0, travel: float = 1.0, turn: float = 1.0, pairs: list[tuple[int, int]] | None = None,
+    most: int = 10**9,
 ) -> Scene:  # fmt: skip
     """A scene of `frames` cameras.
 
@@ -66,7 +67,7 @@ def make_scene(
         shift: taken off the disparity, a share of its smallest value; 0: the backend gives depth.
         noise: pixels, standard deviation of the positions.
         outliers: share of matches put anywhere.
-        still: the camera does not move.
+        travel, turn: factors on how far the camera moves and turns; 0: it does not.
         pairs: of frames; None: `hierarchical`.
         most: matches of a pair.
     """
@@ -81,8 +82,7 @@ def make_scene(
     t = torch.arange(frames, dtype=torch.float64)
     centers = torch.stack((4 * (0.015 * t).sin(), 0.25 * (t / 9).sin(), 0.3 * (1 - (t / 14).cos())), 1)
     turns = torch.stack((0.05 * (t / 8).sin(), 0.08 * (t / 11).sin(), 0.04 * (t / 6).sin()), 1)
-    if still:
-        centers, turns = centers * 0, turns * 0
+    centers, turns = travel * centers, turn * turns
     rotations = exp_rotation(turns)
     # A height field that the path flies along: wide enough for what the frames see.
     half = 6.5 * width / 2 / focal

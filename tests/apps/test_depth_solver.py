@@ -419,10 +419,18 @@ def test_a_cut_makes_two_components():
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_a_static_camera_stays_where_it_is(shift):
-    scene = make_scene(8, 400, still=True, shift=shift, noise=0.3)
+    scene = make_scene(8, 400, travel=0, turn=0, shift=shift, noise=0.3)
     solution = solve(scene.problem, SolverConfig(grid="6x4"))
     assert float(solution.poses[:, :3, 3].norm(dim=1).max()) < 0.02 * float(scene.depth.median())
     assert float(log_rotation(solution.poses[:, :3, :3]).norm(dim=1).max()) < 0.01
+
+
+def test_a_camera_that_only_turns():
+    scene = make_scene(10, 400, travel=0, noise=0.3)
+    solution = solve(scene.problem, SolverConfig(grid="6x4"))
+    turn = log_rotation(solution.poses[:, :3, :3].mT @ scene.poses[:, :3, :3])
+    assert float(turn.norm(dim=1).max()) < 0.01
+    assert float(solution.poses[:, :3, 3].norm(dim=1).max()) < 0.02 * float(scene.depth.median())
 
 
 def test_matches_that_fit_no_camera_are_an_error():
