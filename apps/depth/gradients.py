@@ -12,8 +12,8 @@ import torch
 from .cholesky import BlockCholesky, Elimination, NotPositiveError
 from .system import System
 
-DENSE = 3000
-"""Unknowns of the second level up to which it is solved as one dense matrix."""
+GROUP = 16
+"""Consecutive frames that make one block of the second level: small ones cost more than their arithmetic."""
 
 
 class TwoLevel:
@@ -22,13 +22,12 @@ class TwoLevel:
     Args:
         system: damped.
         basis: float64 [F, m, c], the unknowns of the second level: columns span what frames share with each other.
-        plan: order of elimination of the frames.
 
     Raises:
         NotPositiveError: a block is not positive definite.
     """
 
-    def __init__(self, system: System, basis: torch.Tensor, plan: Elimination) -> None:
+    def __init__(self, system: System, basis: torch.Tensor) -> None:
         self.basis = basis
         factors, failed = torch.linalg.cholesky_ex(system.diagonal)
         if bool(failed.any()):
@@ -39,29 +38,38 @@ class TwoLevel:
         links = basis[system.low].mT @ system.links @ basis[system.high]
         empty = own.diagonal(dim1=1, dim2=2) <= 0  # unknowns that are fixed
         own.diagonal(dim1=1, dim2=2).add_(empty.to(own.dtype))
-        frames, c = own.shape[:2]
-        self._sparse: BlockCholesky | None = None
-        if frames * c > DENSE:
-            self._sparse = BlockCholesky(plan, own, links)
-            return
-        full = own.new_zeros(frames, frames, c, c)
-        every = torch.arange(frames, device=own.device)
-        full[every, every] = own
-        full[system.low, system.high] = links
-        full[system.high, system.low] = links.mT
-        self._dense, failed = torch.linalg.cholesky_ex(full.transpose(1, 2).reshape(frames * c, frames * c))
-        if int(failed):
-            raise NotPositiveError
+        self._coarse = _grouped(own, links, system.low, system.high)
 
     def __call__(self, r: torch.Tensor) -> torch.Tensor:
         """[F, m, k] to the same."""
         coarse = self.basis.mT @ r
-        if self._sparse is not None:
-            coarse = self._sparse.solve(coarse)
-        else:
-            flat = coarse.reshape(-1, r.shape[-1])
-            coarse = torch.cholesky_solve(flat, self._dense).view_as(coarse)
-        return (r.mT.contiguous() @ self._inverse).mT + self.basis @ coarse
+        frames, c, k = coarse.shape
+        groups = -(-frames // GROUP)
+        padded = coarse.new_zeros(groups * GROUP, c, k)
+        padded[:frames] = coarse
+        solved = self._coarse.solve(padded.view(groups, GROUP * c, k)).reshape(-1, c, k)[:frames]
+        return (r.mT.contiguous() @ self._inverse).mT + self.basis @ solved
+
+
+def _grouped(own: torch.Tensor, links: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> BlockCholesky:
+    """The factor of a matrix with blocks own [F, c, c] and links [U, c, c] (row low, column high), `GROUP` frames to a
+    block; the last one is filled up with ones on the diagonal."""
+    frames, c = own.shape[:2]
+    groups = -(-frames // GROUP)
+    every = torch.arange(groups * GROUP, device=own.device)
+    blocks = own.new_zeros(groups, GROUP, GROUP, c, c)
+    blocks[every // GROUP, every % GROUP, every % GROUP] = torch.eye(c, dtype=own.dtype, device=own.device)
+    f = every[:frames]
+    blocks[f // GROUP, f % GROUP, f % GROUP] = own
+    rows, columns = low // GROUP, high // GROUP
+    same = rows == columns
+    blocks[rows[same], low[same] % GROUP, high[same] % GROUP] = links[same]
+    blocks[rows[same], high[same] % GROUP, low[same] % GROUP] = links[same].mT
+    pairs, pair = torch.unique((rows * groups + columns)[~same], return_inverse=True)
+    across = own.new_zeros(len(pairs), GROUP, GROUP, c, c)
+    across[pair, low[~same] % GROUP, high[~same] % GROUP] = links[~same]
+    diagonal, off = (b.transpose(2, 3).reshape(len(b), GROUP * c, GROUP * c) for b in (blocks, across))
+    return BlockCholesky(Elimination.of(groups, pairs // groups, pairs % groups), diagonal, off)
 
 
 def conjugate_gradients(

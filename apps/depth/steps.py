@@ -43,7 +43,7 @@ class Linear:
         if self.method != "cholesky":
             exact_next = self.method == "auto" and self.plan.memory(right.shape[1]) <= MEMORY
             most = PATIENCE if exact_next else MOST
-            solved, taken = conjugate_gradients(system, right, TwoLevel(system, basis, self.plan), self.share, most)
+            solved, taken = conjugate_gradients(system, right, TwoLevel(system, basis), self.share, most)
             if exact_next and taken == most:
                 solved = None
         if solved is None:

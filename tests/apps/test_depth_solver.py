@@ -14,6 +14,7 @@ from trackime.errors import InputError, ShapeError, SolveError
 from trackime_apps.depth.assemble import Objective
 from trackime_apps.depth.cholesky import BlockCholesky, Elimination, NotPositiveError
 from trackime_apps.depth.gauge import FirstScale, MedianScale
+from trackime_apps.depth.gradients import TwoLevel
 from trackime_apps.depth.handles import Grid
 from trackime_apps.depth.pairs import Pairs, components
 from trackime_apps.depth.problem import Matches, Problem, SolverConfig
@@ -180,13 +181,21 @@ def test_a_step_that_gradients_are_slow_for_is_solved_exactly(monkeypatch):
     assert taken == 2 and torch.equal(auto, exact[0])
 
 
-def test_dense_and_sparse_second_level_agree(monkeypatch):
-    system, rule, layout, plan = damped_system(SolverConfig())
-    solved = []
-    for most in (10**6, 0):
-        monkeypatch.setattr("trackime_apps.depth.gradients.DENSE", most)
-        solved.append(Linear(plan, "pcg", share=1e-12).solve(system, rule.basis(layout))[0])
-    assert float((solved[0] - solved[1]).norm() / solved[0].norm()) < 1e-9
+@pytest.mark.parametrize("group", [1, 4, 16])
+def test_second_level_solves_the_shared_unknowns(group, monkeypatch):
+    monkeypatch.setattr("trackime_apps.depth.gradients.GROUP", group)
+    system, rule, layout, _ = damped_system(SolverConfig())
+    basis = rule.basis(layout)
+    matrix = system.dense()[0][: layout.frames * layout.block, : layout.frames * layout.block]
+    wide = torch.block_diag(*basis)
+    kept = wide.norm(dim=0) > 0
+    wide = wide[:, kept]
+    r = normal(layout.frames, layout.block, 2)
+    flat = r.reshape(-1, 2)
+    own = torch.block_diag(*system.diagonal)
+    expected = torch.linalg.solve(own, flat) + wide @ torch.linalg.solve(wide.T @ matrix @ wide, wide.T @ flat)
+    got = TwoLevel(system, basis)(r).reshape(-1, 2)
+    assert float((got - expected).norm() / expected.norm()) < 1e-9
 
 
 @pytest.mark.parametrize("pairs", [[], [(0, 1)], [(0, 4), (1, 3)], hierarchical(16), [(0, k) for k in range(1, 16)]])
