@@ -379,6 +379,17 @@ def test_progress_goes_by_stage_and_iteration():
         assert done == sorted(done) and done[-1] == 4
 
 
+def test_threads_are_given_back():
+    before, seen = torch.get_num_threads(), set()
+    try:
+        torch.set_num_threads(2)
+        problem = make_scene(3, 60).problem
+        solve(problem, SolverConfig(grid="1x1"), progress=lambda *_: seen.add(torch.get_num_threads()))
+        assert seen == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 # ---- odd input
 
 
