@@ -322,6 +322,20 @@ def test_disparity_with_a_shift_is_mended():
     assert float(depth[18, 32]) == pytest.approx(float(theta.exp() / (1 / 3 + solution.shift)), rel=1e-12)
 
 
+def test_sky_without_disparity_is_no_trouble():
+    scene = make_scene(8, 400, shift=0.5, noise=0.3)
+    m = scene.problem.matches
+    d_i = m.d_i.clone()
+    d_i[::50] = float("inf")
+    problem = replace(scene.problem, matches=Matches(**{**vars(m), "d_i": d_i}))
+    solution = solve(problem, SolverConfig(grid="6x4", coarse=0))
+    assert solution.traces[0].dropped[0] == len(d_i[::50])
+    check(scene, solution, 0.02)
+    sky = torch.tensor([[0.0, -1.0, float("inf")]], dtype=torch.float64)
+    depth = solution.depth(0, sky)[0]
+    assert depth[0] == 0 and depth[1] == 0 and 0 < float(depth[2]) < float("inf")
+
+
 def test_outliers_do_not_matter():
     scene = make_scene(12, 500, outliers=0.2, noise=0.3)
     check(scene, solve(scene.problem, SolverConfig(grid="12x7")))
