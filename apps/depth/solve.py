@@ -137,7 +137,8 @@ class _Solver:
             state = state.refined(Grid.named(stage.grid, self.problem.width, self.problem.height))
             state, trace = self._stage(state, stage, pairs, progress)
             traces.append(trace)
-            self._check(state, trace, len(pairs.pair))
+            self._check(state, trace)
+        self._check_fit(traces[-1])
         return Solution.of(state, self.component, traces, self.problem.disparity)
 
     def _stage(self, state: State, stage: Stage, pairs: Pairs, progress: Report | None) -> tuple[State, Trace]:
@@ -156,14 +157,11 @@ class _Solver:
         linear = Linear(self.plan, config.linear, config.forcing)
         return minimise(objective, state, scale, linear, stage.name, config.iterations, stage.tolerance, progress)
 
-    def _check(self, state: State, trace: Trace, matches: int) -> None:
-        """Raise SolveError where the result of a stage cannot be right."""
+    def _check(self, state: State, trace: Trace) -> None:
+        """Raise SolveError where the unknowns of a stage cannot be right."""
         where = f"depth solver, {trace.stage}: diverged"
         if not state.finite():
             raise SolveError(f"{where}: expected finite cameras and depth")
-        if trace.last.dropped > DROPPED * matches:
-            share = 100 * trace.last.dropped / matches
-            raise SolveError(f"{where}: {share:.0f} % of the matches lie behind the camera; at most 50 % may")
         change = float((state.log_focal - math.log(self.problem.focal)).abs().max())
         if change > math.log(FACTOR):
             focal = float(state.log_focal[0].exp())
@@ -174,6 +172,13 @@ class _Solver:
             raise SolveError(
                 f"{where}: the scale of a frame differs {math.exp(min(spread, 700)):.1g} times from the first's"
             )
-        if trace.last.fitting < FITTING and trace.stage.startswith("cameras"):
+
+    def _check_fit(self, trace: Trace) -> None:
+        """Raise SolveError where the last stage's matches do not fit its cameras: those before it may not fit yet."""
+        where = f"depth solver, {trace.stage}: diverged"
+        if trace.last.dropped > DROPPED * len(self.pairs.pair):
+            share = 100 * trace.last.dropped / len(self.pairs.pair)
+            raise SolveError(f"{where}: {share:.0f} % of the matches lie behind the camera; at most 50 % may")
+        if trace.last.fitting < FITTING:
             share = 100 * trace.last.fitting
             raise SolveError(f"{where}: {share:.1f} % of the matches fit the cameras; at least 10 % must")
