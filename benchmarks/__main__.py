@@ -14,7 +14,11 @@ from benchmarks import interp as interp_benchmark
 from benchmarks import interp_cases, interp_methods, vos_cases, vos_oracles
 from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
+<<<<<<< HEAD
 from benchmarks import splatting as splatting_benchmark
+=======
+from benchmarks import solver as solver_benchmark
+>>>>>>> 8be78c51ef8458a60a8ba52b9d9fff914b4d8c8e
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks.cases import worlds
@@ -26,6 +30,7 @@ from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime_apps.depth.problem import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
@@ -297,6 +302,7 @@ def networks(
 
 
 @main.command()
+<<<<<<< HEAD
 @click.option("--size", type=Size(), default="1920x1080", show_default=True)
 @click.option("--channels", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="of the CPU")
@@ -310,6 +316,24 @@ def splatting(
     place = str(resolve_device(device))
     report = Report(f"splatting, {size[0]}x{size[1]}, {channels} channels, {threads} threads, best of {runs}", place)
     splatting_benchmark.compare(report, size, channels, threads, runs, place)
+=======
+@click.option("--frames", "counts", multiple=True, type=click.IntRange(2), default=(100,), show_default=True,
+              help="may be repeated: the last row is the exponent of time by frames")  # fmt: skip
+@click.option("--matches", default=30_000, show_default=True, help="of each frame")
+@click.option("--grid", type=click.Choice(GRIDS), default=GRIDS[-1], show_default=True, help="finest handles of depth")
+@click.option("--linear", type=click.Choice(["auto", "pcg", "cholesky"]), default="auto", show_default=True)
+@click.option("--residual", type=click.Choice(["default", "rcvd"]), default="default", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
+def solver(
+    counts: tuple[int, ...], matches: int, grid: str, linear: str, residual: str, device: str, json_path: str | None
+) -> None:
+    """Consistent depth: time and memory of the solver on scenes whose answer is known, against the frames."""
+    place = str(resolve_device(device))
+    report = Report(f"solver, {matches} matches a frame, grid {grid}, {linear}, {residual} residual", place)
+    config = SolverConfig(grid=grid, linear=linear, residual=residual)
+    solver_benchmark.table(report, counts, matches, config, place)
+>>>>>>> 8be78c51ef8458a60a8ba52b9d9fff914b4d8c8e
     report.show()
     report.save(json_path)
 

@@ -12,6 +12,9 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import splatting, vos_cases, vos_oracles
+
+
+from benchmarks import solver as solver_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks.__main__ import main
 from trackime.errors import FormatError
@@ -180,6 +183,15 @@ def test_memory(tmp_path):
         "memory", "--tracker", "lk", "--frames", "80", "--size", "96x64", "--points", "3", path=tmp_path / "a.json"
     )
     assert got["rows"][-1]["stage"] == "whole run" and got["rows"][-1]["first_half_MiB"] > 50
+
+
+def test_solver(tmp_path):
+    got = run("solver", "--frames", "4", "--frames", "6", "--matches", "200", "--grid", "6x4", path=tmp_path / "a.json")
+    rows = got["rows"]
+    assert [row["frames"] for row in rows] == ["4", "6", "exponent"]
+    assert [row["pairs"] for row in rows[:2]] == [10, 20]
+    assert all(row["delta1_percent"] > 95 and row["position_percent"] < 3 for row in rows[:2])
+    assert solver_benchmark.exponent((1, 2, 4), (3, 12, 48)) == pytest.approx(2)
 
 
 def test_networks(tmp_path):

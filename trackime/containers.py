@@ -12,6 +12,7 @@ import logging
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -77,6 +78,13 @@ class FileFrames:
         except BaseException:
             self.close()
             raise
+
+    def again(self) -> FileFrames:
+        """Another reader of the same file; the index is shared."""
+        other = copy(self)
+        other._container, other._frames, other._kept, other._position = None, None, OrderedDict(), 0
+        other._open()
+        return other
 
     def close(self) -> None:
         """Let go of the file."""

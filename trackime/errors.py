@@ -70,6 +70,10 @@ class DeviceError(TrackimeError):
     """A device that is not there, or out of memory beyond what smaller chunks can mend."""
 
 
+class SolveError(TrackimeError):
+    """An optimisation that diverged, or whose result cannot be right."""
+
+
 class MissingExtraError(TrackimeError, ImportError):
     """An optional dependency that is not installed.
 

@@ -46,6 +46,9 @@ class Source(Protocol):
     def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
         """The same frames with the depth and alpha of the source, `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
 
+    def again(self) -> Source:
+        """The same frames, with a state of its own where reading has any."""
+
     def close(self) -> None:
         """Let go of files."""
 
@@ -63,6 +66,7 @@ class Video:
     def __init__(self, source: Source, t0: int = 0, t1: int | None = None, owner: bool = True) -> None:
         self._source, self._t0, self._owner, self._closed = source, t0, owner, False
         self._t1 = source.info.frames if t1 is None else t1
+        self._readers: list[Video] = []
         whole = (self._t0, self._t1) == (0, source.info.frames)
         self.info = source.info if whole else source.info.window(self._t0, self._t1)
 
@@ -174,9 +178,26 @@ class Video:
         order = reversed(begins) if reverse else begins
         return ((t0, self.read(t0, min(t0 + size, stop))) for t0 in order)
 
+    def again(self) -> Video:
+        """The same frames by a reader of its own, for who reads at another place than others do at the same time.
+
+        A file is decoded from where a reader stands: two that take turns would send it back and forth. Closed with
+        this one at the latest.
+
+        Raises:
+            VideoError: the video was closed, or its file can no longer be read.
+        """
+        if self._closed:
+            raise VideoError(f"{self.info.source or 'video'}: closed already")
+        other = Video(self._source.again(), self._t0, self._t1)
+        self._readers.append(other)
+        return other
+
     def close(self) -> None:
         """Let go of the file. A clip leaves that to the video it was cut from."""
         self._closed = True
+        while self._readers:
+            self._readers.pop().close()
         if self._owner:
             self._source.close()
 
@@ -265,6 +286,9 @@ class _ArrayFrames:
     def pixels(self, t0: int, t1: int) -> Frames:
         return self.read(t0, t1)
 
+    def again(self) -> _ArrayFrames:
+        return self
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -301,6 +325,9 @@ class _ImageFrames:
                 raise _other_size(file, (self._width, self._height), (image.shape[1], image.shape[0]))
             out[row] = image
         return out
+
+    def again(self) -> _ImageFrames:
+        return self
 
     def close(self) -> None:
         """No file is held open."""

@@ -261,7 +261,7 @@ def make_tracks(
     device: str = "cpu",
 ) -> Synthesis:
     """Frames by flow and tracked points; see `methods.make_between`."""
-    pictures = Pictures(video, cuts, duplicates)
+    pictures = Pictures(video, cuts, duplicates, config.stretch + 2 * BEYOND + 4)
     points: Points
     if tracks is not None:
         points = GivenPoints(pictures, tracks)

@@ -15,7 +15,6 @@ from trackime.video import Video
 
 LARGEST = 1920 * 1088
 """Motion is estimated on at most so many pixels: larger frames are halved until they fit. Flow has no finer detail."""
-_KEPT = 8
 
 
 class Pictures:
@@ -25,14 +24,18 @@ class Pictures:
         video: the frames.
         cuts: frames that begin a shot.
         duplicates: frames that show nothing of their own and are passed over.
+        kept: frames held, so that each is read once; stretches of points want all of theirs.
 
     Attributes:
         shrink: the video's pixels are so many times smaller than the pictures', a power of two.
         size: (h, w) of the pictures.
     """
 
-    def __init__(self, video: Video, cuts: Collection[int] = (), duplicates: Collection[int] = ()) -> None:
-        self.video = video
+    def __init__(
+        self, video: Video, cuts: Collection[int] = (), duplicates: Collection[int] = (), kept: int = 8
+    ) -> None:
+        self.video, self._most = video, kept
+        self._reader = video.again()  # ahead of who makes frames
         self._cuts, gone = sorted(cuts), set(duplicates)
         self._frames = [t for t in range(len(video)) if t not in gone]
         self.shrink, info = 1, video.info
@@ -64,19 +67,18 @@ class Pictures:
     def colour(self, t: int) -> npt.NDArray[np.uint8]:
         """Frame t, uint8 [h, w, 3] RGB."""
         if t not in self._colour:
-            frame, (h, w) = self.video[t], self.size
+            frame, (h, w) = self._reader[t], self.size
             self._colour[t] = np.asarray(cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
-        return _keep(self._colour, t)
+        return self._keep(self._colour, t)
 
     def grey(self, t: int) -> npt.NDArray[np.uint8]:
         """Frame t, uint8 [h, w]."""
         if t not in self._grey:
             self._grey[t] = np.asarray(cv2.cvtColor(self.colour(t), cv2.COLOR_RGB2GRAY), np.uint8)
-        return _keep(self._grey, t)
+        return self._keep(self._grey, t)
 
-
-def _keep(kept: OrderedDict[int, npt.NDArray[np.uint8]], t: int) -> npt.NDArray[np.uint8]:
-    kept.move_to_end(t)
-    while len(kept) > _KEPT:
-        kept.popitem(last=False)
-    return kept[t]
+    def _keep(self, kept: OrderedDict[int, npt.NDArray[np.uint8]], t: int) -> npt.NDArray[np.uint8]:
+        kept.move_to_end(t)
+        while len(kept) > self._most:
+            kept.popitem(last=False)
+        return kept[t]

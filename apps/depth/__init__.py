@@ -1,0 +1,1 @@
+"""Consistent video depth and cameras from long-term tracks."""
