@@ -14,11 +14,8 @@ from benchmarks import interp as interp_benchmark
 from benchmarks import interp_cases, interp_methods, vos_cases, vos_oracles
 from benchmarks import memory as memory_benchmark
 from benchmarks import networks as networks_benchmark
-<<<<<<< HEAD
-from benchmarks import splatting as splatting_benchmark
-=======
 from benchmarks import solver as solver_benchmark
->>>>>>> 8be78c51ef8458a60a8ba52b9d9fff914b4d8c8e
+from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks.cases import worlds
@@ -302,7 +299,6 @@ def networks(
 
 
 @main.command()
-<<<<<<< HEAD
 @click.option("--size", type=Size(), default="1920x1080", show_default=True)
 @click.option("--channels", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="of the CPU")
@@ -316,7 +312,11 @@ def splatting(
     place = str(resolve_device(device))
     report = Report(f"splatting, {size[0]}x{size[1]}, {channels} channels, {threads} threads, best of {runs}", place)
     splatting_benchmark.compare(report, size, channels, threads, runs, place)
-=======
+    report.show()
+    report.save(json_path)
+
+
+@main.command()
 @click.option("--frames", "counts", multiple=True, type=click.IntRange(2), default=(100,), show_default=True,
               help="may be repeated: the last row is the exponent of time by frames")  # fmt: skip
 @click.option("--matches", default=30_000, show_default=True, help="of each frame")
@@ -333,7 +333,6 @@ def solver(
     report = Report(f"solver, {matches} matches a frame, grid {grid}, {linear}, {residual} residual", place)
     config = SolverConfig(grid=grid, linear=linear, residual=residual)
     solver_benchmark.table(report, counts, matches, config, place)
->>>>>>> 8be78c51ef8458a60a8ba52b9d9fff914b4d8c8e
     report.show()
     report.save(json_path)
 

@@ -11,10 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import splatting, vos_cases, vos_oracles
-
-
 from benchmarks import solver as solver_benchmark
+from benchmarks import splatting, vos_cases, vos_oracles
 from benchmarks import vos as vos_benchmark
 from benchmarks.__main__ import main
 from trackime.errors import FormatError
