@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from .config import InterpConfig
 
+SAY = 0.7
+"""How much points count against flow in bending paths, where they are near."""
 _KEPT = 4
 _LEAST = 4  # points without which nothing is spread
 
@@ -58,7 +60,7 @@ def visibility(flow: Field, back: Field) -> Field:
     test this is, made smooth). What leaves the frame is not seen.
     """
     allowed = 0.5 + 0.05 * (length(flow) + length(pull(back, flow)))
-    seen = np.exp(-((disagreement(flow, back) / (2 * allowed)) ** 2))
+    seen = np.exp(-((disagreement(flow, back) / allowed) ** 2) / 2)
     return np.asarray(np.where(lands(flow), seen, 0), np.float32)
 
 
@@ -213,7 +215,7 @@ class DenseMotion:
         found = []
         for t in (i, j):
             spread = self._spreader(t, seen.at(t)[0][use], trust[use])
-            found.append((spread(points[use]), 0.5 * spread.support))
+            found.append((spread(points[use]), SAY * spread.support))
         return tuple(found)
 
     def _side(self, flow: Field, curve: Field | None, sight: Field) -> Side:

@@ -24,14 +24,14 @@ from trackime.video import Video
 from .motion import Motion, MotionSource, Side
 from .splat import splat_sums
 
-UNLIKE = 20.0
+UNLIKE = 40.0
 """What a difference of 1 in colour takes from the metric."""
 COVER = 4.0
 """What being in front adds to it."""
 LIMIT = 20.0
 """Largest metric, up and down: exp must not overflow."""
-FAINT = 1e-4
-"""Weight of the fallback. What is splatted at full weight has 1, what is hidden in the other frame 1e-3."""
+FAINT = 1e-3
+"""Weight of the fallback: as little as that of what is hidden in the other frame, a thousandth of the full one."""
 COARSE = 8
 """Pixels a node of slowly varying fields: brightness, motion around holes."""
 TILE = 1 << 22
