@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from trackime.errors import InputError, ShapeError
 from trackime.video import Video
 from trackime.weights import fill, read_weights
+from trackime_apps.interp.dense import visibility
 from trackime_apps.interp.motion import Motion, Side
 from trackime_apps.interp.splat import splat
 
@@ -197,30 +198,15 @@ class EbmeMotion:
         """The motion between frames i < j; visibility from how well the two flows agree."""
         forward, backward = self.flow(i, j)
         return Motion(
-            Side(forward, agreement(forward, backward)),
-            Side(backward, agreement(backward, forward)),
+            Side(forward, seen(forward, backward)),
+            Side(backward, seen(backward, forward)),
         )
 
 
-def agreement(flow: Tensor, back: Tensor) -> Tensor:
-    """Whether the way there and back ends where it began: float32 [H, W], 0 or 1.
-
-    |f(x) + b(x + f(x))|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram, Brox, Keutzer: Dense point trajectories by
-    GPU-accelerated large displacement optical flow, ECCV 2010, equation 5), and x + f(x) in the frame.
-
-    Args:
-        flow: [2, H, W] there.
-        back: [2, H, W] back.
-    """
-    h, w = flow.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(h, device=flow.device), torch.arange(w, device=flow.device), indexing="ij")
-    size = torch.tensor([w, h], device=flow.device)
-    to = (torch.stack([x, y]) + 0.5 + flow).movedim(0, -1)  # [H, W, 2]
-    grid = to * 2 / size - 1
-    there = F.grid_sample(back[None], grid[None], padding_mode="border", align_corners=False)[0]
-    apart = (flow + there).square().sum(0)
-    agree = apart < 0.01 * (flow.square().sum(0) + there.square().sum(0)) + 0.5
-    return (agree & (to >= 0).all(-1) & (to <= size).all(-1)).float()
+def seen(flow: Tensor, back: Tensor) -> Tensor:
+    """Visibility [H, W] as the package's own flow gets it, so that flows [2, H, W] alone are compared."""
+    there, returned = (np.ascontiguousarray(f.permute(1, 2, 0).cpu().numpy()) for f in (flow, back))
+    return torch.from_numpy(visibility(there, returned)).to(flow.device)
 
 
 def load(path: str | os.PathLike[str]) -> BiFlowNet:

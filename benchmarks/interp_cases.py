@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from trackime import datasets
+from trackime.decoded import PixelKind
 from trackime.errors import InputError
 from trackime.types import Queries, VideoInfo
 from trackime.video import Video, open_video
@@ -97,6 +98,13 @@ class _Chosen:
         self._video, self._frames = video, tuple(frames)
         self.info = VideoInfo(width, height, info.pts[list(frames)], names, info.source)
         self.warnings: list[str] = []
+        self.kind = PixelKind()
+
+    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+        return self.read(t0, t1)
+
+    def again(self) -> _Chosen:
+        return _Chosen(self._video.again(), self._frames, (self.info.width, self.info.height))
 
     def read(self, t0: int, t1: int) -> npt.NDArray[np.uint8]:
         out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
