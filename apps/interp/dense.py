@@ -175,6 +175,7 @@ class DenseMotion:
             found = self._by_positions(i, j, before, after, seen)
             if found is not None:
                 curves = [(1 - w[..., None]) * c + w[..., None] * p for c, (p, w) in zip(curves, found, strict=True)]
+            curves = [np.float32(seen.faith) * c for c in curves]
         return curves[0], curves[1]
 
     def _by_third(

@@ -22,6 +22,7 @@ from trackime.trackers import PointTracker
 from trackime.types import Queries, Tracks
 
 from ..flow import DenseFlow, disagreement
+from .curve import faith
 from .pictures import Pictures
 
 BEYOND = 2
@@ -38,11 +39,13 @@ class Seen:
         xy: float32 [N, K, 2] pixels of the pictures, centres at + 0.5.
         visibility: float32 [N, K].
         frames: K frame indices, increasing.
+        faith: how far bent paths are to be believed, see `curve.faith`.
     """
 
     xy: npt.NDArray[np.float32]
     visibility: npt.NDArray[np.float32]
     frames: list[int]
+    faith: float = 1.0
 
     def at(self, t: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Positions [N, 2] and visibility [N] in frame t."""
@@ -55,6 +58,7 @@ class GivenPoints:
 
     def __init__(self, pictures: Pictures, tracks: Tracks) -> None:
         self._pictures, self._tracks = pictures, tracks
+        self._faith: dict[int, float] = {}  # by a shot's first frame
         self.spacing = _spacing(pictures.size, max(1, len(tracks)))
 
     def around(self, i: int, j: int) -> Seen:
@@ -64,7 +68,13 @@ class GivenPoints:
         h, w = self._pictures.size
         info = self._pictures.video.info
         scale = np.array([w / info.width, h / info.height], np.float32)
-        return Seen(self._tracks.xy[:, frames] * scale, self._tracks.visibility[:, frames], frames)
+        shot = self._pictures.shot(i)
+        if shot[0] not in self._faith:
+            xy, visible = self._tracks.xy[:, shot], self._tracks.visible[:, shot]
+            self._faith = {shot[0]: faith(xy * scale, visible, info.pts[shot])}
+        return Seen(
+            self._tracks.xy[:, frames] * scale, self._tracks.visibility[:, frames], frames, self._faith[shot[0]]
+        )
 
 
 class FollowedPoints:
@@ -93,7 +103,7 @@ class FollowedPoints:
         self._stretch, self._device, self._flow = stretch, device, DenseFlow()
         self._ime = ime or ImeConfig(cuts=False)
         self.spacing = _spacing(pictures.size, count)
-        self._known: tuple[list[int], Tracks] | None = None
+        self._known: tuple[list[int], Tracks, float] | None = None
 
     def around(self, i: int, j: int) -> Seen:
         """The points in frames i and j and those around them."""
@@ -103,12 +113,14 @@ class FollowedPoints:
         first = k - k % self._stretch
         frames = shot[max(0, first - BEYOND) : first + self._stretch + 1 + BEYOND]
         if self._known is None or self._known[0] != frames:
-            self._known = (frames, self._follow(frames))
+            found = self._follow(frames)
+            times = self._pictures.video.info.pts[frames]
+            self._known = (frames, found, faith(found.xy, found.visible, times))
         before, after = self._pictures.around(i, j, BEYOND)
         wanted = [*before[::-1], i, j, *after]
         columns = [frames.index(t) for t in wanted]
-        tracks = self._known[1]
-        return Seen(tracks.xy[:, columns], tracks.visibility[:, columns], wanted)
+        _, tracks, believed = self._known
+        return Seen(tracks.xy[:, columns], tracks.visibility[:, columns], wanted, believed)
 
     def _follow(self, frames: list[int]) -> Tracks:
         clip = np.stack([self._pictures.colour(t) for t in frames])
@@ -167,7 +179,7 @@ class FollowedPoints:
 
     def _cells(self) -> list[tuple[slice, slice]]:
         h, w = self._pictures.size
-        rows, columns = max(1, round(h / self.spacing)), max(1, round(w / self.spacing))
+        rows, columns = (min(n, max(1, round(n / self.spacing))) for n in (h, w))
         y = [h * k // rows for k in range(rows + 1)]
         x = [w * k // columns for k in range(columns + 1)]
         return [(slice(*v), slice(*u)) for v in pairwise(y) for u in pairwise(x)]

@@ -183,12 +183,23 @@ def _box(field: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _fallback(first: _End, second: _End, moved: Sequence[Tensor], tau: float) -> Tensor:
-    """For holes: both frames pulled to the new one along the motion that surrounds the hole."""
-    out: Tensor | float = 0.0
+    """For holes: both frames pulled to the new one along the motion that surrounds the hole, where they reach."""
+    values: Tensor | float = 0.0
+    total: Tensor | float = 0.0
     for end, flow, weight in ((first, moved[0], 1 - tau), (second, moved[1], tau)):
-        out = out + weight * pull(end.image, -_arrived(flow, end.metric))
-    assert isinstance(out, Tensor)
-    return out
+        back = -_arrived(flow, end.metric)
+        weights = weight * (_inside(back) + 1e-3)
+        values, total = values + weights * pull(end.image, back), total + weights
+    assert isinstance(values, Tensor)
+    return values / total
+
+
+def _inside(flow: Tensor) -> Tensor:
+    """1 where a pixel lands in the frame by flow [1, 2, H, W], 0 elsewhere: [1, 1, H, W]."""
+    height, width = flow.shape[2:]
+    x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + 0.5 + flow[:, 1]
+    return ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).to(flow.dtype)[:, None]
 
 
 def _arrived(flow: Tensor, metric: Tensor) -> Tensor:
