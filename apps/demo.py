@@ -11,6 +11,8 @@ import numpy as np
 
 from trackime.ime.config import ImeConfig
 
+from .interp.command import interpolate_into
+from .interp.config import InterpConfig
 from .options import Command, build_config, compute_options, config_options, in_order, output_options
 from .progress import Progress
 from .results import Result, result_folder, seal
@@ -41,10 +43,11 @@ POINTS = 48
 @compute_options
 @config_options("Method", ImeConfig)
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
-    """Render a small world, track points and segment objects in it, score both against its truth.
+    """Render a small world, run every application on it, and score them against its truth.
 
-    OUT gets world/ (video.mp4, masks, true tracks), track/ and vos/ (as those commands write them), frames.csv,
-    config.toml and result.json with the scores. Takes a minute or two on two cores.
+    Points are tracked, objects segmented, and every other frame is left out and made again. OUT gets world/ (video.mp4,
+    masks, true tracks), track/, vos/ and interpolate/ (as those commands write them), frames.csv, config.toml and
+    result.json with the scores. Takes a minute or two on two cores.
     """
     config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
@@ -76,6 +79,7 @@ def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: d
         scores = {
             **score_tracks(result, world, video, config, progress, names),
             **score_masks(result, world, video, config, progress, names),
+            **score_frames(result, world, video, progress, place),
         }
     result.record["scores"] = scores
 
@@ -145,6 +149,32 @@ def score_masks(
     return {"vos": scores}
 
 
+def score_frames(result: Result, world: World, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+    """Make every other frame from the rest into interpolate/; PSNR and SSIM, and those of the neighbours' mean."""
+    from trackime.video import open_video
+
+    from .interp.metrics import psnr, ssim
+    from .interp.run import interpolate
+
+    part, config = result.part("interpolate"), InterpConfig(factor=2, tail=False, cuts=0.0)
+    kept = np.stack([video[t] for t in range(0, len(video), 2)])
+    interpolate_into(part, kept, config, progress, device=device)
+    del part.record["video"]["source"]  # an array has none
+    scores = {}
+    with progress.stage("scoring"):
+        written = (open_video(part.folder / f"{t:05d}.png")[0] for t in range(2 * len(kept) - 1))
+        blended = iter(interpolate(kept, replace(config, method="mean")))
+        for name, made in (("tracks", written), ("mean of both neighbours", blended)):
+            pairs = [(frame, world.frame(t)) for t, frame in enumerate(made) if t % 2]
+            scores[name] = {
+                "PSNR": round(float(np.mean([psnr(frame, truth) for frame, truth in pairs])), 3),
+                "SSIM": round(float(np.mean([ssim(frame, truth) for frame, truth in pairs])), 4),
+            }
+    part.record["scores"] = {"interpolate": scores}
+    seal(part, "interpolate", vars(config))
+    return {"interpolate": scores}
+
+
 def lent(video: Video) -> Video:
     """`video` again, for someone who closes it when done."""
     clip = video.clip(0, len(video))
@@ -198,12 +228,17 @@ def show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> Non
         objects.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["vos"].items():
         objects.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("J&F", "J_mean", "F_mean")))
-    console.print(points, objects)
+    frames = Table(title="Frames left out and made again", title_justify="left")
+    for heading in ("", "PSNR", "SSIM"):
+        frames.add_column(heading, justify="right" if heading else "left")
+    for name, row in scores["interpolate"].items():
+        frames.add_row(name, f"{row['PSNR']:.1f} dB", f"{100 * row['SSIM']:.1f} %")
+    console.print(points, objects, frames)
     click.echo(f"done in {sum(progress.seconds.values()):.0f} s; look at")
     for place, what in (
         ("track/overlay.mp4", "points and their trails"),
         ("vos/overlay.mp4", "objects"),
-        ("track/sheet.png", "the same on one page, and vos/sheet.png"),
+        ("track/sheet.png", "the same on one page, and vos/sheet.png, interpolate/sheet.png"),
         ("world/video.mp4", "the world, with its true masks and tracks beside it"),
         ("result.json", "the scores"),
     ):

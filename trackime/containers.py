@@ -96,29 +96,29 @@ class FileFrames:
 
     def read(self, t0: int, t1: int) -> npt.NDArray[np.uint8]:
         """Frames t0 .. t1 - 1, uint8 [t1 - t0, H, W, 3]."""
-        return self._read(t0, t1, PixelKind())
+        return self._read(t0, t1, PixelKind(), False)
 
     def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
-        """The same frames as the file has them: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
-        return self._read(t0, t1, self.kind)
+        """The same frames as the file has them, converted exactly: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
+        return self._read(t0, t1, self.kind, True)
 
     # Reading
 
-    def _read(self, t0: int, t1: int, kind: PixelKind) -> npt.NDArray[Any]:
+    def _read(self, t0: int, t1: int, kind: PixelKind, exact: bool) -> npt.NDArray[Any]:
         out = np.empty((t1 - t0, self.info.height, self.info.width, kind.channels), kind.dtype)
-        if not self._fill(out, t0, kind):
+        if not self._fill(out, t0, kind, exact):
             self._give_up_seeking()
-            if not self._fill(out, t0, kind):
+            if not self._fill(out, t0, kind, exact):
                 raise VideoError(f"{self.path}: frames {t0} .. {t1 - 1} do not decode any more: has the file changed?")
         return out
 
-    def _fill(self, out: npt.NDArray[Any], t0: int, kind: PixelKind) -> bool:
+    def _fill(self, out: npt.NDArray[Any], t0: int, kind: PixelKind, exact: bool) -> bool:
         """Write frames t0 on into `out`; False where one of them does not decode or is damaged."""
         rows: dict[int, list[int]] = {}
         for row, number in enumerate(self._number[t0 : t0 + len(out)]):
             rows.setdefault(int(number), []).append(row)
         for number in [n for n in rows if n in self._kept]:
-            self._convert(self._kept[number], out, rows.pop(number), kind)
+            self._convert(self._kept[number], out, rows.pop(number), kind, exact)
         if not rows:
             return True
         first, last = min(rows), max(rows)
@@ -131,7 +131,7 @@ class FileFrames:
             self._position = number + 1
             self._keep(number, frame)
             if number in rows:
-                self._convert(frame, out, rows.pop(number), kind)
+                self._convert(frame, out, rows.pop(number), kind, exact)
             if number >= last:
                 break
         else:
@@ -144,8 +144,8 @@ class FileFrames:
         while len(self._kept) > min(KEPT_FRAMES, max(2, KEPT_BYTES // size)):
             self._kept.popitem(last=False)
 
-    def _convert(self, frame: Any, out: npt.NDArray[Any], rows: list[int], kind: PixelKind) -> None:
-        image = upright(frame, self._matrix, self._size, kind)
+    def _convert(self, frame: Any, out: npt.NDArray[Any], rows: list[int], kind: PixelKind, exact: bool) -> None:
+        image = upright(frame, self._matrix, self._size, kind, exact)
         for row in rows:
             out[row] = image
 

@@ -44,7 +44,7 @@ class Source(Protocol):
         """Frames t0 .. t1 - 1 as a new array uint8 [t1 - t0, H, W, 3]."""
 
     def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
-        """The same frames with the depth and alpha of the source, `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
+        """The same frames, exact: `kind.dtype` [t1 - t0, H, W, `kind.channels`], depth and alpha of the source."""
 
     def again(self) -> Source:
         """The same frames, with a state of its own where reading has any."""
@@ -125,7 +125,8 @@ class Video:
 
         Returns:
             [t1 - t0, H, W, C]: uint8, or uint16 in its full scale 0 .. 65535 where `depth` is above 8; C = 3 (RGB), or
-            4 where `alpha` (RGB not premultiplied). Of a source of 8 bits without alpha just what `read` gives.
+            4 where `alpha` (RGB not premultiplied). Colours of a file are converted exactly, those of `read` fast: a
+            level of 255 apart.
 
         Raises:
             InputError, VideoError: as `read`.

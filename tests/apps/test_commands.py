@@ -126,8 +126,17 @@ class TestDemo:
         record = json.loads((tmp_path / "out" / "result.json").read_text())
         assert set(record["scores"]["track"]) == {"TrackIME", "tracker alone"}
         assert 0 <= record["scores"]["vos"]["tracked"]["J&F"] <= 1
+        assert set(record["scores"]["interpolate"]) == {"tracks", "mean of both neighbours"}
+        assert record["scores"]["interpolate"]["tracks"]["PSNR"] > 10
         assert record["video"]["source"] == "world/video.mp4"
-        for name in ("track/overlay.mp4", "vos/overlay.mp4", "world/video.mp4", "track/result.json", "vos/config.toml"):
+        for name in (
+            "track/overlay.mp4",
+            "vos/overlay.mp4",
+            "world/video.mp4",
+            "track/result.json",
+            "vos/config.toml",
+            "interpolate/sheet.png",
+        ):
             assert (tmp_path / "out" / name).stat().st_size
         assert len(Tracks.load(tmp_path / "out" / "track" / "tracks.npz")) == demo.POINTS
         assert run("demo", "-o", tmp_path / "out").code == 1
