@@ -129,7 +129,8 @@ class TestVideo:
             for k in (0, 7, 20, 46, 47):
                 i, j = k // 2, min(23, (k + 1) // 2)
                 truth = (old.pixels(i, i + 1)[0].astype(float) + old.pixels(j, j + 1)[0]) / 2
-                assert np.abs(new.pixels(k, k + 1)[0] - truth).mean() < 4
+                light = (new.pixels(k, k + 1)[0] - truth) @ [0.2126, 0.7152, 0.0722]  # noise's colours suffer by 4:2:0
+                assert np.abs(light).mean() < 4 and abs(light.mean()) < 0.5
 
     @pytest.mark.parametrize("turn", [0, 90])
     def test_the_shape_of_pixels_is_kept(self, run: Any, tmp_path: Path, turn: int) -> None:
