@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SAY = 0.7
 """How much points count against flow in bending paths, where they are near."""
+AT_ENDS = 0.25
+"""How far bent paths are believed at a shot's ends, where one frame alone speaks for them: it may be one of a shake."""
 _KEPT = 4
 _LEAST = 4  # points without which nothing is spread
 
@@ -176,6 +178,8 @@ class DenseMotion:
             if found is not None:
                 curves = [(1 - w[..., None]) * c + w[..., None] * p for c, (p, w) in zip(curves, found, strict=True)]
             curves = [np.float32(seen.faith) * c for c in curves]
+        if not (before and after):
+            curves = [np.float32(AT_ENDS) * c for c in curves]
         return curves[0], curves[1]
 
     def _by_third(
