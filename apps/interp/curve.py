@@ -16,7 +16,6 @@ import numpy.typing as npt
 from ..flow import Field
 
 _TELLING = 50  # positions that tell how bent paths do
-_NOISE = 0.5  # pixels: points that keep still tell of the tracker's noise, which bent paths make a little larger
 _TELLING_FRAMES = 6  # and different frames: of a few, chance decides
 
 
@@ -59,7 +58,7 @@ def faith(xy: npt.NDArray[np.floating], visible: npt.NDArray[np.bool_], times: n
 
     Each frame is left out and looked for between the frames beside it, on straight paths and on those bent by the next
     but one (at twice the distance, then). Where bent paths miss by a tenth more than straight ones, motion changes too
-    fast for frames so far apart to tell: 0. Where they miss no more: 1. Without enough points that move to tell: 1.
+    fast for frames so far apart to tell: 0. Where they miss no more: 1. Without enough points to tell: 1.
 
     Args:
         xy: [N, T, 2].
@@ -75,7 +74,6 @@ def faith(xy: npt.NDArray[np.floating], visible: npt.NDArray[np.bool_], times: n
         straight = np.einsum("nkc,k->nc", known[:, 1:3], weights_at(float(times[t]), at[1:3]))
         missed.append(np.stack([np.linalg.norm(xy[use, t] - p, axis=1) for p in (bent, straight)], 1))
     found = np.concatenate(missed) if missed else np.zeros((0, 2))
-    found = found[found.max(1) > _NOISE]
     if len(missed) < _TELLING_FRAMES or len(found) < _TELLING:
         return 1.0
     by_bent, by_straight = np.median(found, 0)

@@ -124,8 +124,7 @@ class TestCurve:
         assert curve.faith(smooth, seen, times) == 1
         shaken = start + rng.normal(0, 3, (1, 16, 2))  # where it shakes to, nobody knows: bending makes it worse
         assert curve.faith(shaken, seen, times) < 0.7
-        still = np.repeat(start, 16, 1) + rng.normal(0, 0.1, (30, 16, 2))
-        assert curve.faith(still, seen, times) == 1  # noise alone says nothing
+        assert curve.faith(np.repeat(start, 16, 1), seen, times) == pytest.approx(1)  # nothing moves
         assert (
             curve.faith(shaken, np.zeros_like(seen), times) == 1 == curve.faith(shaken[:, :5], seen[:, :5], times[:5])
         )
