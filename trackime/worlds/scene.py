@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from trackime.errors import InputError
 from trackime.types import BoolArray, FloatArray, IntArray, Queries, Tracks, VideoInfo
 from trackime.worlds import raycast, scene_truth, truth
+from trackime.worlds.frames import Rendered
 from trackime.worlds.pool import Pool
 from trackime.worlds.raycast import Body
 from trackime.worlds.scene_options import SceneOptions
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Scene(Rendered):
     """A ray-cast room with things in it and a moving pinhole camera. Made by `make_scene`.
 
     Nothing is rendered until it is asked for; a frame depends on nothing but its number, so `frame`, `depth`, `mask`
@@ -46,9 +46,6 @@ class Scene:
     starts: tuple[int, ...]
     pool: Pool
     device: torch.device
-
-    def __len__(self) -> int:
-        return self.info.frames
 
     @property
     def focal(self) -> float:
@@ -127,29 +124,6 @@ class Scene:
             InputError: no such frame.
         """
         return self.mask(t) > 0
-
-    def render(self, t0: int, t1: int) -> np.ndarray:
-        """Frames t0 .. t1 - 1: uint8 [t1 - t0, H, W, 3].
-
-        Raises:
-            InputError: not 0 <= t0 <= t1 <= T.
-        """
-        if not 0 <= t0 <= t1 <= len(self):
-            raise InputError(f"render: expected 0 <= t0 <= t1 <= {len(self)}, got [{t0}, {t1})")
-        out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
-        for t in range(t0, t1):
-            out[t - t0] = self.frame(t)
-        return out
-
-    @cached_property
-    def video(self) -> np.ndarray:
-        """All frames, uint8 [T, H, W, 3]; rendered once, then kept."""
-        return self.render(0, len(self))
-
-    @cached_property
-    def masks(self) -> np.ndarray:
-        """All masks, uint8 [T, H, W]; rendered once, then kept."""
-        return np.stack([self.mask(t) for t in range(len(self))])
 
     @cached_property
     def depths(self) -> FloatArray:
@@ -237,8 +211,3 @@ class Scene:
             InputError: no such frame.
         """
         return scene_truth.flow(self, t0, t1)
-
-    def check_frame(self, t: int) -> None:
-        """Raise InputError unless the video has a frame t."""
-        if not 0 <= t < len(self):
-            raise InputError(f"frame: expected 0 .. {len(self) - 1}, got {t}")

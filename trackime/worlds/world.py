@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
-from trackime.errors import InputError
 from trackime.types import BoolArray, FloatArray, IntArray, Queries, Tracks, VideoInfo
 from trackime.worlds import render, truth
+from trackime.worlds.frames import Rendered
 from trackime.worlds.layer import Layer
 from trackime.worlds.options import WorldOptions
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class World(Rendered):
     """A procedural video whose every point is known at every frame. Made by `make_world`.
 
     Nothing is rendered until it is asked for; a frame depends on nothing but its number, so `frame`, `mask` and
@@ -41,9 +40,6 @@ class World:
     exposure: FloatArray
     device: torch.device
 
-    def __len__(self) -> int:
-        return self.info.frames
-
     def frame(self, t: int) -> np.ndarray:
         """Frame t: uint8 [H, W, 3].
 
@@ -61,29 +57,6 @@ class World:
         """
         self.check_frame(t)
         return render.render_mask(self, t)
-
-    def render(self, t0: int, t1: int) -> np.ndarray:
-        """Frames t0 .. t1 - 1: uint8 [t1 - t0, H, W, 3].
-
-        Raises:
-            InputError: not 0 <= t0 <= t1 <= T.
-        """
-        if not 0 <= t0 <= t1 <= len(self):
-            raise InputError(f"render: expected 0 <= t0 <= t1 <= {len(self)}, got [{t0}, {t1})")
-        out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
-        for t in range(t0, t1):
-            out[t - t0] = self.frame(t)
-        return out
-
-    @cached_property
-    def video(self) -> np.ndarray:
-        """All frames, uint8 [T, H, W, 3]; rendered once, then kept."""
-        return self.render(0, len(self))
-
-    @cached_property
-    def masks(self) -> np.ndarray:
-        """All masks, uint8 [T, H, W]; rendered once, then kept."""
-        return np.stack([self.mask(t) for t in range(len(self))])
 
     def track(self, queries: Queries) -> Tracks:
         """The true tracks of any pixels: visibility 0 or 1, instance the object seen there (0 the background).
@@ -144,8 +117,3 @@ class World:
             InputError: no such frame.
         """
         return truth.flow(self, t0, t1)
-
-    def check_frame(self, t: int) -> None:
-        """Raise InputError unless the video has a frame t."""
-        if not 0 <= t < len(self):
-            raise InputError(f"frame: expected 0 .. {len(self) - 1}, got {t}")
