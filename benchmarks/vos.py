@@ -20,6 +20,7 @@ from trackime.maskio import write_mask
 from trackime.segmenters import PointSegmenter
 from trackime.types import Queries, Tracks
 from trackime.video import Video
+from trackime_apps.flow import DenseFlow
 from trackime_apps.vos.config import VosConfig
 from trackime_apps.vos.metrics import ObjectScores, evaluate, summary
 from trackime_apps.vos.queries import sample_mask
@@ -224,12 +225,12 @@ def cells(kind: str, scores: dict[str, float]) -> dict[str, float]:
 
 def carried(video: Video, first: np.ndarray) -> Masks:
     """The first mask carried from frame to frame by DIS optical flow (Kroeger et al. 2016) and nothing else."""
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = DenseFlow()
     y, x = np.mgrid[: first.shape[0], : first.shape[1]].astype(np.float32)
     masks, before = [first], cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)
     for t in range(1, len(video)):
         now = cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
-        back = flow.calc(now, before, None)  # where each pixel of this frame was in the last
+        back = flow(now, before)  # where each pixel of this frame was in the last
         masks.append(cv2.remap(masks[-1], x + back[..., 0], y + back[..., 1], cv2.INTER_NEAREST))
         before = now
     return masks

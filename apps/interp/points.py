@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trackime import segmenters, trackers
+from trackime.devices import resolve_device
 from trackime.ime.config import ImeConfig
 from trackime.ime.pipeline import track
 from trackime.segmenters import PointSegmenter
@@ -136,9 +138,12 @@ class FollowedPoints:
         return Tracks.concat([found, self._track(clip, queries)]) if len(queries) else found
 
     def _track(self, clip: npt.NDArray[np.uint8], xyt: npt.NDArray[np.float32]) -> Tracks:
-        return track(
-            clip, Queries(xyt), tracker=self._tracker, segmenter=self._segmenter, config=self._ime, device=self._device
-        )
+        # Made once: networks take long to load, and a video has many stretches.
+        if isinstance(self._tracker, str):
+            self._tracker = trackers.create(self._tracker, str(resolve_device(self._device)))
+        if isinstance(self._segmenter, str):
+            self._segmenter = segmenters.create(self._segmenter, str(resolve_device(self._device)))
+        return track(clip, Queries(xyt), tracker=self._tracker, segmenter=self._segmenter, config=self._ime)
 
     def _corners(self, picture: npt.NDArray[np.uint8], t: int, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Queries [n, 3] at frame t: the best corner `where` [h, w] allows in each cell of the grid."""

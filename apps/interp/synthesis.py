@@ -155,10 +155,16 @@ def _end(image: Tensor, other: Tensor, side: Side) -> _End:
 def pull(image: Tensor, flow: Tensor) -> Tensor:
     """`image` [1, C, H, W] at x + flow(x), flow [1, 2, H, W]; edges repeated."""
     height, width = flow.shape[2:]
+    points = torch.stack(_targets(flow), -1).reshape(1, -1, 2)
+    return sample(image, points).transpose(1, 2).reshape(1, -1, height, width)
+
+
+def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels go by flow [1, 2, H, W]: x and y [1, H, W], centres at + 0.5."""
+    height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + 0.5 + flow[:, 1]
-    points = torch.stack([x, y], -1).reshape(1, -1, 2)
-    return sample(image, points).transpose(1, 2).reshape(1, -1, height, width)
+    return x, y
 
 
 def _slow(field: Tensor, weight: Tensor) -> Tensor:
@@ -197,8 +203,7 @@ def _fallback(first: _End, second: _End, moved: Sequence[Tensor], tau: float) ->
 def _inside(flow: Tensor) -> Tensor:
     """1 where a pixel lands in the frame by flow [1, 2, H, W], 0 elsewhere: [1, 1, H, W]."""
     height, width = flow.shape[2:]
-    x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
-    y = torch.arange(height, device=flow.device)[:, None] + 0.5 + flow[:, 1]
+    x, y = _targets(flow)
     return ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).to(flow.dtype)[:, None]
 
 
