@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -20,6 +20,7 @@ from trackime.errors import InputError
 from trackime.video import Video
 from trackime_apps.interp import metrics
 from trackime_apps.interp.between import Between
+from trackime_apps.interp.mean import Mean as Mean
 
 Methods = Mapping[str, Callable[[Video], Between]]
 """By name what makes a method for a video. It is shown the kept frames alone."""
@@ -34,18 +35,6 @@ MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE 
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
-
-
-class Mean:
-    """The two neighbours blended by tau and nothing else; in the middle of them, their mean."""
-
-    def __init__(self, video: Video) -> None:
-        self.video = video
-
-    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Frame]:
-        before, after = (self.video[t].astype(np.float32) / 255 for t in (i, j))
-        for tau in taus:
-            yield ((1 - tau) * before + tau * after).astype(np.float32)
 
 
 @dataclass

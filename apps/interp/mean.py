@@ -21,7 +21,7 @@ class Mean:
     """
 
     def __init__(self, video: Video) -> None:
-        self._video, self._frames = video, dict[int, npt.NDArray[np.float32]]()
+        self.video, self._frames = video, dict[int, npt.NDArray[np.float32]]()
 
     def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[npt.NDArray[np.float32]]:
         """See `Between`."""
@@ -32,7 +32,7 @@ class Mean:
 
     def _frame(self, t: int) -> npt.NDArray[np.float32]:
         if t not in self._frames:
-            frame = self._video.pixels(t, t + 1)[0]
+            frame = self.video.pixels(t, t + 1)[0]
             self._frames[t] = frame.astype(np.float32) / np.float32(np.iinfo(frame.dtype).max)
         return self._frames[t]
 

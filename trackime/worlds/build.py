@@ -15,7 +15,7 @@ from trackime.types import FloatArray, IntArray, VideoInfo
 from trackime.worlds import shapes, textures
 from trackime.worlds.layer import Layer, mip_levels
 from trackime.worlds.motion import SPREAD, Warp, camera, curve, similarity, wander
-from trackime.worlds.options import WorldOptions
+from trackime.worlds.options import WorldOptions, check_whole
 from trackime.worlds.world import World
 
 MAX_TEXELS = 24_000_000
@@ -60,10 +60,7 @@ def make_world(
     Raises:
         InputError: a value outside those, an option that does not exist.
     """
-    sizes = (("width", width, 8), ("height", height, 8), ("frames", frames, 1), ("objects", objects, 0))
-    for name, value, low in (("seed", seed, 0), *sizes):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise InputError(f"{name}: expected a whole number of {low} or more, got {value!r}")
+    check_whole(seed=(seed, 0), width=(width, 8), height=(height, 8), frames=(frames, 1), objects=(objects, 0))
     if objects > MAX_OBJECTS:
         raise InputError(f"objects: expected at most {MAX_OBJECTS}, got {objects}")
     chosen = WorldOptions.make(**options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from trackime.errors import InputError
 
 
@@ -80,3 +82,10 @@ class WorldOptions:
             if name not in known:
                 raise InputError(f"make_world takes no option {name!r}: expected one of {', '.join(known)}")
         return cls(**options)  # type: ignore[arg-type]
+
+
+def check_whole(**values: tuple[object, int]) -> None:
+    """Raise InputError unless each value, given as ``name=(value, least)``, is a whole number of `least` or more."""
+    for name, (value, least) in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"{name}: expected a whole number of {least} or more, got {value!r}")

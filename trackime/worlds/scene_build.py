@@ -16,6 +16,7 @@ from trackime.types import FloatArray, VideoInfo
 from trackime.worlds import textures
 from trackime.worlds.cameras import about, camera_path
 from trackime.worlds.motion import curve
+from trackime.worlds.options import check_whole
 from trackime.worlds.pool import Pool
 from trackime.worlds.raycast import ACROSS, Body, trace
 from trackime.worlds.scene import Scene
@@ -95,12 +96,9 @@ def make_scene(
     """
     chosen = SceneOptions.make(**options)
     least = 2 if chosen.cut else 1
-    sizes = (("width", width, 8), ("height", height, 8), ("frames", frames, least))
-    counts = (("objects", objects, 0), ("movers", movers, 0))
-    for name, value, low in (("seed", seed, 0), *sizes, *counts):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise InputError(f"{name}: expected a whole number of {low} or more, got {value!r}")
-    for name, value, _ in counts:
+    check_whole(seed=(seed, 0), width=(width, 8), height=(height, 8), frames=(frames, least))
+    check_whole(objects=(objects, 0), movers=(movers, 0))
+    for name, value in (("objects", objects), ("movers", movers)):
         if value > MAX_THINGS:
             raise InputError(f"{name}: expected at most {MAX_THINGS}, got {value}")
     target = torch.device(device)
