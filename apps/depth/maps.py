@@ -1,0 +1,86 @@
+"""The depth that a solve starts from: what every source of it offers, and maps kept on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from trackime.errors import FormatError, InputError, ShapeError
+from trackime.files import atomic, read_npz, reading
+from trackime.types import BoolArray, FloatArray
+
+
+class InitialDepth(Protocol):
+    """Depth maps of a video's frames from one source.
+
+    Attributes:
+        disparity: the source gives disparity up to scale and shift; its maps are 1 / disparity as it comes. Otherwise
+            depth, metric or up to a scale.
+        metric: in metres.
+    """
+
+    disparity: bool
+    metric: bool
+
+    def depth(self, t: int) -> FloatArray:
+        """float32 [h, w], z over the whole of frame t at any resolution; 0 where unknown."""
+        ...
+
+    def measured(self, t: int) -> BoolArray:
+        """bool [h, w]: where the depth was seen rather than filled in; within what is known."""
+        ...
+
+
+class DepthMaps:
+    """Maps in a folder, an npz a frame: memory holds one, and a run that broke off finds those it made.
+
+    Args:
+        folder: where they are; made when the first is written.
+        frames: of the video.
+        disparity, metric: see `InitialDepth`.
+    """
+
+    def __init__(self, folder: Path, frames: int, disparity: bool = False, metric: bool = False) -> None:
+        self.folder, self.frames = folder, frames
+        self.disparity, self.metric = disparity, metric
+
+    def _path(self, t: int) -> Path:
+        if not 0 <= t < self.frames:
+            raise InputError(f"depth map: expected frame 0 .. {self.frames - 1}, got {t}")
+        return self.folder / f"{t:05d}.npz"
+
+    def __contains__(self, t: int) -> bool:
+        return self._path(t).exists()
+
+    def write(self, t: int, depth: FloatArray, measured: BoolArray | None = None) -> None:
+        """Keep a map [h, w] (0, NaN, infinite: unknown); measured None: all that is known. ShapeError if not [h, w]."""
+        known = np.asarray(np.isfinite(depth) & (depth > 0))
+        seen = known if measured is None else known & measured
+        if known.ndim != 2 or seen.shape != known.shape:
+            raise ShapeError("depth map", "[h, w], and measured the same", np.shape(depth))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(self._path(t)) as temporary, open(temporary, "wb") as file:
+            values = np.where(known, depth, 0).astype(np.float32)
+            np.savez(file, depth=values, measured=np.packbits(seen, axis=1))
+
+    def _read(self, t: int) -> dict[str, FloatArray]:
+        path = self._path(t)
+        with reading(path, "a depth map"):
+            file = read_npz(path, ("depth", "measured"))
+            if file["depth"].ndim != 2 or file["measured"].shape != (
+                len(file["depth"]),
+                -(-file["depth"].shape[1] // 8),
+            ):
+                raise FormatError(f"expected depth [h, w] and packed bits, got {list(file['depth'].shape)}")
+            return file
+
+    def depth(self, t: int) -> FloatArray:
+        """float32 [h, w]; 0 where unknown. FormatError where it was never written."""
+        return self._read(t)["depth"]
+
+    def measured(self, t: int) -> BoolArray:
+        """bool [h, w]. FormatError where it was never written."""
+        file = self._read(t)
+        return np.unpackbits(file["measured"].astype(np.uint8), axis=1, count=file["depth"].shape[1]).astype(bool)

@@ -1,0 +1,132 @@
+"""Points followed through a video, kept as the frames in which each is seen.
+
+Thousands of points that are seen for a while each would mostly be empty space as `Tracks` of [N, T]; here memory
+follows what was seen, however long the video is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trackime.errors import InputError, ShapeError
+from trackime.types import BoolArray, Tracks
+
+Int64 = npt.NDArray[np.int64]
+
+SIGMA = 1.0
+"""Expected error in pixels of a point of which no tracker says any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trails:
+    """N points of a video of F frames and their K sightings, in order of point, then of frame.
+
+    Attributes:
+        frames: F.
+        first: int64 [N + 1]; the sightings of point n are first[n] .. first[n + 1] - 1. A point has one at least.
+        frame: int64 [K], rising within a point; gaps are frames in which it is hidden.
+        xy: float32 [K, 2], source pixels, the centre of the top-left pixel at (0.5, 0.5).
+        sigma: float32 [K], expected error in pixels.
+        instance: int64 [N], the object a point belongs to, -1 where unknown.
+
+    Raises:
+        ShapeError: arrays that do not agree.
+        InputError: frames out of order or of the video, positions or errors that are not finite or positive.
+    """
+
+    frames: int
+    first: npt.NDArray[Any]
+    frame: npt.NDArray[Any]
+    xy: npt.NDArray[Any]
+    sigma: npt.NDArray[Any]
+    instance: npt.NDArray[Any]
+
+    def __post_init__(self) -> None:
+        types = {"first": np.int64, "frame": np.int64, "xy": np.float32, "sigma": np.float32, "instance": np.int64}
+        for name, dtype in types.items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
+        n, k = len(self.first) - 1, len(self.frame)
+        shapes = {"first": (max(n, 0) + 1,), "frame": (k,), "xy": (k, 2), "sigma": (k,), "instance": (max(n, 0),)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ShapeError(name, str(list(shape)), getattr(self, name).shape)
+        if self.first[0] != 0 or self.first[-1] != k or (np.diff(self.first) < 1).any():
+            raise InputError(f"first: expected to rise from 0 to {k}, one sighting a point at least")
+        if k and not (0 <= self.frame.min() and self.frame.max() < self.frames):
+            got = f"{self.frame.min()} .. {self.frame.max()}"
+            raise InputError(f"frame: expected 0 .. {self.frames - 1}, got {got}")
+        rising = np.diff(self.frame) > 0
+        rising[self.first[1:-1] - 1] = True
+        if not rising.all():
+            raise InputError("frame: expected to rise within a point")
+        if not np.isfinite(self.xy).all() or not (np.isfinite(self.sigma) & (self.sigma > 0)).all():
+            raise InputError("trails: expected finite positions and errors above 0")
+
+    def __len__(self) -> int:
+        return len(self.instance)
+
+    @property
+    def point(self) -> Int64:
+        """int64 [K], the point of each sighting."""
+        return np.repeat(np.arange(len(self)), self.length)
+
+    @property
+    def length(self) -> Int64:
+        """int64 [N], in how many frames each point is seen."""
+        return np.diff(self.first)
+
+    def at(self, t: int) -> tuple[Int64, Int64]:
+        """The points int64 [M], rising, that are seen in frame t, and their sightings int64 [M] there."""
+        rows = np.flatnonzero(self.frame == t)
+        return np.searchsorted(self.first, rows, side="right") - 1, rows
+
+    def between(self, i: int, j: int) -> tuple[Int64, Int64, Int64]:
+        """The points int64 [M] seen in both frames, and their sightings [M] in frame i and [M] in frame j."""
+        here, there = self.at(i), self.at(j)
+        points, a, b = np.intersect1d(here[0], there[0], assume_unique=True, return_indices=True)
+        return points, here[1][a], there[1][b]
+
+    def take(self, points: Int64 | BoolArray) -> Trails:
+        """Some of the points: indices in any order, or a mask bool [N]."""
+        chosen = np.arange(len(self))[points]
+        count = self.length[chosen]
+        first = np.concatenate(([0], np.cumsum(count)))
+        rows = np.arange(first[-1]) + np.repeat(self.first[chosen] - first[:-1], count)
+        return Trails(self.frames, first, self.frame[rows], self.xy[rows], self.sigma[rows], self.instance[chosen])
+
+    def seen(self, rows: BoolArray) -> Trails:
+        """The sightings of a mask bool [K]; points without any are gone."""
+        count = np.add.reduceat(rows.astype(np.int64), self.first[:-1]) if len(self) else np.zeros(0, np.int64)
+        first = np.concatenate(([0], np.cumsum(count[count > 0])))
+        left = self.instance[count > 0]
+        return Trails(self.frames, first, self.frame[rows], self.xy[rows], self.sigma[rows], left)
+
+    @classmethod
+    def none(cls, frames: int) -> Trails:
+        """No points in a video of `frames` frames."""
+        return cls(frames, np.zeros(1), np.zeros(0), np.zeros((0, 2)), np.zeros(0), np.zeros(0))
+
+    @classmethod
+    def of(cls, tracks: Tracks, sigma: float = SIGMA) -> Trails:
+        """The visible frames of tracks, inside the frame; tracks never seen are left out."""
+        size = (tracks.video.width, tracks.video.height)
+        good = tracks.visible & ((tracks.xy >= 0) & (tracks.xy <= size)).all(-1)  # [N, T]
+        count = good.sum(1)
+        point, frame = np.nonzero(good)
+        first = np.concatenate(([0], np.cumsum(count[count > 0])))
+        error = np.full(len(frame), sigma)
+        return cls(tracks.video.frames, first, frame, tracks.xy[point, frame], error, tracks.instance[count > 0])
+
+    @classmethod
+    def join(cls, parts: Sequence[Trails]) -> Trails:
+        """All points of `parts`, in order. InputError where there are none or they are of different videos."""
+        if not parts or any(part.frames != parts[0].frames for part in parts):
+            raise InputError(f"join: expected trails of one video, got {[part.frames for part in parts]} frames")
+        first = np.concatenate([[0], *(np.diff(part.first) for part in parts)]).cumsum()
+        names = [item.name for item in fields(cls)][2:]
+        return cls(parts[0].frames, first, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))
