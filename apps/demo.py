@@ -23,15 +23,12 @@ from .vos.files import MaskFiles
 
 if TYPE_CHECKING:
     from trackime.video import Video
-    from trackime.worlds import World
+    from trackime.worlds import Scene
 
-WORLD: dict[str, Any] = {
-    "objects": 3, "size": (0.3, 0.5), "occlusion": 0.4, "low_texture": 0.0,
-    "speed": 1.5, "turn": 20.0, "zoom": 1.5, "jerky": 0.0,
-}  # fmt: skip
-"""Options of the world: a few objects large enough to be looked at, that move as in a calm clip."""
-SEED = 0
-"""A world whose objects stand apart at first and cross later; chosen by its look."""
+WORLD: dict[str, Any] = {"width": 320, "height": 240, "frames": 32, "objects": 5, "movers": 2, "path": "orbit"}
+"""Options of the scene: a room, a few things that move in it, and a camera that goes around them."""
+SEED = 4
+"""A room whose moving things are large enough to be looked at; chosen by its look."""
 POINTS = 48
 """Points tracked: random ones of the first frame, a quarter of them close to objects' edges."""
 
@@ -66,11 +63,11 @@ def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: d
     """Write all of a demo but what every result has; its scores are in `result.record`."""
     from trackime.devices import resolve_device
     from trackime.video import open_video
-    from trackime.worlds import make_world
+    from trackime.worlds import make_scene
 
     place = str(resolve_device(settings["device"]))
     with progress.stage("world"):
-        world = make_world(settings["world_seed"], **WORLD)
+        world = make_scene(settings["world_seed"], **WORLD)
         source = write_world(result.folder / "world", world, progress)
     with open_video(source) as video:
         video.info = replace(video.info, source="world/video.mp4")  # where it will be, not where it is made
@@ -84,7 +81,7 @@ def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: d
     result.record["scores"] = scores
 
 
-def write_world(folder: Path, world: World, progress: Progress) -> Path:
+def write_world(folder: Path, world: Scene, progress: Progress) -> Path:
     """The world's video.mp4, masks/NAME.png and tracks.npz (true tracks of the points); the path of the video."""
     from trackime.maskio import write_mask
     from trackime.writing import VideoWriter
@@ -102,7 +99,7 @@ def write_world(folder: Path, world: World, progress: Progress) -> Path:
 
 
 def score_tracks(
-    result: Result, world: World, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Track the true points' queries into track/; TAP-Vid's measures by name of the method."""
     from trackime.metrics import evaluate
@@ -129,7 +126,7 @@ def score_tracks(
 
 
 def score_masks(
-    result: Result, world: World, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Follow the first frame's objects into vos/; DAVIS's measures over objects, and of a mask that stays put."""
     from .vos.metrics import evaluate, summary
@@ -149,7 +146,7 @@ def score_masks(
     return {"vos": scores}
 
 
-def score_frames(result: Result, world: World, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+def score_frames(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Make every other frame from the rest into interpolate/; PSNR and SSIM, and those of the neighbours' mean."""
     from trackime.video import open_video
 

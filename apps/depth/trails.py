@@ -6,6 +6,7 @@ follows what was seen, however long the video is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,10 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trackime.errors import InputError, ShapeError
+from trackime.errors import FormatError, InputError, ShapeError
+from trackime.files import atomic, read_npz, reading
 from trackime.types import BoolArray, Tracks
 
 Int64 = npt.NDArray[np.int64]
+
+SCHEMA = "trackime-trails/1"
+"""Schema of the npz that `Trails.save` writes."""
 
 SIGMA = 1.0
 """Expected error in pixels of a point of which no tracker says any."""
@@ -106,6 +111,19 @@ class Trails:
         left = self.instance[count > 0]
         return Trails(self.frames, first, self.frame[rows], self.xy[rows], self.sigma[rows], left)
 
+    def window(self, start: int, stop: int) -> tuple[Trails, Int64]:
+        """What is seen in frames start .. stop - 1, frames counted from start, and which points int64 [M] those are.
+
+        Raises:
+            InputError: not 0 <= start < stop <= F.
+        """
+        if not 0 <= start < stop <= self.frames:
+            raise InputError(f"window: expected 0 <= start < stop <= {self.frames}, got [{start}, {stop})")
+        rows = (self.frame >= start) & (self.frame < stop)
+        part = self.seen(rows)
+        left = Trails(stop - start, part.first, part.frame - start, part.xy, part.sigma, part.instance)
+        return left, np.unique(self.point[rows])
+
     @classmethod
     def none(cls, frames: int) -> Trails:
         """No points in a video of `frames` frames."""
@@ -130,3 +148,18 @@ class Trails:
         first = np.concatenate([[0], *(np.diff(part.first) for part in parts)]).cumsum()
         names = [item.name for item in fields(cls)][2:]
         return cls(parts[0].frames, first, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an npz (numpy arrays, no pickle) with a schema version; atomic."""
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, schema=np.array(SCHEMA), **{item.name: getattr(self, item.name) for item in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trails:
+        """Read what `save` wrote. FormatError where it is something else."""
+        names = [item.name for item in fields(cls)]
+        with reading(path, f"an npz of trails ({SCHEMA})"):
+            file = read_npz(path, ("schema", *names))
+            if str(file["schema"]) != SCHEMA:
+                raise FormatError(f"expected schema {SCHEMA}, got {str(file['schema'])[:40]!r}")
+            return cls(int(file["frames"]), *(file[name] for name in names[1:]))

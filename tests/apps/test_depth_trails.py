@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -48,6 +50,12 @@ def test_trails_hold_what_the_tracks_show(seed: int, n: int, frames: int) -> Non
     assert (left.xy == trails.xy[rows]).all() and (
         left.instance[left.point] == trails.instance[trails.point][rows]
     ).all()
+    if frames > 1:
+        start, stop = sorted(rng.choice(frames + 1, 2, replace=False).tolist())
+        short, which = trails.window(start, stop)
+        inside = (trails.frame >= start) & (trails.frame < stop)
+        assert short.frames == stop - start and (short.frame + start == trails.frame[inside]).all()
+        assert (short.xy == trails.xy[inside]).all() and (which[short.point] == trails.point[inside]).all()
     both = Trails.join([trails, part])
     assert len(both) == len(trails) + len(part)
     again = both.take(np.arange(len(trails), len(both)))
@@ -71,10 +79,26 @@ def test_trails_that_cannot_be() -> None:
             Trails(**(good | change))
     with pytest.raises(ShapeError):
         Trails(**(good | {"xy": np.zeros((2, 3))}))
+    for window in ((0, 0), (-1, 2), (1, 4)):
+        with pytest.raises(InputError):
+            Trails(**good).window(*window)
     with pytest.raises(InputError):
         Trails.join([])
     with pytest.raises(InputError):
         Trails.join([Trails.none(3), Trails.none(4)])
+
+
+def test_trails_come_back(tmp_path: Path) -> None:
+    trails = Trails.of(tracks_of(np.random.default_rng(0).random((5, 6)) < 0.5))
+    trails.save(tmp_path / "trails.npz")
+    again = Trails.load(tmp_path / "trails.npz")
+    assert again.frames == trails.frames
+    for name in ("first", "frame", "xy", "sigma", "instance"):
+        assert (getattr(again, name) == getattr(trails, name)).all()
+    np.savez(tmp_path / "other.npz", schema=np.array("trackime-tracks/1"), xy=np.zeros(2))
+    for name in ("other.npz", "missing.npz"):
+        with pytest.raises(FormatError):
+            Trails.load(tmp_path / name)
 
 
 def test_cameras_are_those_of_a_scene() -> None:
@@ -106,7 +130,7 @@ def test_cameras_that_cannot_be() -> None:
             Cameras(p, f, 4, 3)
 
 
-def test_maps_come_back(tmp_path) -> None:
+def test_maps_come_back(tmp_path: Path) -> None:
     maps = DepthMaps(tmp_path / "depth", 2, disparity=True)
     depth = np.array([[1.0, 0, np.nan], [2, -1, np.inf]])
     assert 0 not in maps

@@ -1,0 +1,33 @@
+"""Every switch of consistent depth, but for those of its solver (see `problem.SolverConfig`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trackime.config import check_choices, option
+from trackime.errors import InputError
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """How depth is found, smoothed and written."""
+
+    solve: bool = option(True, "cameras and depth are made to agree with the points; off: as they begin")
+    zoom: bool = option(False, "a focal length of its own for every frame; off: one for the video")
+    moving: bool = option(True, "look for what moves by itself; off: everything is taken to stand still")
+    matches: int = option(1000, "points that join a pair of frames in the solve, at most")
+    cuts: float = option(0.45, "unlikeness of two frames, 0 .. 1, from which a shot ends between them; 0: no cuts")
+    filter: int = option(4, "frames to each side whose depth is averaged along what a pixel sees; 0: none")
+    png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
+    exr: bool = option(False, "EXR files of depth (extra exr)")
+    cloud: int = option(500_000, "points of the cloud at most; 0: none")
+    mesh: bool = option(False, "a mesh of what stands still (extra open3d)")
+    colmap: str = option("binary", "the COLMAP model: binary, text, or none", ("binary", "text", "none"))
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name, least in (("matches", 1), ("filter", 0), ("cloud", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        if not 0 <= self.cuts < 1:
+            raise InputError(f"cuts: expected 0 .. 1, got {self.cuts:g}")

@@ -1,0 +1,108 @@
+"""Consistent depth of a video: a shot at a time, as frames on two sides of a cut share no point, and so no world."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trackime.cuts import find_cuts
+from trackime.devices import resolve_device
+from trackime.errors import InputError, SolveError
+from trackime.types import Tracks
+from trackime.video import Video, open_video
+
+from ..progress import Progress
+from .config import DepthConfig
+from .problem import SolverConfig
+from .shot import Asked, Shot, solve_shot
+from .source import Source
+from .trails import Trails
+
+SHOT = "shot_{:05d}"
+"""Folder of a shot of a video with several, by its first frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """What is found of a video.
+
+    Attributes:
+        shots: in order; one, unless the video has cuts.
+        seconds: wall time of each stage.
+    """
+
+    shots: tuple[Shot, ...]
+    seconds: dict[str, float]
+
+
+def depth(
+    video: Any,
+    folder: Path,
+    *,
+    config: DepthConfig | None = None,
+    solver: SolverConfig | None = None,
+    source: Source | None = None,
+    focal: float | None = None,
+    tracks: Tracks | None = None,
+    work: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Depth:
+    """Consistent depth and cameras of a video.
+
+    Args:
+        video: a path, a frame folder, uint8 [T, H, W, 3], or a `Video`.
+        folder: of the result (see `results.DepthResult`): of a video without cuts itself, otherwise of each shot a
+            folder in it, by its first frame.
+        config: switches.
+        solver: those of the solver; `focal` and `config.zoom` decide on its focal length.
+        source: of the depth to start from; None: parallax.
+        focal: pixels, kept as it is; None: found.
+        tracks: to use instead of following points; they should cover every part of every frame.
+        work: a folder for finished stages, from which a run that broke off goes on; None: made in `folder`, and removed.
+        device: auto, cpu, cuda, cuda:N or mps.
+        progress: told of the work; measures its stages.
+
+    Raises:
+        SolveError: parallax cannot tell depth (the camera only turns or rests, too few frames or points), or a solve
+            that diverged.
+        InputError: tracks of another video, a focal length that is none.
+        VideoError: a video that cannot be read.
+    """
+    config, progress = config or DepthConfig(), progress or Progress(quiet=True)
+    opened = open_video(video)
+    info = opened.info
+    if tracks is not None and (tracks.video.width, tracks.video.height, tracks.video.frames) != (
+        info.width, info.height, info.frames,
+    ):  # fmt: skip
+        got = f"{tracks.video.width}x{tracks.video.height}, {tracks.video.frames} frames"
+        raise InputError(f"tracks: expected those of {info.width}x{info.height}, {info.frames} frames, got {got}")
+    if focal is not None and not 0 < focal < float("inf"):
+        raise InputError(f"focal: expected pixels above 0, got {focal:g}")
+    asked = Asked(config, solver or SolverConfig(), source or Source(), focal, str(resolve_device(device)), progress)
+    with progress.stage("cuts"):
+        cuts = find_cuts(opened, config.cuts, progress) if config.cuts else []
+    given = None if tracks is None else Trails.of(tracks)
+    kept = folder / ".work" if work is None else work
+    shots = []
+    for start, stop in pairwise([0, *cuts, len(opened)]):
+        name = SHOT.format(start)
+        part = None if given is None else given.window(start, stop)[0]
+        where = folder / name if cuts else folder
+        shots.append(named(opened, start, stop, part, kept / name, where, asked))
+    if work is None:
+        shutil.rmtree(kept, ignore_errors=True)
+    return Depth(tuple(shots), progress.seconds)
+
+
+def named(video: Video, start: int, stop: int, given: Trails | None, work: Path, folder: Path, asked: Asked) -> Shot:
+    """`solve_shot`, whose errors say which shot of several it is."""
+    try:
+        return solve_shot(video.clip(start, stop), start, given, work, folder, asked)
+    except SolveError as error:
+        if stop - start == len(video):
+            raise
+        raise SolveError(f"frames {start} .. {stop - 1} (a shot between cuts): {error}") from None

@@ -1,0 +1,201 @@
+"""Consistent depth of one shot: points, depth to start from, the solve, the filter, the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trackime.types import BoolArray, FloatArray
+from trackime.video import Video
+
+from ..progress import Progress
+from . import matches, movers
+from .cameras import Cameras
+from .config import DepthConfig
+from .fill import fill
+from .filter import smooth
+from .follow import FollowConfig, follow
+from .problem import Problem, SolverConfig
+from .results import DepthResult
+from .sampling import read
+from .solution import Solution
+from .solve import solve
+from .source import Source
+from .start import Start, begin
+from .trails import Trails
+
+FILLED = 0.5
+"""Confidence in what was filled in rather than seen, of that in what was seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A run of frames in one world.
+
+    Attributes:
+        start, stop: its frames, stop excluded.
+        result: its maps, cameras and frames, read from its folder when asked for.
+        trails: the points followed, in frames of the shot.
+        static: bool [N], those that stand still.
+        about: figures for a record.
+    """
+
+    start: int
+    stop: int
+    result: DepthResult
+    trails: Trails
+    static: BoolArray
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is wanted of every shot.
+
+    Attributes:
+        config, solver: switches.
+        source: of the depth to start from.
+        focal: pixels, kept as it is; None: found.
+        device: where to compute.
+        progress: told of the work; measures its stages.
+    """
+
+    config: DepthConfig
+    solver: SolverConfig
+    source: Source
+    focal: float | None
+    device: str
+    progress: Progress
+
+
+def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folder: Path, asked: Asked) -> Shot:
+    """Depth and cameras of a shot, its frames' files written to `folder`.
+
+    Args:
+        video: the shot alone.
+        start: its first frame in the whole video.
+        given: points of the shot, to use instead of following some.
+        work: a folder for what may be used again: points, first cameras, first maps.
+        folder: of the result.
+        asked: how.
+
+    Raises:
+        SolveError: parallax does not tell, or a solve that diverged.
+    """
+    progress, config = asked.progress, asked.config
+    width, height = video.info.width, video.info.height
+    with progress.stage("following"):
+        trails = kept_trails(video, given, work / "trails.npz", progress)
+    with progress.stage("movers"):
+        moving = find_movers(trails, video, config)
+    with progress.stage("starting depth"):
+        first = begin(
+            video, trails, asked.source, work / "start", focal=asked.focal, static=moving.static, dynamic=moving.mask,
+            device=asked.device, report=progress,
+        )  # fmt: skip
+    with progress.stage("solving"):
+        solution, scale, moving = settle(first, trails, moving, width, height, asked)
+    cameras = scaled(solution, scale, width, height)
+    result = DepthResult.begin(folder, cameras, video.info, first.maps.metric)
+    with progress.stage("filtering"):
+        write_maps(result, video, first, solution, scale, moving, config.filter, progress)
+    about = {
+        "points": len(trails),
+        "moving_points": int((~moving.static).sum()),
+        "focal": [round(float(v), 3) for v in np.unique(cameras.focal.round(3))[[0, -1]]],
+        "cost": solution.cost,
+    }
+    return Shot(start, start + len(video), result, trails, moving.static, about)
+
+
+def kept_trails(video: Video, given: Trails | None, path: Path, progress: Progress) -> Trails:
+    """The points of a shot: given ones, those of the file `path`, or new ones, which are kept there."""
+    if given is not None:
+        return given
+    if path.exists():
+        return Trails.load(path)
+    trails = follow(video, config=FollowConfig(cuts=False), progress=progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trails.save(path)
+    return trails
+
+
+def find_movers(trails: Trails, video: Video, config: DepthConfig) -> movers.Movers:
+    """What moves by itself; nothing where that is not asked for."""
+    width, height = video.info.width, video.info.height
+    if not config.moving:
+        return movers.Movers(trails, np.ones(len(trails), bool), width, height)
+    return movers.find(trails, width, height, video=video)
+
+
+def settle(
+    first: Start, trails: Trails, moving: movers.Movers, width: int, height: int, asked: Asked
+) -> tuple[Solution, float, movers.Movers]:
+    """The solve, the factor that depth and cameras are to be multiplied by, and what moves once they are known.
+
+    Metric depth keeps its mean scale over the video: the solver itself keeps the first frame's.
+    """
+    config, progress, frames = asked.config, asked.progress, trails.frames
+    joined = matches.make(
+        trails, first.maps, width, height, static=moving.static, per_pair=config.matches, progress=progress
+    )
+    # Only what parallax gave itself is in the units of its cameras.
+    found = first.reconstruction if asked.source.parallax else None
+    poses = None if found is None else torch.from_numpy(found.cameras.poses)
+    problem = Problem(frames, width, height, joined, first.focal, first.maps.disparity, poses)
+    kind = "fixed" if asked.focal is not None else "free" if config.zoom else "shared"
+    solution = solve(problem, replace(asked.solver, focal=kind), device=asked.device, progress=progress)
+    scale = float(torch.exp(-solution.theta.mean())) if first.maps.metric else 1.0
+    return solution, scale, moving
+
+
+def scaled(solution: Solution, scale: float, width: int, height: int) -> Cameras:
+    """The cameras of a solution, in units `scale` times its own."""
+    poses = solution.poses.numpy().copy()
+    poses[:, :3, 3] *= scale
+    return Cameras(poses, solution.focal.numpy(), width, height)
+
+
+def write_maps(
+    result: DepthResult,
+    video: Video,
+    first: Start,
+    solution: Solution,
+    scale: float,
+    moving: movers.Movers,
+    radius: int,
+    progress: Progress,
+) -> None:
+    """Every frame's depth, corrected, at the video's resolution, smoothed over time; with its picture and mask."""
+    masks: dict[int, BoolArray] = {}
+    measured: dict[int, BoolArray] = {}
+
+    def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
+        for t, image in enumerate(video):
+            depth = solution.depth(t, torch.from_numpy(first.maps.depth(t))).numpy() * np.float32(scale)
+            masks[t], measured[t] = moving.mask(t), whole(first.maps.measured(t), image)
+            yield image, at_resolution(depth, image), masks[t]
+
+    for done in smooth(frames(), result.cameras, radius):
+        seen = measured.pop(done.t)
+        confidence = done.agreement * np.where(seen, np.float32(1), np.float32(FILLED))
+        result.write(done.t, done.frame, done.depth, confidence, seen, masks.pop(done.t))
+        progress("filtering", done.t + 1, len(video))
+
+
+def whole(mask: BoolArray, image: npt.NDArray[np.uint8]) -> BoolArray:
+    """A mask [h, w] at the resolution of an image [H, W, 3]."""
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def at_resolution(depth: FloatArray, image: npt.NDArray[np.uint8]) -> FloatArray:
+    """A map [h, w] at the resolution of an image [H, W, 3], with its edges; as it is where it has that already."""
+    return depth if depth.shape == image.shape[:2] else fill(depth, depth > 0, image)

@@ -1,0 +1,56 @@
+"""Where the depth that a solve starts from comes from: a network, a folder of maps, or, without either, parallax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackime.errors import InputError
+from trackime.video import Video
+
+from .maps import DepthMaps
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Neither a model nor a folder: parallax alone.
+
+    Attributes:
+        model: a name of `start_models.names()`, or a model's folder.
+        folder: of depth maps made elsewhere.
+        kind: what they are: depth, disparity or metric; None: as their sidecar says, else depth.
+        scale: what their values are multiplied by; None: as their sidecar says, else 1.
+
+    Raises:
+        InputError: both a model and a folder, or a kind or scale without a folder.
+    """
+
+    model: str | None = None
+    folder: Path | None = None
+    kind: str | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and self.folder is not None:
+            raise InputError("--depth-model and --depth-folder exclude each other: expected one of them")
+        if self.folder is None and (self.kind is not None or self.scale is not None):
+            raise InputError("--depth-kind and --depth-scale go with --depth-folder: expected one")
+
+    @property
+    def parallax(self) -> bool:
+        """Nothing but the video is needed."""
+        return self.model is None and self.folder is None
+
+    def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
+        """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
+        if self.model is not None:
+            from .start_models import estimate
+
+            return estimate(video, kept, self.model, device=device, progress=report)
+        from .start_folder import take
+
+        assert self.folder is not None
+        return take(self.folder, video.info, kept, kind=self.kind, scale=self.scale, progress=report)
