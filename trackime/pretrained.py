@@ -60,14 +60,15 @@ def read_json(name: str, folder: Path, file: str) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def load_network(name: str, kind: Any, folder: Path, attention: str = "sdpa") -> Any:
+def load_network(name: str, kind: Any, folder: Path, attention: str | dict[str, str] = "sdpa") -> Any:
     """The network of class `kind` with the folder's weights, float32, on the CPU.
 
     Args:
         name: what the model is called in messages.
         kind: from `network_class`.
         folder: checked by `check_folder`.
-        attention: how it is computed; said here, because a configuration may otherwise ask for kernels from the Hub.
+        attention: how it is computed, or how by part; said here, because a configuration may otherwise ask for
+            kernels from the Hub.
 
     Raises:
         FormatError: weights that are damaged, incomplete or of other shapes.

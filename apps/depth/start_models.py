@@ -88,7 +88,11 @@ class DepthModel:
         family = FAMILIES[config["model_type"]]
         _check_backbone(model, folder, config)
         self.recipe = _recipe(model, folder, config, family)
-        self.network = load_network(model, kinds[family.network], folder, "eager").to(self.device).eval()
+        self.network = (
+            load_network(model, kinds[family.network], folder, {"": "eager", "backbone_config": "sdpa"})
+            .to(self.device)
+            .eval()
+        )
         self.network.requires_grad_(False)
         relative = getattr(self.network.config, "depth_estimation_type", "relative") == "relative"
         self.disparity = family.network != "ZoeDepthForDepthEstimation" and relative
