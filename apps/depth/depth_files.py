@@ -13,7 +13,7 @@ from trackime.errors import FormatError, MissingExtraError
 from trackime.files import reading
 from trackime.types import BoolArray, FloatArray
 
-Read = tuple[FloatArray, BoolArray | None]
+Read = tuple[npt.NDArray[Any], BoolArray | None]
 """A map [h, w] as the file has it, and where it was measured, if the file tells."""
 
 SINTEL = 202021.25
@@ -23,7 +23,7 @@ EXR_CHANNELS = ("Z", "DEPTH", "V", "Y", "R")
 """Where depth stands in an EXR with several channels, first come first served; layers may stand before the name."""
 
 
-def read_map(path: Path) -> Read:
+def read_map(path: Path) -> tuple[FloatArray, BoolArray | None]:
     """The map of a file, by its suffix (`READERS`): float32 [h, w], and bool [h, w] or None.
 
     Values are the file's own: not scaled, and unknown ones may be 0, NaN or infinite.
@@ -76,7 +76,8 @@ def _npy(path: Path) -> Read:
 def _png(path: Path) -> Read:
     import cv2
 
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if image is None:
         raise FormatError("expected a 16-bit grey png, got something that cannot be read")
     if image.ndim != 2 or image.dtype != np.uint16:

@@ -103,7 +103,8 @@ def read_intrinsics(path: Path) -> Pinhole:
 def _of_json(read: Mapping[str, Any]) -> list[Pinhole]:
     if "focal" in read:
         focal = read["focal"] if isinstance(read["focal"], list) else [read["focal"]]
-        return [Pinhole(float(f), float(f), *_optional(read, "cx", "cy", "width", "height")) for f in focal]
+        cx, cy, width, height = _optional(read, "cx", "cy", "width", "height")
+        return [Pinhole(float(f), float(f), cx, cy, width, height) for f in focal]
     cameras = [read] if "fl_x" in read or "camera_angle_x" in read else read.get("frames", [])
     return [_of_nerfstudio(camera) for camera in cameras]
 

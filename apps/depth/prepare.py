@@ -139,12 +139,13 @@ def _lines(maps: Tensor, axis: int, index: Tensor) -> Tensor:
 
 
 def _size(value: Any, where: str) -> tuple[int, int]:
+    given = value
     if isinstance(value, int):
         value = (value, value)
     elif isinstance(value, Mapping):
         value = value.get("height"), value.get("width")
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise FormatError(f"{where}: expected a size with height and width, got {value!r}")
+    if not isinstance(value, Sequence) or len(value) != 2 or None in value:
+        raise FormatError(f"{where}: expected a size with height and width, got {given!r}")
     return _whole(value[0], f"{where}: size"), _whole(value[1], f"{where}: size")
 
 

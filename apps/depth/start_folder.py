@@ -137,13 +137,13 @@ def _sidecar(folder: Path) -> dict[str, Any]:
     for file in [*sorted(folder.glob("*.json")), *([beside] if beside.is_file() else [])]:
         with reading(file, "a json with scale and unit"):
             read = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(read, dict) or not {"scale", "unit"} & set(read):
+            if not isinstance(read, dict) or not {"scale", "unit"} <= set(read):
                 continue  # of something else
-            scale, unit = read.get("scale"), read.get("unit")
+            scale, unit = read["scale"], read["unit"]
             number = isinstance(scale, int | float) and not isinstance(scale, bool)
-            if scale is not None and not (number and math.isfinite(scale) and scale > 0):
+            if not (number and math.isfinite(scale) and scale > 0):
                 raise FormatError(f"scale: expected a number above 0, got {scale!r}")
-            if unit not in ("relative", "metre", None):
+            if unit not in ("relative", "metre"):
                 raise FormatError(f"unit: expected relative or metre, got {unit!r}")
             return {"scale": scale, "unit": unit, "file": file}
     return {}
