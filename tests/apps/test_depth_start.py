@@ -18,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trackime import models
 from trackime.checkpoints import CHECKPOINTS
 from trackime.errors import (
     DeviceError,
@@ -30,6 +31,7 @@ from trackime.errors import (
 )
 from trackime.types import VideoInfo
 from trackime.video import Video, open_video
+from trackime_apps import doctor
 from trackime_apps.depth import focal, start_folder, start_models
 from trackime_apps.depth.depth_files import READERS, SINTEL, read_map
 from trackime_apps.depth.maps import DepthMaps
@@ -479,6 +481,23 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"zoedepth .* pip install 'trackime\[models\]'"):
         start_models.DepthModel("zoedepth", "cpu")
+
+
+def test_a_network_by_name(saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files put there by hand are as good as fetched ones: found by name, checked, and tried by `doctor`."""
+    monkeypatch.setenv("TRACKIME_HOME", str(tmp_path))
+    name = "depth-anything-v2-small"
+    (before,) = (f for f in doctor._depth_models("cpu") if f.name == name)
+    assert before.state == doctor.MISSING and f"trackime-apps models fetch {name}" in before.detail
+    assert models.place(name) == tmp_path / "models" / name
+    shutil.copytree(saved["anything"], models.place(name))
+    assert models.state(name) == models.UNCHECKED
+    (finding,) = (f for f in doctor._depth_models("cpu") if f.name == name)
+    assert finding.state == doctor.GOOD and "disparity 0." in finding.detail
+    assert models.state(name) == models.verify(name) == models.FETCHED
+    (models.place(name) / "model.safetensors").write_bytes(b"changed")
+    (finding,) = (f for f in doctor._depth_models("cpu") if f.name == name)
+    assert finding.state == doctor.BAD and "is not the file that was first seen" in finding.detail
 
 
 def broken(saved: dict[str, Path], target: Path, kind: str, change: str) -> None:
