@@ -59,9 +59,9 @@ def given(focal: float | None, fov: float | None, intrinsics: Path | None, info:
     Args:
         focal: pixels.
         fov: horizontal angle in degrees; f = (W / 2) / tan(fov / 2).
-        intrinsics: `intrinsics.json` as results have it, a text file with a 3x3 matrix K (centres of pixels at
-            integers, as OpenCV has them), COLMAP's ``cameras.txt``, or Nerfstudio's ``transforms.json``. One that
-            tells another size than the video's is scaled to it.
+        intrinsics: `intrinsics.json` as results have it (fx, fy or focal, cx, cy, width, height), a text file with a
+            3x3 matrix K (centres of pixels at integers, as OpenCV has them), COLMAP's ``cameras.txt``, or Nerfstudio's
+            ``transforms.json``. One that tells another size than the video's is scaled to it.
         info: of the video.
 
     Raises:
@@ -105,6 +105,9 @@ def _of_json(read: Mapping[str, Any]) -> list[Pinhole]:
         focal = read["focal"] if isinstance(read["focal"], list) else [read["focal"]]
         cx, cy, width, height = _optional(read, "cx", "cy", "width", "height")
         return [Pinhole(float(f), float(f), cx, cy, width, height) for f in focal]
+    if "fx" in read:
+        cx, cy, width, height = _optional(read, "cx", "cy", "width", "height")
+        return [Pinhole(float(read["fx"]), float(read.get("fy", read["fx"])), cx, cy, width, height)]
     cameras = [read] if "fl_x" in read or "camera_angle_x" in read else read.get("frames", [])
     return [_of_nerfstudio(camera) for camera in cameras]
 
@@ -139,7 +142,11 @@ def _of_colmap(words: Sequence[str]) -> Pinhole:
 def _of_matrix(k: np.ndarray) -> Pinhole:
     if k.size == 9:
         k = k.reshape(3, 3)
-    if k.shape not in ((3, 3), (3, 4)) or abs(k[2, 2] - 1) > 1e-9 or np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9:
+    if (
+        k.shape not in ((3, 3), (3, 4), (4, 4))
+        or abs(k[2, 2] - 1) > 1e-9
+        or np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9
+    ):
         raise FormatError(f"expected a matrix fx 0 cx; 0 fy cy; 0 0 1, got numbers of shape {list(k.shape)}")
     return Pinhole(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 0.5, float(k[1, 2]) + 0.5)
 

@@ -14,7 +14,7 @@ import numpy as np
 from trackime.errors import FormatError, InputError
 from trackime.files import reading
 from trackime.types import BoolArray, FloatArray, VideoInfo
-from trackime.video import _natural
+from trackime.video import natural
 
 from .depth_files import READERS, read_map
 from .maps import DepthMaps
@@ -91,7 +91,7 @@ def match(folder: Path, info: VideoInfo) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"--depth-folder: expected a folder of depth maps, found {_found(folder)}")
     found = [f for f in folder.iterdir() if f.suffix.lower() in READERS and not f.name.startswith(".") and f.is_file()]
-    found.sort(key=lambda file: _natural(file.name))
+    found.sort(key=lambda file: natural(file.name))
     if not found:
         raise InputError(f"{folder}: expected depth maps ({', '.join(s[1:] for s in READERS)}), found none")
     by_stem = {file.stem: file for file in found}

@@ -32,6 +32,9 @@ Progress = Callable[[str, int, int], None]
 FARTHEST = 1000.0
 """Relative disparity ends at 0, the sky: there depth is this many times that of the frame's nearest pixel."""
 
+BATCH = 8
+"""Frames computed together on a GPU."""
+
 VOTES = 8
 """Frames that decide between ZoeDepth's heads, one for indoors and one for outdoors."""
 
@@ -139,7 +142,7 @@ def estimate(
     model: str,
     *,
     device: str | torch.device = "auto",
-    batch: int = 4,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> DepthMaps:
     """A map of every frame by a network, kept in a folder; those that are there already are not made again.
@@ -148,7 +151,8 @@ def estimate(
         video: T frames, read in order.
         maps: the folder; it must be of the same video and model.
         model, device: see `DepthModel`.
-        batch: frames computed together; halved where memory does not suffice.
+        batch: frames computed together; halved where memory does not suffice. None: `BATCH` on a GPU; on a CPU 1,
+            where more are no faster.
         progress: told of the stage "depth".
 
     Returns:
@@ -160,22 +164,24 @@ def estimate(
         DeviceError: out of memory on one frame.
         FormatError: a network that gives no positive number on a frame; and as `DepthModel`.
     """
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise InputError(f"batch: expected 1 frame or more, got {batch}")
     network = DepthModel(model, device)
     made = DepthMaps(maps, len(video), network.disparity, network.metric)
     missing = [t for t in range(len(video)) if t not in made]
     if not missing:
         return made
-    if network.votes:
-        voters = np.unique(np.linspace(0, len(video) - 1, VOTES).round().astype(int))
-        network.settle(np.stack([video[int(t)] for t in voters]))
+    batch = batch or (1 if network.device.type == "cpu" else BATCH)
+    settled = not network.votes
     done = len(video) - len(missing)
     while missing:
         now, missing = missing[:batch], missing[batch:]
-        frames = np.stack([video[t] for t in now])
         try:
-            found = network.predict(frames)
+            if not settled:
+                voters = np.unique(np.linspace(0, len(video) - 1, VOTES).round().astype(int))
+                network.settle(np.stack([video[int(t)] for t in voters]))
+                settled = True
+            found = network.predict(np.stack([video[t] for t in now]))
         except (torch.OutOfMemoryError, MemoryError) as error:
             if len(now) == 1:
                 size = f"{video.info.width}x{video.info.height}"
