@@ -91,11 +91,8 @@ class DepthModel:
         family = FAMILIES[config["model_type"]]
         _check_backbone(model, folder, config)
         self.recipe = _recipe(model, folder, config, family)
-        self.network = (
-            load_network(model, kinds[family.network], folder, {"": "eager", "backbone_config": "sdpa"})
-            .to(self.device)
-            .eval()
-        )
+        network = load_network(model, kinds[family.network], folder, _attention(config))
+        self.network = network.to(self.device).eval()
         self.network.requires_grad_(False)
         relative = getattr(self.network.config, "depth_estimation_type", "relative") == "relative"
         self.disparity = family.network != "ZoeDepthForDepthEstimation" and relative
@@ -223,11 +220,25 @@ def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
     """Refuse configurations that have code or weights fetched for their backbone."""
     where = folder / "config.json"
     backbone = config.get("backbone_config")
-    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    kind = _backbone(config)
     asks = [key for key in ("backbone", "use_timm_backbone", "use_pretrained_backbone") if config.get(key)]
     if asks or (backbone is not None and kind not in BACKBONES):
         got = ", ".join(asks) or f"a backbone {kind!r}"
         raise FormatError(f"{name}: {where}: expected a backbone_config of {', '.join(BACKBONES)}, got {got}")
+
+
+def _backbone(config: dict[str, Any]) -> str | None:
+    """The kind of backbone; None where it has none of its own, or does not say."""
+    backbone = config.get("backbone_config")
+    if not isinstance(backbone, dict):
+        return None
+    kind: str | None = backbone.get("model_type", "bit" if config.get("is_hybrid") else None)
+    return kind
+
+
+def _attention(config: dict[str, Any]) -> str | dict[str, str]:
+    """How attention is computed: in one piece where transformers has that for the backbone."""
+    return {"": "eager", "backbone_config": "sdpa"} if _backbone(config) in ("dinov2", "beit") else "eager"
 
 
 def _recipe(name: str, folder: Path, config: dict[str, Any], family: Family) -> Recipe:

@@ -124,10 +124,28 @@ def zoedepth(folder: Path, heads: int = 1) -> Path:
     return save(_vary(network), folder, settings)
 
 
-def dpt(folder: Path) -> Path:
+def dpt(folder: Path, hybrid: bool = False) -> Path:
     from transformers import DPTConfig, DPTForDepthEstimation
 
     torch.manual_seed(0)
+    convolutions = {
+        "model_type": "bit",
+        "global_padding": "same",
+        "layer_type": "bottleneck",
+        "depths": [1, 1, 1],
+        "hidden_sizes": [32, 32, 32],
+        "embedding_size": 32,
+        "num_groups": 8,
+        "out_features": ["stage1", "stage2", "stage3"],
+        "embedding_dynamic_padding": True,
+    }
+    before: dict[str, Any] = {} if not hybrid else {
+        "is_hybrid": True,
+        "backbone_config": convolutions,
+        "backbone_featmap_shape": [1, 32, 4, 4],
+        "neck_ignore_stages": [0, 1],
+        "reassemble_factors": [1, 1, 1, 0.5],
+    }  # fmt: skip
     config = DPTConfig(
         image_size=64,
         patch_size=16,
@@ -136,8 +154,9 @@ def dpt(folder: Path) -> Path:
         num_hidden_layers=4,
         intermediate_size=32,
         backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
+        neck_hidden_sizes=[32, 32, 8, 8] if hybrid else [8, 8, 8, 8],
         fusion_hidden_size=8,
+        **before,
     )
     network = DPTForDepthEstimation(config)
     # As the authors' configuration has it: a number, and nothing of aspect.
