@@ -36,7 +36,7 @@ PACKAGES = {
 """Required packages: name on the index to name at import."""
 
 EXTRAS = {
-    "models": (("transformers",), "SAM family, Depth Anything"),
+    "models": (("transformers",), "SAM family, Depth Anything, ZoeDepth, DPT"),
     "edgetam": (("transformers", "timm"), "EdgeTAM"),
     "lpips": (("lpips",), "perceptual scores"),
     "open3d": (("open3d",), "point clouds"),
@@ -63,14 +63,15 @@ class Finding:
 
 @click.command("doctor", cls=Command)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-              help="Where trackers and segmenters are tried.")  # fmt: skip
+              help="Where trackers, segmenters and networks of depth are tried.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Nothing but what fails.")
 @debug_option
 @click.pass_context
 def command(ctx: click.Context, device: str, quiet: bool) -> None:
-    """Check the installation: versions, devices, codecs, checkpoints, trackers, segmenters, extras.
+    """Check the installation: versions, devices, codecs, checkpoints, trackers, segmenters, networks of depth, extras.
 
-    Trackers and segmenters are loaded and run on a few frames where their checkpoint is here; nothing is downloaded.
+    Trackers, segmenters and networks are loaded and run on a few frames where their checkpoint is here; nothing is
+    downloaded.
 
     The exit code is 1 if anything that is required fails.
     """
@@ -92,6 +93,7 @@ def examine(device: str = "auto") -> Iterator[Finding]:
     yield _checkpoints()
     yield from _registered("tracker", device, _try_tracker)
     yield from _registered("segmenter", device, _try_segmenter)
+    yield from _depth_models(device)
     yield from _extras()
 
 
@@ -217,13 +219,27 @@ def _registered(kind: str, device: str, attempt: Callable[[str, str], str]) -> I
     for name in registry.names():
         known = name in CHECKPOINTS
         if known and models.state(name) in (models.ABSENT, models.PARTIAL):
-            size = CHECKPOINTS[name].size
-            detail = f"{size / 1e6:.0f} MB: " if size else ""
-            yield Finding(kind, name, MISSING, f"{detail}trackime-apps models fetch {name}")
+            yield _not_here(kind, name)
             continue
         with models.offline():
             work = functools.partial(attempt, name, device)
             yield _attempt(kind, name, work, name in EMBEDDED or known)
+
+
+def _depth_models(device: str) -> Iterator[Finding]:
+    """Try every network of depth whose checkpoint is here, and download nothing."""
+    for name in (row.name for row in CHECKPOINTS.values() if row.kind == "depth"):
+        if models.state(name) in (models.ABSENT, models.PARTIAL):
+            yield _not_here("depth", name)
+            continue
+        with models.offline():
+            yield _attempt("depth", name, functools.partial(_try_depth, name, device))
+
+
+def _not_here(kind: str, name: str) -> Finding:
+    size = CHECKPOINTS[name].size
+    detail = f"{size / 1e6:.0f} MB: " if size else ""
+    return Finding(kind, name, MISSING, f"{detail}trackime-apps models fetch {name}")
 
 
 def _try_tracker(name: str, device: str) -> str:
@@ -266,6 +282,19 @@ def _try_segmenter(name: str, device: str) -> str:
     truth[30:60, 40:80] = True
     overlap = (found & truth).sum() / max(1, (found | truth).sum())
     return f"{_spent(start, made)}; overlap {overlap:.2f} on a red box ({place})"
+
+
+def _try_depth(name: str, device: str) -> str:
+    from .depth.start_models import DepthModel
+
+    start = time.perf_counter()
+    network = DepthModel(name, device)
+    made = time.perf_counter()
+    found = network.predict(_picture(1))[0]
+    if not np.isfinite(found).all():
+        raise TrackimeError("expected finite depth, got NaN or infinity")
+    what = "metres" if network.metric else "disparity"
+    return f"{_spent(start, made)}; {what} {found.min():.3g} .. {found.max():.3g} ({network.device})"
 
 
 def _spent(start: float, made: float) -> str:

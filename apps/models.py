@@ -30,7 +30,7 @@ class Names(click.ParamType):
 
 @click.group("models")
 def command() -> None:
-    """Checkpoints of trackers and segmenters: list, fetch, verify, path.
+    """Checkpoints of trackers, segmenters and depth: list, fetch, verify, path.
 
     They are kept in $TRACKIME_HOME, else in trackime of the user's cache folder, and fetched when they are first
     used; $TRACKIME_OFFLINE=1 or --offline forbids that. A file of your own needs none of it: --tracker NAME:FILE.
@@ -158,6 +158,7 @@ def _line(row: Checkpoint) -> str:
     use = {
         "tracker": f"`trackime-apps track VIDEO --tracker {row.name} -o OUT`",
         "segmenter": f"`trackime-apps vos VIDEO --segmenter {row.name} --point X,Y -o OUT`",
+        "depth": f"`trackime-apps depth VIDEO --depth-model {row.name} -o OUT`",
     }[row.kind]
     model = f"[{row.title}]({row.source}) ([paper]({row.paper}))"
     return f"| {model} | {licence} | {parameters} | {row.input_size} | {figures} | {use} |"

@@ -21,7 +21,7 @@ SHIPPED = (".py", ".typed", ".safetensors")
 # What each part of trackime may import from trackime, itself aside.
 BASE = {"lazy", "errors", "files", "config", "devices", "registry", "types", "geometry"}
 READING = {"video", "containers", "decoded", "images", "packets", "encoding", "writing", "cuts", "maskio"}
-MIDDLE = READING | {"weights", "models", "formats", "metrics"}
+MIDDLE = READING | {"weights", "models", "pretrained", "formats", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "lazy": set(),
     "errors": set(),
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "geometry": {"errors", "files", "types"},
     **{part: BASE | READING for part in READING},
     "weights": BASE,
+    "pretrained": {"errors"},
     "checkpoints": set(),
     "download": {"errors"},
     "models": BASE | {"weights", "checkpoints", "download"},

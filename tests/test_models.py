@@ -66,7 +66,7 @@ def known(server, monkeypatch):
 
 @pytest.mark.parametrize("row", CHECKPOINTS.values(), ids=lambda row: row.name)
 def test_rows_are_complete(row):
-    assert row.kind in ("tracker", "segmenter") and row.files and row.title and row.licence
+    assert row.kind in ("tracker", "segmenter", "depth") and row.files and row.title and row.licence
     for page in (row.source, row.paper, *([row.tapvid_source] if row.tapvid else [])):
         assert page.startswith("https://")
     for file in row.files:
@@ -88,7 +88,9 @@ def test_sizes_agree_with_parameters():
 
 
 def test_non_commercial_ones_are_known_as_such():
-    assert {row.name for row in CHECKPOINTS.values() if not row.commercial} == {"cotracker3", "cotracker3-online"}
+    depth = {f"depth-anything-v2-{size}" for size in ("base", "large")}
+    trackers = {"cotracker3", "cotracker3-online"}
+    assert {row.name for row in CHECKPOINTS.values() if not row.commercial} == trackers | depth
 
 
 def test_files_do_not_share_a_place():

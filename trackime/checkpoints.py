@@ -1,4 +1,4 @@
-"""The checkpoints that trackers and segmenters load by name: where they are published, and on what terms.
+"""The checkpoints that trackers, segmenters and depth load by name: where they are published, and on what terms.
 
 Addresses, licences and figures were taken from the projects' own pages and papers (`Checkpoint.source`,
 `Checkpoint.tapvid_source`). A `sha256` stands here only where several independent projects pin the same digest of
@@ -35,7 +35,7 @@ class Checkpoint:
     name: str
     """The same as the tracker's or segmenter's registered name."""
     kind: str
-    """"tracker" or "segmenter"."""
+    """"tracker", "segmenter" or "depth"."""
     title: str
     """The model's name as its authors write it."""
     files: tuple[RemoteFile, ...]
@@ -93,6 +93,25 @@ def _folder(repository: str, weights: RemoteFile | None = None, revision: str = 
     )
 
 
+def _depth(
+    name: str,
+    title: str,
+    repository: str,
+    licence: str,
+    pages: tuple[str, str],
+    size: str,
+    parameters: int,
+    megabytes: int | None = None,
+    revision: str = "main",
+) -> Checkpoint:
+    """A network of monocular depth; its third file says how images are prepared. Megabytes as the Hub lists them."""
+    base = f"{_HUB}/{repository}/resolve/{revision}"
+    weights = RemoteFile(f"{base}/model.safetensors", "model.safetensors", megabytes and megabytes * 1_000_000)
+    prepare = RemoteFile(f"{base}/preprocessor_config.json", "preprocessor_config.json")
+    files = (*_folder(repository, weights, revision), prepare)
+    return Checkpoint(name, "depth", title, files, licence, *pages, size, parameters)
+
+
 def _tapir(name: str, title: str, file: RemoteFile, parameters: int, size: str, **more: object) -> Checkpoint:
     return Checkpoint(name, "tracker", title, (file,), APACHE, _TAPNET, input_size=size, parameters=parameters,
                       **more)  # type: ignore[arg-type]  # fmt: skip
@@ -122,6 +141,17 @@ def _sam(size: str, parameters: int, name: str, length: int | None, sha256: str)
     file = RemoteFile(f"https://dl.fbaipublicfiles.com/segment_anything/{name}", name, length, sha256)
     return Checkpoint(f"sam-vit-{size}", "segmenter", f"SAM ViT-{size.upper()} (original file)", (file,), APACHE, _SAM,
                       "https://arxiv.org/abs/2304.02643", "1024x1024", parameters)  # fmt: skip
+
+
+_ANYTHING = "https://github.com/DepthAnything/Depth-Anything-V2", "https://arxiv.org/abs/2406.09414"
+_ZOE = "https://github.com/isl-org/ZoeDepth", "https://arxiv.org/abs/2302.12288"
+_DPT = "https://github.com/isl-org/DPT", "https://arxiv.org/abs/2103.13413"
+
+
+def _anything(name: str, licence: str, parameters: int, megabytes: int | None = None) -> Checkpoint:
+    title, repository = f"Depth Anything V2 {name}", f"depth-anything/Depth-Anything-V2-{name.replace(' ', '-')}-hf"
+    key = f"depth-anything-v2-{name.lower().replace(' ', '-')}"
+    return _depth(key, title, repository, licence, _ANYTHING, "518x518", parameters, megabytes)
 
 
 _SAM2_TINY = f"{_HUB}/facebook/sam2.1-hiera-tiny/resolve/de431c4043854a71d8101e17995dfe596bf101a5"
@@ -191,6 +221,18 @@ _ROWS = (
                            "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"),),
                APACHE, "https://github.com/ChaoningZhang/MobileSAM", "https://arxiv.org/abs/2306.14289", "1024x1024",
                10_130_092),
+    # The authors' repository: small models are Apache-2.0, larger ones CC-BY-NC-4.0.
+    _anything("Small", APACHE, 24_785_089, 99),
+    _anything("Base", NON_COMMERCIAL, 97_470_785, 390),
+    _anything("Large", NON_COMMERCIAL, 335_315_649),
+    _anything("Metric Indoor Small", APACHE, 24_785_089, 99),
+    _anything("Metric Outdoor Small", APACHE, 24_785_089, 99),
+    _depth("zoedepth", "ZoeDepth NK (NYU and KITTI)", "Intel/zoedepth-nyu-kitti", MIT, _ZOE, "384x512", 334_560_859,
+           1380),
+    _depth("dpt-large", "DPT Large (MiDaS 3.0)", "Intel/dpt-large", APACHE, _DPT, "384x384", 343_030_465),
+    # The only safetensors of it are those of a pull request that the Hub's own converter made.
+    _depth("dpt-hybrid", "DPT Hybrid (MiDaS 3.0)", "Intel/dpt-hybrid-midas", APACHE, _DPT, "384x384", 122_377_985, 490,
+           revision="refs%2Fpr%2F5"),
 )  # fmt: skip
 
 CHECKPOINTS: dict[str, Checkpoint] = {row.name: row for row in _ROWS}

@@ -342,7 +342,7 @@ def _list_images(folder: Path) -> list[Path]:
     files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith(".") and f.is_file()]
     if not files:
         raise VideoError(f"{folder}: expected a folder with {', '.join(IMAGES)} frames, found none")
-    files.sort(key=lambda f: _natural(f.name))
+    files.sort(key=lambda f: natural(f.name))
     stems = [f.stem for f in files]
     if len(set(stems)) != len(stems):
         twice = next(s for s in stems if stems.count(s) > 1)
@@ -350,7 +350,7 @@ def _list_images(folder: Path) -> list[Path]:
     return files
 
 
-def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key in which numbers count as numbers; the name itself settles 01 against 1."""
     parts = [p for p in re.split(r"([0-9]+)", name.lower()) if p]
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], name

@@ -224,4 +224,5 @@ def test_the_documentation_has_the_registrys_table(run: Any) -> None:
     table = run("models", "list", "--markdown").out
     assert table in DOCS.read_text(encoding="utf-8"), "paste the output of: trackime-apps models list --markdown"
     for name, entry in CHECKPOINTS.items():
-        assert f"--{entry.kind} {name} " in table
+        option = "depth-model" if entry.kind == "depth" else entry.kind
+        assert f"--{option} {name} " in table

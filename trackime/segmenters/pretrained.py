@@ -7,10 +7,7 @@ points and masks are converted here, so that neither its image processors nor to
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -20,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackime.errors import FormatError, InputError, MissingExtraError
+from trackime.errors import FormatError, MissingExtraError
 from trackime.models import locate
+from trackime.pretrained import check_folder, load_network, network_class
 from trackime.segmenters.prompted import PromptedSegmenter, Prompts
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
 """What a configuration may tell timm; others of its options fetch weights."""
 
@@ -137,24 +134,8 @@ def load(
     family = FAMILIES[name]
     kind = _network_class(name, family)
     folder = locate(name, path)
-    _check_folder(name, family, folder)
-    with _quiet():
-        try:
-            network, told = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                # Said here, because a configuration may otherwise ask for kernels from the Hub.
-                attn_implementation="sdpa",
-                output_loading_info=True,
-            )
-        except Exception as error:  # whatever transformers makes of a broken folder
-            raise FormatError(f"{name}: {folder} cannot be loaded: {_line(error)}") from error
-    for what in ("missing_keys", "mismatched_keys"):
-        if told.get(what):
-            some = ", ".join(sorted(str(key) for key in told[what])[:4])
-            raise FormatError(f"weights of {name} do not fit: {len(told[what])} {what.replace('_', ' ')} ({some})")
+    _check_backbone(name, folder, check_folder(name, folder, family.types))
+    network = load_network(name, kind, folder)
     return PretrainedSegmenter(network, name, device, prompt_chunk)
 
 
@@ -169,30 +150,14 @@ edgetam = partial(load, "edgetam")
 
 def _network_class(name: str, family: Family) -> Any:
     """The class in transformers, imported now."""
-    try:
-        import transformers
-
-        kind = getattr(transformers, family.network)
-    except (ImportError, AttributeError) as error:
-        raise MissingExtraError(f"{name} (transformers with {family.network})", "models") from error
+    kind = network_class(name, family.network)
     if family is EDGETAM and not (find_spec("timm") and find_spec("torchvision")):  # timm needs the latter
         raise MissingExtraError(f"{name}, whose backbone is timm's RepViT,", "edgetam")
     return kind
 
 
-def _check_folder(name: str, family: Family, folder: Path) -> None:
-    """Say what is wrong with a folder before transformers does."""
-    if not folder.is_dir():
-        raise InputError(f"{name}: expected a folder with config.json and {WEIGHTS[0]}, found {_found(folder)}")
-    if not any((folder / file).is_file() for file in WEIGHTS):
-        raise FormatError(f"{name}: expected {WEIGHTS[0]} in {folder}, found none")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{name}: expected a config.json in {folder}: {_line(error)}") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in family.types:
-        raise FormatError(f"{name}: expected a model of type {' or '.join(family.types)} in {folder}, found {kind}")
+def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
+    """Say what is wrong with what the configuration tells timm."""
     vision = config.get("vision_config")
     backbone = vision.get("backbone_config") if isinstance(vision, dict) else None
     if isinstance(backbone, dict):
@@ -201,32 +166,8 @@ def _check_folder(name: str, family: Family, folder: Path) -> None:
             raise FormatError(f"{name}: refused, {folder / 'config.json'} has timm fetch files for its backbone")
 
 
-def _found(path: Path) -> str:
-    return f"the file {path}" if path.exists() else f"no {path}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
 def _square(name: str, size: Any) -> int:
     sides = {int(s) for s in size} if isinstance(size, list | tuple) else {int(size)}
     if len(sides) != 1:
         raise FormatError(f"{name}: expected a network for square images, got {size}")
     return sides.pop()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no advice from transformers while a network is loaded."""
-    from transformers.utils import logging
-
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
