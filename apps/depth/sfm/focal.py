@@ -23,6 +23,10 @@ PIXELS = 1.0
 """Distance from an epipolar line that counts as a miss."""
 FLAT = 0.95
 """Share of points on one homography from which a pair tells nothing."""
+USUAL, SPREAD = 0.95, 0.5
+"""Focal length of lenses in longer sides (55 degrees), and how far the logarithms of others are from it."""
+INDEPENDENT = 40.0
+"""Points as which those of all pairs count: their errors are not independent."""
 
 
 def candidates(size: int) -> Float64:
@@ -76,12 +80,17 @@ def _cost(a: Float64, b: Float64, focal: float) -> float:
     return float(np.minimum((sampson(found[0], a, b, focal) / PIXELS) ** 2, 1.0).mean())
 
 
-def best(tried: Float64, costs: Float64) -> float:
-    """The focal length at the lowest point of the parabola through the lowest cost and its neighbours."""
-    k = int(np.argmin(costs))
-    if k in (0, len(costs) - 1):
+def likely(tried: Float64, costs: Float64, size: int) -> float:
+    """The focal length in pixels that the costs [S] and what lenses usually are make most likely.
+
+    Where all fit alike (a camera that moves forward, say) it is the usual one.
+    """
+    score = INDEPENDENT * costs / max(float(costs.min()), 1e-3)
+    score = score + 0.5 * (np.log(tried / (USUAL * size)) / SPREAD) ** 2
+    k = int(np.argmin(score))
+    if k in (0, len(score) - 1):
         return float(tried[k])
-    left, middle, right = costs[k - 1 : k + 2]
+    left, middle, right = score[k - 1 : k + 2]
     bend = left - 2 * middle + right
     shift = 0.5 * (left - right) / bend if bend > 1e-12 else 0.0
     return float(np.exp(np.interp(k + np.clip(shift, -0.5, 0.5), np.arange(len(tried)), np.log(tried))))

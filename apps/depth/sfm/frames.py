@@ -8,10 +8,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from .bundle import Bool, Float64, Int64, Observed, Views, errors
-from .mapper import FINAL, NARROW, VIEWS, Mapper, observed
+from .mapper import AGREE, NARROW, VIEWS, Mapper, observed
 from .resection import FEWEST, SHARE, refine_poses, resect
 from .sightings import Sightings
-from .triangulate import triangulate
+from .triangulate import thinned, triangulate
+
+ENOUGH = 500
+"""Points that the pose of a frame is found from."""
 
 
 def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]:
@@ -26,18 +29,19 @@ def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]
     views = interpolated(Views(rotation, shift, mapper.views.points, mapper.views.focal), known)
     for last in (False, True):
         seen = _of_points(at, views)
-        views = refine_poses(views, seen)
-        solved = _fit(views, seen, at.frames)
+        few = _few(seen, at.frames)
+        views = refine_poses(views, few)
+        solved = _fit(views, seen, at.frames, mapper.tolerance)
         for t in np.flatnonzero(~solved):
             rows = seen.camera == t
             pose = resect(views.points[seen.point[rows]], seen.xy[rows], views.focal)
             if pose is not None:
                 views.rotation[t], views.shift[t] = pose
         if not solved.all():
-            views = refine_poses(views, seen)
-            solved = _fit(views, seen, at.frames)
+            views = refine_poses(views, few)
+            solved = _fit(views, seen, at.frames, mapper.tolerance)
         if not last:
-            views = _more_points(at, views, solved)
+            views = _more_points(at, views, solved, mapper.tolerance)
     return views, solved
 
 
@@ -46,21 +50,27 @@ def _of_points(at: Sightings, views: Views) -> Observed:
     return Observed(at.frame[rows], at.point[rows], at.xy[rows], at.weight[rows])
 
 
-def _fit(views: Views, seen: Observed, frames: int) -> Bool:
+def _few(seen: Observed, frames: int) -> Observed:
+    """No more sightings of a frame than its pose needs, evenly from all."""
+    seen = seen.take(np.argsort(seen.camera, kind="stable"))
+    return seen.take(thinned(seen.camera, frames, ENOUGH))
+
+
+def _fit(views: Views, seen: Observed, frames: int, pixels: float) -> Bool:
     """bool [F], frames in which enough points fit."""
-    fits = errors(views, seen) <= FINAL
+    fits = errors(views, seen) <= pixels
     number = np.bincount(seen.camera[fits], minlength=frames)
     total = np.bincount(seen.camera, minlength=frames)
     return (number >= FEWEST) & (number >= SHARE * total)
 
 
-def _more_points(at: Sightings, views: Views, known: Bool) -> Views:
+def _more_points(at: Sightings, views: Views, known: Bool, pixels: float) -> Views:
     """All points that the known cameras of all frames tell, not of keyframes alone."""
     camera_of = np.where(known, np.arange(len(known)), -1)
     seen, _ = observed(camera_of, at.frame, at.point, at.xy, at.weight)
-    found = triangulate(views, seen, len(at), FINAL)
+    found = triangulate(views, seen, len(at), pixels)
     lengths = np.bincount(seen.point, minlength=len(at))
-    good = (found.count >= VIEWS) & (2 * found.count >= lengths) & (found.angle >= NARROW)
+    good = (found.count >= VIEWS) & (found.count >= AGREE * lengths) & (found.angle >= NARROW)
     return replace(views, points=np.where(good[:, None], found.points, np.nan))
 
 

@@ -13,11 +13,11 @@ from ..cameras import Cameras
 from ..reconstruction import Reconstruction
 from ..trails import Trails
 from .bundle import Bool, Float64, Int64, Views, errors, project
-from .focal import PAIRS, best, candidates, sweep, wide_pairs
+from .focal import PAIRS, candidates, likely, sweep, wide_pairs
 from .frames import all_frames, interpolated
 from .keyframes import keyframes
-from .mapper import FINAL, NARROW, VIEWS, Lens, Mapper, observed
-from .refusal import ANGLE, check_enough, check_translates, refuse
+from .mapper import AGREE, NARROW, VIEWS, Lens, Mapper, observed
+from .refusal import ANGLE, check_better, check_enough, check_translates, refuse
 from .relative import Relative, relative
 from .sightings import Sightings
 from .triangulate import triangulate
@@ -172,7 +172,7 @@ class _Part:
             raise refuse(
                 self._where, "the scene is flat, from which no focal length can be told: give --focal or --fov"
             )
-        return Lens(best(tried, costs), False)
+        return Lens(likely(tried, costs, int(self._size)), False)
 
     def _first(self, pairs: list[tuple[int, int]], focal: float) -> tuple[int, int, Relative]:
         """The pair of keyframes with most points triangulated at a broad angle."""
@@ -215,13 +215,16 @@ class _Part:
             raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {len(known)} frames only")
         camera_of = np.where(known, np.arange(len(known)), -1)
         at = self._at
-        seen, _ = observed(camera_of, at.frame, at.point, at.xy, at.weight)
-        found = triangulate(views, seen, len(at), FINAL)
+        seen, rows = observed(camera_of, at.frame, at.point, at.xy, at.weight)
+        found = triangulate(views, seen, len(at), mapper.tolerance)
         lengths = np.bincount(seen.point, minlength=len(at))
-        consistent = (found.count >= VIEWS) & (2 * found.count >= lengths)
+        consistent = (found.count >= VIEWS) & (found.count >= AGREE * lengths)
         fitting = found.count[consistent].sum() / max(1, len(seen.point))
         if fitting < FITTING:
             raise refuse(self._where, f"only {fitting:.0%} of what was tracked fits one rigid scene")
+        fits = np.zeros(len(at.point), bool)
+        fits[rows[found.fits & consistent[seen.point]]] = True
+        check_better(at, fits, views.focal, self._where)
         order = np.argsort(found.angle[consistent])
         weight = np.cumsum(found.count[consistent][order])
         middle = float(found.angle[consistent][order][np.searchsorted(weight, weight[-1] / 2)])
@@ -231,8 +234,8 @@ class _Part:
         point = np.flatnonzero(good)
         views = interpolated(replace(views, points=found.points[point]), known)
         place = np.cumsum(good) - 1
-        rows = found.fits & good[seen.point]
-        seen = replace(seen.take(rows), point=place[seen.point[rows]])
+        kept = found.fits & good[seen.point]
+        seen = replace(seen.take(kept), point=place[seen.point[kept]])
         views = _gauged(views, float(np.median(project(views, seen)[1])))
         used = keys[mapper.have & known[keys]]
         return _Solved(views, known, point, used, errors(views, seen))

@@ -22,6 +22,13 @@ VIEWS = 3
 """Cameras that must see a point where they fit."""
 EARLY, FINAL = 4.0, 2.0
 """Pixels a sighting may be off while cameras are added, and in the end."""
+SPREAD, LEAST = 3.5, 0.75
+"""In the end a sighting may be off by SPREAD medians of the errors of those that fit, between LEAST and FINAL pixels: good
+trails tell slow movers from what stands still."""
+AGREE = 0.6
+"""Share of a point's sightings that must fit in the end: trails that drift, or are on movers, fit for a while."""
+COUNT = 3.0
+"""Sightings one pixel off that the prior of the focal length weighs: errors along a trail are not independent."""
 LOCAL = 6
 """Cameras that a local adjustment moves."""
 GROWTH = 1.3
@@ -40,7 +47,7 @@ class Lens:
 
     focal: float
     given: bool
-    sigma: float = 0.3
+    sigma: float = 0.4
 
 
 class Mapper:
@@ -57,6 +64,7 @@ class Mapper:
         views: what is solved; points are NaN where they are not known.
         have: bool [M], the keyframes whose cameras are known.
         fits: bool [K], the sightings that fit.
+        tolerance: pixels that a sighting may be off in the end.
     """
 
     def __init__(self, seen: Observed, cameras: int, points: int, lens: Lens) -> None:
@@ -65,6 +73,7 @@ class Mapper:
         self.views = Views(np.tile(np.eye(3), (cameras, 1, 1)), np.zeros((cameras, 3)), nothing, lens.focal)
         self.have = np.zeros(cameras, bool)
         self.fits = np.zeros(len(seen.point), bool)
+        self.tolerance = FINAL
         self._anchor = 0
 
     @property
@@ -110,30 +119,33 @@ class Mapper:
 
     def finish(self) -> None:
         """All cameras and points together, with what does not fit left out."""
-        for tolerance in np.geomspace(EARLY, FINAL, ROUNDS):
-            self._globally(float(tolerance), iterations=30, tolerance=1e-6)
-        self.look(FINAL)
+        for pixels in np.geomspace(EARLY, FINAL, ROUNDS):
+            off = errors(self.views, self.seen.take(self.fits))
+            self.tolerance = float(np.clip(SPREAD * np.median(off), LEAST, pixels)) if len(off) else FINAL
+            self._globally(self.tolerance, iterations=30, tolerance=1e-6, agree=AGREE)
 
-    def look(self, pixels: float, need: int = VIEWS, again: bool = True) -> None:
+    def look(self, pixels: float, need: int = VIEWS, again: bool = True, agree: float = 0.0) -> None:
         """Tells anew which sightings fit and which points are known, and triangulates those that are not.
 
         Args:
             pixels: a sighting may be off.
             need: cameras that must see a point.
             again: whether known points are judged, too.
+            agree: share of a point's sightings that must fit.
         """
         rows = self.have[self.seen.camera]
         if again:
             known = self._known[self.seen.point] & rows
             self.fits[:] = False
             self.fits[known] = errors(self.views, self.seen.take(known)) <= pixels
-            self._keep(self._sound(need))
+            self._keep(self._sound(need, agree))
         missing = np.flatnonzero(rows & ~self._known[self.seen.point])
         if not len(missing):
             return
         whose, number = np.unique(self.seen.point[missing], return_inverse=True)
         found = triangulate(self.views, replace(self.seen.take(missing), point=number), len(whose), pixels)
-        good = (found.count >= need) & (found.angle >= NARROW)
+        share = found.count / np.maximum(np.bincount(number, minlength=len(whose)), 1)
+        good = (found.count >= need) & (found.angle >= NARROW) & (share >= agree)
         points = self.views.points.copy()
         points[whose[good]] = found.points[good]
         self.views = replace(self.views, points=points)
@@ -143,11 +155,13 @@ class Mapper:
         fresh[missing] = False
         self.fits[fresh] = errors(self.views, self.seen.take(fresh)) <= pixels
 
-    def _sound(self, need: int) -> Bool:
+    def _sound(self, need: int, agree: float) -> Bool:
         """bool [P], points of enough sightings that fit, at angles wide enough."""
         good = self.seen.take(self.fits)
         n = len(self.views.points)
-        return (np.bincount(good.point, minlength=n) >= need) & (angles(self.views, good, n) >= NARROW)
+        count = np.bincount(good.point, minlength=n)
+        every = np.bincount(self.seen.point[self.have[self.seen.camera]], minlength=n)
+        return (count >= need) & (count >= agree * every) & (angles(self.views, good, n) >= NARROW)
 
     def _keep(self, points: Bool) -> None:
         self.views = replace(self.views, points=np.where(points[:, None], self.views.points, np.nan))
@@ -185,11 +199,13 @@ class Mapper:
         out[np.argsort(-shared, kind="stable")[:LOCAL]] = True
         return out & (shared > 0)
 
-    def _globally(self, pixels: float, need: int = VIEWS, iterations: int = 12, tolerance: float = 1e-3) -> None:
-        self.look(pixels, need)
+    def _globally(
+        self, pixels: float, need: int = VIEWS, iterations: int = 12, tolerance: float = 1e-3, agree: float = 0.0
+    ) -> None:  # fmt: skip
+        self.look(pixels, need, agree=agree)
         focal = not self.lens.given and self.have.sum() >= FREE
         self._adjust(self.have, focal, iterations, tolerance)
-        self.look(pixels, need)
+        self.look(pixels, need, agree=agree)
 
     def _adjust(self, move: Bool, focal: bool, iterations: int = 8, tolerance: float = 1e-3) -> None:
         rows = np.flatnonzero(self.fits)
@@ -205,7 +221,7 @@ class Mapper:
             self.views.rotation[cameras], self.views.shift[cameras], self.views.points[whose], self.views.focal
         )
         free = move[cameras] & (cameras != self._anchor)
-        prior = None if self.lens.given else Prior(self.lens.focal, self.lens.sigma, 0.01 * len(rows))
+        prior = None if self.lens.given else Prior(self.lens.focal, self.lens.sigma, COUNT)
         views, _ = adjust(
             views, replace(part, camera=camera, point=point), free=free, prior=prior, focal=focal,
             iterations=iterations, tolerance=tolerance,

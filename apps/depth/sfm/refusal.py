@@ -6,7 +6,7 @@ import numpy as np
 
 from trackime.errors import SolveError
 
-from .bundle import Float64
+from .bundle import Bool, Float64
 from .rotation import explained
 from .sightings import Sightings
 
@@ -47,6 +47,31 @@ def check_translates(sightings: Sightings, focal: Float64, where: str) -> None:
             shares.append(explained(sightings.xy[a], sightings.xy[b], focal, PIXELS))
     if shares and min(shares) >= EXPLAINED:
         raise refuse(where, f"the camera does not move, it only turns (that explains {min(shares):.0%} of the points)")
+
+
+def check_better(sightings: Sightings, fits: Bool, focal: float, where: str) -> None:
+    """Raises SolveError where a turning camera explains as many points of wide pairs of frames as the cameras found do:
+    what these fit is then what moves before a camera that stands.
+
+    Args:
+        sightings: all of them.
+        fits: bool [K], those that fit the cameras found.
+        focal: pixels.
+        where: names the frames in errors.
+    """
+    turning, moving = [], []
+    for i in np.unique(np.linspace(0, sightings.frames - 1, 9)[:-1].astype(int)):
+        j = widest(sightings, int(i))
+        if j > i:
+            a, b = sightings.between(int(i), j)
+            turning.append(explained(sightings.xy[a], sightings.xy[b], np.array([focal]), PIXELS))
+            moving.append(float((fits[a] & fits[b]).mean()))
+    if turning and np.mean(turning) >= np.mean(moving):
+        raise refuse(
+            where,
+            f"a camera that only turns explains {np.mean(turning):.0%} of the points, one that moves "
+            f"{np.mean(moving):.0%}",
+        )
 
 
 def widest(sightings: Sightings, i: int) -> int:

@@ -17,6 +17,8 @@ TOLERANCE = 2.0
 """Pixels a sighting may be off."""
 PAIRS = 8
 """Pairs of sightings tried."""
+ENOUGH = 16
+"""Sightings of a point it is found from: of more, even ones; all are judged."""
 STEPS = 4
 """Gauss-Newton steps of the refinement."""
 PARALLEL = 1e-9
@@ -57,6 +59,18 @@ def meet(centre_a: Float64, ray_a: Float64, centre_b: Float64, ray_b: Float64) -
     return middle
 
 
+def thinned(group: Int64, size: int, most: int) -> Int64:
+    """Rows of at most about `most` of each group, evenly from its first to its last; group int64 [K] in order."""
+    lengths = np.bincount(group, minlength=size)
+    first = np.concatenate(([0], np.cumsum(lengths)))[:-1]
+    rank = np.arange(len(group)) - first[group]
+    last = np.maximum(lengths[group] - 1, 1)
+    slot = rank * (most - 1) // last
+    fresh = np.ones(len(group), bool)
+    fresh[1:] = (slot[1:] != slot[:-1]) | (group[1:] != group[:-1])
+    return np.flatnonzero(fresh | (lengths[group] <= most))
+
+
 def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOLERANCE, seed: int = 0) -> Found:
     """`count` points from their sightings; `views.points` is not used.
 
@@ -67,6 +81,7 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
         tolerance: pixels a sighting may be off.
         seed: of the pairs that are tried.
     """
+    every, seen = seen, seen.take(thinned(seen.point, count, ENOUGH))
     lengths = np.bincount(seen.point, minlength=count)
     first = np.concatenate(([0], np.cumsum(lengths)))
     centre, ray = rays(views, seen)
@@ -95,16 +110,16 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
         agree = np.bincount(some.point[errors(replace(views, points=trial), some) <= tolerance], minlength=count)
         better = agree > most
         best[better], most[better] = trial[better], agree[better]
-    return _refined(views, seen, best, tolerance)
+    return _refined(views, seen, every, best, tolerance)
 
 
-def _refined(views: Views, seen: Observed, points: Float64, tolerance: float) -> Found:
-    fits = errors(replace(views, points=points), seen) <= tolerance
+def _refined(views: Views, seen: Observed, every: Observed, points: Float64, tolerance: float) -> Found:
     for _ in range(2):
-        points = refine(views, seen.take(fits), points)
         fits = errors(replace(views, points=points), seen) <= tolerance
-    count = np.bincount(seen.point[fits], minlength=len(points))
-    return Found(points, fits, angles(views, seen.take(fits), len(points)), count)
+        points = refine(views, seen.take(fits), points)
+    fits = errors(replace(views, points=points), every) <= tolerance
+    count = np.bincount(every.point[fits], minlength=len(points))
+    return Found(points, fits, angles(views, every.take(fits), len(points)), count)
 
 
 def refine(views: Views, seen: Observed, points: Float64, steps: int = STEPS) -> Float64:
