@@ -1,0 +1,292 @@
+"""Bundle adjustment: cameras, points and a shared focal length of the least robust reprojection error.
+
+Residuals are pixels times the weight of a sighting, the loss is Huber's with a bend at 1. Levenberg-Marquardt with
+analytic Jacobians; the points are eliminated first (the Schur complement: Triggs et al., Bundle adjustment - a modern
+synthesis, 2000, section 6), which leaves a dense system of 6 unknowns a camera and 1 for the focal length.
+
+A camera maps a world point X to x = R X + t and to the pixel f (x1, x2) / x3, from the picture's centre. Its step is
+R <- exp(w) R, t <- exp(w) t + v; that of the focal length is on its logarithm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.spatial.transform import Rotation
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+NEAR = 1e-6
+"""Depths below this count as behind the camera."""
+BEHIND = 1e3
+"""What a sighting of a point behind the camera costs, pixels."""
+CHUNK = 96
+"""Points eliminated in one dense product: those of a chunk are seen by neighbouring cameras."""
+MOST = 1e10
+"""Damping beyond which no step is left."""
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What is solved for: world-to-camera rotations [M, 3, 3] and shifts [M, 3], points [P, 3], the focal length."""
+
+    rotation: Float64
+    shift: Float64
+    points: Float64
+    focal: float
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """K sightings: camera int64 [K], point int64 [K], xy float64 [K, 2] from the centre, weight float64 [K].
+
+    A camera sees a point once at most.
+    """
+
+    camera: Int64
+    point: Int64
+    xy: Float64
+    weight: Float64
+
+    def take(self, rows: Int64 | Bool) -> Observed:
+        return Observed(self.camera[rows], self.point[rows], self.xy[rows], self.weight[rows])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """log focal is log(`focal`) within `sigma`; `count` is what it weighs in sightings of one pixel."""
+
+    focal: float
+    sigma: float
+    count: float
+
+
+def project(views: Views, seen: Observed) -> tuple[Float64, Float64]:
+    """Pixels [K, 2] from the centre and depths [K] of what is seen; pixels are NaN behind the camera."""
+    x = np.einsum("kij,kj->ki", views.rotation[seen.camera], views.points[seen.point]) + views.shift[seen.camera]
+    z = x[:, 2]
+    ahead = np.where(z > NEAR, z, np.nan)
+    return views.focal * x[:, :2] / ahead[:, None], z
+
+
+def errors(views: Views, seen: Observed) -> Float64:
+    """Reprojection errors [K] in pixels; infinite behind the camera."""
+    off = np.linalg.norm(project(views, seen)[0] - seen.xy, axis=1)
+    return np.nan_to_num(off, nan=np.inf)
+
+
+def huber(e: Float64) -> Float64:
+    """The loss of errors e >= 0: e^2 / 2 up to 1, e - 1/2 beyond."""
+    return np.where(e <= 1, 0.5 * e * e, e - 0.5)
+
+
+def cost(views: Views, seen: Observed, prior: Prior | None = None) -> float:
+    """The robust cost."""
+    off = np.minimum(errors(views, seen), BEHIND) * seen.weight
+    return float(huber(off).sum()) + _prior_terms(views, prior)[0]
+
+
+def _prior_terms(views: Views, prior: Prior | None) -> tuple[float, float, float]:
+    """The prior's cost, slope and curvature in log focal."""
+    if prior is None:
+        return 0.0, 0.0, 0.0
+    stiff = prior.count / prior.sigma**2
+    off = float(np.log(views.focal / prior.focal))
+    return 0.5 * stiff * off * off, stiff * off, stiff
+
+
+@dataclass(eq=False)
+class System:
+    """The normal equations, by kind of unknown; `cross` couples a sighting's camera and point, all before damping.
+
+    H = [[cameras, column, cross], [., ff, points_focal], [., ., points]], gradient (slope_c, slope_f, slope_p).
+    """
+
+    cameras: Float64  # [M, 6, 6]
+    slope_c: Float64  # [M, 6]
+    points: Float64  # [P, 3, 3]
+    slope_p: Float64  # [P, 3]
+    cross: Float64  # [K, 6, 3]
+    column: Float64  # [M, 6]
+    points_focal: Float64  # [P, 3]
+    ff: float
+    slope_f: float
+
+
+def jacobians(views: Views, seen: Observed) -> tuple[Float64, Float64, Float64, Float64]:
+    """Derivatives of the pixels by the camera's step [K, 2, 6], the point [K, 2, 3] and log focal [K, 2], and the
+    pixels' errors [K, 2]; all zero behind the camera."""
+    turn = views.rotation[seen.camera]
+    x = np.einsum("kij,kj->ki", turn, views.points[seen.point]) + views.shift[seen.camera]
+    ahead = x[:, 2] > NEAR
+    inverse = np.where(ahead, 1 / np.where(ahead, x[:, 2], 1.0), 0.0)
+    pixels = views.focal * x[:, :2] * inverse[:, None]
+    by_x = np.zeros((len(x), 2, 3))
+    by_x[:, 0, 0] = by_x[:, 1, 1] = views.focal * inverse
+    by_x[:, :, 2] = -pixels * inverse[:, None]
+    # The step turns x by w: d x = w x x + v, and a . (w x x) = w . (x x a).
+    by_turn = np.cross(x[:, None, :], by_x)
+    off = np.where(ahead[:, None], pixels - seen.xy, 0.0)
+    return np.concatenate((by_turn, by_x), 2), by_x @ turn, pixels, off
+
+
+def linearise(views: Views, seen: Observed, prior: Prior | None = None) -> System:
+    """The normal equations of the reweighted problem; their gradient is that of `cost`."""
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
+    e = np.linalg.norm(off, axis=1) * seen.weight
+    root = (seen.weight * np.sqrt(1 / np.maximum(e, 1.0)))[:, None]
+    off, by_focal = off * root, by_focal * root
+    by_camera, by_point = by_camera * root[..., None], by_point * root[..., None]
+    across, down = by_camera.transpose(0, 2, 1), by_point.transpose(0, 2, 1)
+    to_camera = _gather(seen.camera, len(views.rotation))
+    to_point = _gather(seen.point, len(views.points))
+    _, slope, curve = _prior_terms(views, prior)
+    return System(
+        cameras=_sum(to_camera, across @ by_camera),
+        slope_c=_sum(to_camera, np.einsum("kij,ki->kj", by_camera, off)),
+        points=_sum(to_point, down @ by_point),
+        slope_p=_sum(to_point, np.einsum("kij,ki->kj", by_point, off)),
+        cross=across @ by_point,
+        column=_sum(to_camera, np.einsum("kij,ki->kj", by_camera, by_focal)),
+        points_focal=_sum(to_point, np.einsum("kij,ki->kj", by_point, by_focal)),
+        ff=float((by_focal**2).sum()) + curve,
+        slope_f=float((by_focal * off).sum()) + slope,
+    )
+
+
+def _gather(index: Int64, size: int) -> sparse.csr_matrix:
+    k = len(index)
+    return sparse.csr_matrix((np.ones(k), (index, np.arange(k))), shape=(size, k))
+
+
+def _sum(gather: sparse.csr_matrix, values: Float64) -> Float64:
+    flat = values.reshape(len(values), -1)
+    return np.asarray(gather @ flat).reshape(gather.shape[0], *values.shape[1:])
+
+
+def step(
+    system: System, seen: Observed, free: Bool, focal: bool, damping: float
+) -> tuple[Float64, Float64, float]:  # fmt: skip
+    """The damped Gauss-Newton step: cameras [M, 6] (zero where not free), points [P, 3], log focal.
+
+    `seen` must be in order of point.
+
+    Raises:
+        LinAlgError: the reduced system is not positive definite.
+    """
+    m, more = int(free.sum()), int(focal)
+    place = np.cumsum(free) - 1  # of each free camera
+    lower, z = _halves(system, damping)
+    rows = free[seen.camera]
+    spot, whose = place[seen.camera[rows]], seen.point[rows]
+    half = system.cross[rows] @ lower[whose].transpose(0, 2, 1)  # [K', 6, 3]: cross C^-T with points = C C^T
+    gather = _gather(spot, m)
+    blocks = system.cameras[free]
+    blocks = blocks + damping * blocks * np.eye(6) + 1e-12 * np.eye(6)
+    reduced = np.zeros((m, 6, m, 6))
+    reduced[np.arange(m), :, np.arange(m)] = blocks
+    _eliminate(reduced, half, spot, whose)
+    size = 6 * m + more
+    matrix, right = np.zeros((size, size)), np.zeros(size)
+    matrix[: 6 * m, : 6 * m] = reduced.reshape(6 * m, 6 * m)
+    right[: 6 * m] = (_sum(gather, np.einsum("kij,kj->ki", half, z[whose])) - system.slope_c[free]).reshape(-1)
+    if focal:
+        line = np.einsum("pij,pj->pi", lower, system.points_focal)
+        column = system.column[free] - _sum(gather, np.einsum("kij,kj->ki", half, line[whose]))
+        matrix[-1, : 6 * m] = matrix[: 6 * m, -1] = column.reshape(-1)
+        matrix[-1, -1] = system.ff * (1 + damping) - (line**2).sum()
+        right[-1] = float((line * z).sum()) - system.slope_f
+    found = cho_solve(cho_factor(matrix, lower=True, check_finite=False), right, check_finite=False)
+    cameras = np.zeros((len(free), 6))
+    cameras[free] = found[: 6 * m].reshape(m, 6)
+    by_focal = float(found[-1]) if focal else 0.0
+    back = -system.slope_p - system.points_focal * by_focal
+    back -= _sum(_gather(whose, len(z)), np.einsum("kij,ki->kj", system.cross[rows], cameras[seen.camera[rows]]))
+    points = np.einsum("pji,pj->pi", lower, np.einsum("pij,pj->pi", lower, back))
+    return cameras, points, by_focal
+
+
+def _halves(system: System, damping: float) -> tuple[Float64, Float64]:
+    """C^-1 [P, 3, 3] of the damped points' blocks C C^T, and C^-1 times their slope [P, 3]."""
+    eye = np.eye(3)
+    # The floor keeps a point that nothing pins where it is.
+    floor = 1e-12 * (1 + np.trace(system.points, axis1=1, axis2=2))[:, None, None]
+    factor = np.linalg.cholesky(system.points + damping * system.points * eye + floor * eye)
+    lower = np.linalg.inv(factor)
+    return lower, np.einsum("pij,pj->pi", lower, system.slope_p)
+
+
+def _eliminate(reduced: Float64, half: Float64, spot: Int64, whose: Int64) -> None:
+    """reduced [m, 6, m, 6] -= sum over points of half half^T, by dense products over chunks of points."""
+    if not len(whose):
+        return
+    change = np.flatnonzero(np.diff(whose)) + 1
+    starts = np.concatenate(([0], change))  # of each point's rows
+    ends = np.concatenate((change, [len(whose)]))
+    low, high = np.minimum.reduceat(spot, starts), np.maximum.reduceat(spot, starts)
+    order = np.lexsort((high, low))
+    for at in range(0, len(order), CHUNK):
+        chosen = order[at : at + CHUNK]
+        count = ends[chosen] - starts[chosen]
+        number = np.repeat(np.arange(len(chosen)), count)
+        rows = np.arange(len(number)) + np.repeat(starts[chosen] - (np.cumsum(count) - count), count)
+        first, last = low[chosen].min(), high[chosen].max() + 1
+        dense = np.zeros((last - first, 6, len(chosen), 3))
+        dense[spot[rows] - first, :, number, :] = half[rows]
+        flat = dense.reshape(6 * (last - first), -1)
+        reduced[first:last, :, first:last] -= (flat @ flat.T).reshape(last - first, 6, last - first, 6)
+
+
+def moved(views: Views, cameras: Float64, points: Float64, log_focal: float) -> Views:
+    """The views after a step."""
+    turn = Rotation.from_rotvec(cameras[:, :3]).as_matrix()
+    return Views(
+        turn @ views.rotation,
+        np.einsum("mij,mj->mi", turn, views.shift) + cameras[:, 3:],
+        views.points + points,
+        views.focal * float(np.exp(np.clip(log_focal, -1, 1))),
+    )
+
+
+def adjust(
+    views: Views, seen: Observed, *, free: Bool, prior: Prior | None = None, focal: bool = False,
+    iterations: int = 20, tolerance: float = 1e-4,
+) -> tuple[Views, float]:  # fmt: skip
+    """The views of the least cost near these, and that cost.
+
+    Args:
+        views: where to start.
+        seen: the sightings, in any order.
+        free: bool [M], the cameras that may move. One that may not keeps world and scale where they are.
+        prior: of the focal length.
+        focal: whether the focal length is solved for.
+        iterations: steps tried at most.
+        tolerance: the share of the cost below which a step's fall ends it.
+    """
+    seen = seen.take(np.lexsort((seen.camera, seen.point)))
+    value, damping, growth = cost(views, seen, prior), 1e-4, 2.0
+    system: System | None = None
+    for _ in range(iterations):
+        system = system or linearise(views, seen, prior)
+        try:
+            trial = moved(views, *step(system, seen, free, focal, damping))
+            after = cost(trial, seen, prior)
+        except (LinAlgError, np.linalg.LinAlgError):
+            after = np.inf
+        if not after < value:
+            damping, growth = damping * growth, growth * 2
+            if damping > MOST:
+                break
+            continue
+        fall, value, views, system = value - after, after, trial, None
+        damping, growth = max(damping / 4, 1e-9), 2.0
+        if fall <= tolerance * value:
+            break
+    turn = Rotation.from_matrix(views.rotation).as_matrix()  # rounding does not add up
+    return replace(views, rotation=turn), value

@@ -1,0 +1,251 @@
+"""Cameras and sparse points of a video from trails alone: parallax, nothing downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trackime.errors import InputError, ShapeError, SolveError
+
+from ..cameras import Cameras
+from ..reconstruction import Reconstruction
+from ..trails import Trails
+from .bundle import Bool, Float64, Int64, Views, errors, project
+from .focal import PAIRS, candidates, likely, sweep, wide_pairs
+from .frames import all_frames, interpolated
+from .keyframes import keyframes
+from .mapper import AGREE, NARROW, VIEWS, Lens, Mapper, observed
+from .refusal import ANGLE, check_better, check_enough, check_translates, refuse
+from .relative import Relative, relative
+from .sightings import Sightings
+from .triangulate import triangulate
+
+LARGE = 960.0
+"""Longer side in pixels of the largest picture worked in: thresholds in pixels are those of one no larger."""
+CROSSING = 12
+"""Points seen before and after two frames below which there is a cut between them."""
+TRIED = 12
+"""Pairs of keyframes tried as the first."""
+BROAD = 2.0
+"""Degrees between the rays of a point that counts for a first pair."""
+FITTING = 0.3
+"""Share of the sightings that must fit in the end."""
+KNOWN = 2 / 3
+"""Share of the frames whose camera must be found."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def reconstruct(
+    trails: Trails, width: int, height: int, *, focal: float | None = None, static: Bool | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:  # fmt: skip
+    """Cameras of all frames and sparse points from trails alone.
+
+    A video with cuts is solved part by part, each in a world of its own (see `Reconstruction`). The same input gives the
+    same result.
+
+    Args:
+        trails: points and where they are seen.
+        width, height: of a frame, pixels.
+        focal: pixels; None: it is solved for, one for each part.
+        static: bool [N], False for points that are known to move; points that do not fit a rigid scene are found and left
+            out in any case.
+        progress: called with the stage, steps done and steps in all.
+
+    Raises:
+        SolveError: parallax cannot tell: too few frames or points, a camera that only turns, a scene that is flat while
+            the focal length is unknown, points too far away, or points that fit no rigid scene.
+        InputError: a size or focal length that is not positive; ShapeError: `static` is not [N].
+    """
+    if width < 1 or height < 1:
+        raise InputError(f"expected frames of at least 1x1 pixels, got {width}x{height}")
+    if focal is not None and not (np.isfinite(focal) and focal > 0):
+        raise InputError(f"focal: expected a positive number of pixels, got {focal}")
+    number = np.arange(len(trails))
+    if static is not None:
+        static = np.asarray(static, bool)
+        if static.shape != (len(trails),):
+            raise ShapeError("static", f"[{len(trails)}]", static.shape)
+        trails, number = trails.take(static), number[static]
+    scale = min(1.0, LARGE / max(width, height))
+    cuts = np.flatnonzero(Sightings(trails, width, height).crossing() < CROSSING) + 1
+    bounds = [0, *(int(c) for c in cuts), trails.frames]
+    parts = []
+    for k, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        where = "" if len(bounds) == 2 else f", frames {begin} to {end - 1} (between cuts)"
+        piece, whose = _stretch(trails, begin, end)
+        solved = _Part(Sightings(piece, width, height, scale), max(width, height) * scale, where, progress).solve(
+            None if focal is None else focal * scale
+        )
+        parts.append(_Placed(solved, begin, number[whose[solved.point]], k))
+    return _joined(parts, trails.frames, width, height, scale)
+
+
+def _stretch(trails: Trails, begin: int, end: int) -> tuple[Trails, Int64]:
+    """The trails within frames begin .. end - 1, and which of the points they are."""
+    rows = (trails.frame >= begin) & (trails.frame < end)
+    whose = np.unique(trails.point[rows])
+    part = trails.seen(rows) if len(whose) else Trails.none(trails.frames)
+    moved = Trails(end - begin, part.first, part.frame - begin, part.xy, part.sigma, part.instance)
+    return moved, whose
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """A part: cameras in `views` of all its frames, which are known, points and which they are, keyframes, sightings'
+    errors in pixels."""
+
+    views: Views
+    known: Bool
+    point: Int64
+    keyframes: Int64
+    errors: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    solved: _Solved
+    begin: int
+    point: Int64
+    number: int
+
+
+def _joined(parts: list[_Placed], frames: int, width: int, height: int, scale: float) -> Reconstruction:
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    focal, part = np.ones(frames), np.zeros(frames, np.int64)
+    known = np.zeros(frames, bool)
+    for placed in parts:
+        views = placed.solved.views
+        here = slice(placed.begin, placed.begin + len(views.rotation))
+        back = views.rotation.transpose(0, 2, 1)
+        poses[here, :3, :3] = back
+        poses[here, :3, 3] = -np.einsum("mij,mj->mi", back, views.shift)
+        focal[here], part[here], known[here] = views.focal / scale, placed.number, placed.solved.known
+    point = np.concatenate([p.point for p in parts])
+    points = np.concatenate([p.solved.views.points for p in parts])
+    # A trail that a tracker carries across a cut is in the first part that has it.
+    point, first = np.unique(point, return_index=True)
+    error = float(np.median(np.concatenate([p.solved.errors for p in parts]))) / scale
+    keys = np.concatenate([p.solved.keyframes + p.begin for p in parts])
+    return Reconstruction(Cameras(poses, focal, width, height), known, points[first], point, keys, error, part)
+
+
+class _Part:
+    """The solve of one stretch of frames without a cut.
+
+    Args:
+        sightings: in frames counted from the stretch's first, in pixels of the picture worked in.
+        size: the longer side of that picture.
+        where: names the stretch in errors.
+    """
+
+    def __init__(self, sightings: Sightings, size: float, where: str, progress: Progress | None) -> None:
+        self._at, self._size, self._where = sightings, size, where
+        self._progress = progress
+
+    def _say(self, stage: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(stage + self._where, done, total)
+
+    def solve(self, focal: float | None) -> _Solved:
+        tried = candidates(int(self._size)) if focal is None else np.array([focal])
+        check_enough(self._at, self._where)
+        check_translates(self._at, tried, self._where)
+        self._say("keyframes", 0, 1)
+        keys = keyframes(self._at, 0, self._at.frames, int(self._size), tried)
+        pairs = wide_pairs(self._at, keys, tried, TRIED)
+        if not pairs:
+            raise refuse(self._where, "frames with parallax between them share too few points")
+        lens = self._lens(focal, tried, pairs)
+        mapper = self._mapped(keys, pairs, lens)
+        return self._finished(mapper, keys)
+
+    def _lens(self, focal: float | None, tried: Float64, pairs: list[tuple[int, int]]) -> Lens:
+        if focal is not None:
+            return Lens(focal, True)
+        self._say("focal length", 0, 1)
+        costs = sweep(self._at, pairs[:PAIRS], tried)
+        if costs is None:
+            raise refuse(
+                self._where, "the scene is flat, from which no focal length can be told: give --focal or --fov"
+            )
+        return Lens(likely(tried, costs, int(self._size)), False)
+
+    def _first(self, pairs: list[tuple[int, int]], focal: float) -> tuple[int, int, Relative]:
+        """The pair of keyframes with most points triangulated at a broad angle."""
+        best: tuple[int, int, int, Relative] | None = None
+        for i, j in pairs:
+            a, b = self._at.between(i, j)
+            found = relative(self._at.xy[a], self._at.xy[b], focal)
+            if found is None:
+                continue
+            count = int((np.isfinite(found.points[:, 0]) & (found.angle >= BROAD)).sum())
+            if best is None or count > best[0]:
+                best = (count, i, j, found)
+        if best is None or best[0] < VIEWS * 5:
+            raise refuse(self._where, "no two frames have enough points with parallax")
+        middle = float(np.median(best[3].angle[best[3].fits]))
+        if middle < ANGLE:
+            raise refuse(self._where, f"the camera moves too little: rays of points meet at {middle:.2g} degrees")
+        return best[1], best[2], best[3]
+
+    def _mapped(self, keys: Int64, pairs: list[tuple[int, int]], lens: Lens) -> Mapper:
+        i, j, pair = self._first(pairs, lens.focal)
+        camera_of = np.full(self._at.frames, -1)
+        camera_of[keys] = np.arange(len(keys))
+        at = self._at
+        seen, _ = observed(camera_of, at.frame, at.point, at.xy, at.weight)
+        mapper = Mapper(seen, len(keys), len(at), lens)
+        mapper.begin(int(camera_of[i]), int(camera_of[j]), pair)
+        mapper.grow(lambda done, total: self._say("cameras of keyframes", done, total))
+        if mapper.have.sum() < VIEWS:
+            raise refuse(self._where, "no third frame fits the points of the first two")
+        self._say("bundle adjustment", 0, 1)
+        mapper.finish()
+        return mapper
+
+    def _finished(self, mapper: Mapper, keys: Int64) -> _Solved:
+        self._say("cameras of all frames", 0, 1)
+        views, known = all_frames(self._at, mapper, keys)
+        share = known.mean()
+        if share < KNOWN:
+            raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {len(known)} frames only")
+        camera_of = np.where(known, np.arange(len(known)), -1)
+        at = self._at
+        seen, rows = observed(camera_of, at.frame, at.point, at.xy, at.weight)
+        found = triangulate(views, seen, len(at), mapper.tolerance)
+        lengths = np.bincount(seen.point, minlength=len(at))
+        consistent = (found.count >= VIEWS) & (found.count >= AGREE * lengths)
+        fitting = found.count[consistent].sum() / max(1, len(seen.point))
+        if fitting < FITTING:
+            raise refuse(self._where, f"only {fitting:.0%} of what was tracked fits one rigid scene")
+        fits = np.zeros(len(at.point), bool)
+        fits[rows[found.fits & consistent[seen.point]]] = True
+        check_better(at, fits, views.focal, self._where)
+        order = np.argsort(found.angle[consistent])
+        weight = np.cumsum(found.count[consistent][order])
+        middle = float(found.angle[consistent][order][np.searchsorted(weight, weight[-1] / 2)])
+        if middle < ANGLE:
+            raise refuse(self._where, f"the camera moves too little: rays of points meet at {middle:.2g} degrees")
+        good = consistent & (found.angle >= NARROW)
+        point = np.flatnonzero(good)
+        views = interpolated(replace(views, points=found.points[point]), known)
+        place = np.cumsum(good) - 1
+        kept = found.fits & good[seen.point]
+        seen = replace(seen.take(kept), point=place[seen.point[kept]])
+        views = _gauged(views, float(np.median(project(views, seen)[1])))
+        used = keys[mapper.have & known[keys]]
+        return _Solved(views, known, point, used, errors(views, seen))
+
+
+def _gauged(views: Views, depth: float) -> Views:
+    """The world moved into the first camera and scaled so that `depth` becomes 1."""
+    if not (np.isfinite(depth) and depth > 0):
+        raise SolveError(f"depth from parallax: expected points before the cameras, got a median depth of {depth:g}")
+    first, shift = views.rotation[0], views.shift[0]
+    rotation = views.rotation @ first.T
+    moved = views.shift - np.einsum("mij,j->mi", rotation, shift)
+    return replace(views, rotation=rotation, shift=moved / depth, points=(views.points @ first.T + shift) / depth)
