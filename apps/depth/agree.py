@@ -1,0 +1,85 @@
+"""What depth maps of several views say of each other: where they agree, a surface was seen and not guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+TOLERANCE = 0.015
+"""Relative difference of depth up to which two views agree."""
+PIXELS = 1.0
+"""Distance between a pixel and where it comes back to by way of the other view's depth, likewise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A frame's depth map.
+
+    Attributes:
+        inverse: float32 [h, w], 1 / z; NaN where unknown.
+        intrinsics: float64 [3, 3] of the map, the centre of the top-left pixel at (0.5, 0.5).
+        pose: float64 [4, 4], camera-to-world.
+    """
+
+    inverse: torch.Tensor
+    intrinsics: torch.Tensor
+    pose: torch.Tensor
+
+
+def agree(
+    reference: Surface, others: list[Surface], tolerance: float = TOLERANCE, pixels: float = PIXELS
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many other views have the surface of each pixel, and their common depth.
+
+    A pixel is carried into the other view, whose depth there carries it back: depths have to agree on the way there,
+    pixels on the way back.
+
+    Returns:
+        int64 [h, w]; float32 [h, w], the mean of the inverse depths of the reference and those that agree.
+    """
+    inverse = reference.inverse
+    h, w = inverse.shape
+    count = torch.zeros_like(inverse, dtype=torch.int64)
+    total = inverse.clone()
+    y, x = torch.meshgrid(
+        torch.arange(h, dtype=inverse.dtype, device=inverse.device) + 0.5,
+        torch.arange(w, dtype=inverse.dtype, device=inverse.device) + 0.5,
+        indexing="ij",
+    )
+    pixel = torch.stack((x, y, torch.ones_like(x)))
+    for other in others:
+        there, shift = _map(reference, other, inverse)
+        back, shift_back = _map(other, reference, inverse)
+        seen = torch.einsum("ij,jhw->ihw", there, pixel) + shift[:, None, None] * inverse  # times 1 / z
+        depth = seen[2] / inverse
+        at = seen[:2] / seen[2].clamp(min=1e-6)
+        found = _sample(other.inverse, at)
+        ahead = (seen[2] > 1e-6) & (found > 0)
+        returned = torch.einsum("ij,jhw->ihw", back, torch.cat((at, torch.ones_like(at[:1]))))
+        returned = returned + shift_back[:, None, None] * found
+        off = (returned[:2] / returned[2].clamp(min=1e-6) - pixel[:2]).square().sum(0)
+        good = ahead & ((depth * found - 1).abs() <= tolerance) & (off <= pixels**2)
+        count += good
+        total += torch.where(good, found / returned[2].clamp(min=1e-6), torch.zeros_like(total))
+    return count, total / (count + 1)
+
+
+def _map(one: Surface, other: Surface, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A, b: pixel x of `one` at inverse depth q is A x + q b in `other`; the third coordinate is z there times q."""
+    turn = other.pose[:3, :3].T @ one.pose[:3, :3]
+    shift = other.pose[:3, :3].T @ (one.pose[:3, 3] - other.pose[:3, 3])
+    matrix = other.intrinsics @ turn @ torch.linalg.inv(one.intrinsics)
+    return matrix.to(like), (other.intrinsics @ shift).to(like)
+
+
+def _sample(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """[h, w] bilinear at pixels [2, h, w]; NaN outside, and where a value of the four is unknown."""
+    height, width = values.shape
+    size = torch.tensor([width, height], dtype=at.dtype, device=at.device)
+    grid = at.permute(1, 2, 0) / size * 2 - 1
+    inside = (grid.abs() <= 1).all(-1)
+    grid = torch.where(inside[..., None], grid, torch.zeros_like(grid))
+    out = F.grid_sample(values[None, None], grid[None], padding_mode="border", align_corners=False)[0, 0]
+    return torch.where(inside, out, torch.full_like(out, torch.nan))
