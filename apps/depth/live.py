@@ -43,7 +43,7 @@ MOST = 0.8
 """Expected error in pixels up to which a point counts as seen; grows with the root of the patches' stride."""
 RENEW = 0.6
 """Error, as a share of the most, from which a patch is cut anew: less would let errors add up for nothing."""
-DOUBTFUL = 4
+DOUBTFUL = 2
 """Frames a point may be in doubt, unseen, before it is given up."""
 BORN = 0.05
 """Pixels of error a new point is given: it is where it is by definition, but positions are not of unlimited use."""
@@ -184,12 +184,7 @@ def step(live: Live, pair: FramePair, flow: Field, back: Field) -> Live:
     doubt = np.where(seen, 0, live.doubt + 1)
     after = Live(live.number, place, velocity, affine, live.age + 1, doubt, live.base, sigma, live.templates)
     renew(after, pair.after)
-    if RECORD is not None:
-        RECORD.append((live.number, place, cues, stride, aligned, inside(xy, pair.after)))
     return after.take(doubt <= DOUBTFUL)
-
-
-RECORD: list | None = None
 
 
 def inside(xy: FloatArray, frame: Frame) -> npt.NDArray[np.bool_]:

@@ -34,7 +34,9 @@ class Cells:
     def __init__(self, size: tuple[int, int], side: float) -> None:
         self.size = size
         self.side = max(LEAST_CELL, side)
-        self._rows, self._columns = ([n * k // m for k in range(m + 1)] for n, m in ((n, self._number(n)) for n in size))
+        self._rows, self._columns = (
+            [n * k // m for k in range(m + 1)] for n, m in ((n, self._number(n)) for n in size)
+        )
 
     def _number(self, pixels: int) -> int:
         return min(pixels, max(1, round(pixels / self.side)))
