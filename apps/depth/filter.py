@@ -102,9 +102,7 @@ class TemporalFilter:
         x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
         self._x, self._y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(x, y))
 
-    def push(
-        self, frame: npt.NDArray[np.uint8], depth: FloatArray, moving: BoolArray | None = None
-    ) -> Filtered | None:
+    def push(self, frame: npt.NDArray[np.uint8], depth: FloatArray, moving: BoolArray | None = None) -> Filtered | None:
         """Take the next frame; the one `radius` before it, or None where there is none yet.
 
         Args:
