@@ -12,7 +12,8 @@ from .cameras import Cameras
 
 POINTS = 500_000
 _CELLS = 1 << 20  # cells to each side of the origin: three coordinates are packed into 63 bits
-_FLYING = 0.05
+_BENT = 0.05  # how far disparity may be from the mean of both neighbours, as a share of it
+_STEEP = 0.2  # how much both neighbours may differ
 
 
 class CloudFusion:
@@ -86,7 +87,7 @@ def surface(
 
 
 def flying(depth: FloatArray) -> BoolArray:
-    """bool [H, W]: unknown, or out of line with the neighbours: on planes, however steep, disparity is linear."""
+    """bool [H, W]: unknown, or where a surface ends: disparity, which is linear on planes, bends or falls steeply."""
     known = np.isfinite(depth) & (depth > 0)
     disparity = np.divide(1, depth, out=np.zeros(depth.shape), where=known)
     wide = np.pad(disparity, 1, mode="edge")
@@ -94,5 +95,6 @@ def flying(depth: FloatArray) -> BoolArray:
     out = ~known
     for one, other in ((np.s_[1:-1, :-2], np.s_[1:-1, 2:]), (np.s_[:-2, 1:-1], np.s_[2:, 1:-1])):
         both = sure[one] & sure[other]
-        out |= both & (np.abs(wide[one] + wide[other] - 2 * disparity) > 2 * _FLYING * disparity)
+        bent = np.abs(wide[one] + wide[other] - 2 * disparity) > 2 * _BENT * disparity
+        out |= both & (bent | (np.abs(wide[one] - wide[other]) > _STEEP * disparity))
     return np.asarray(out)

@@ -58,8 +58,10 @@ def write_colmap(
         got = f"{len(images)} images and points of {world.trails.frames} frames"
         raise InputError(f"colmap: expected as many images as cameras, {len(cameras)}, got {got}")
     for name in images:
-        if text and (name != name.strip() or not name.isprintable()):
-            raise InputError(f"colmap: expected names of images that fit into a line, got {name!r}")
+        if "\0" in name or (text and (len(name.split()) != 1 or not name.isprintable())):
+            raise InputError(
+                f"colmap: expected names of images without spaces (binary models may have them), got {name!r}"
+            )
     shades = np.full((len(world), 3), 128, np.uint8) if colours is None else np.asarray(colours)
     if shades.shape != (len(world), 3):
         raise ShapeError("colours", f"[{len(world)}, 3]", shades.shape)

@@ -41,7 +41,7 @@ FUSED_FRAMES = 150
 """Frames, evenly spread, that a cloud or mesh is fused from at most: more bring time and hardly a new point."""
 
 _FUSED_PIXELS = 80_000
-_MESH_DETAIL = 150  # voxels to the median depth
+_MESH_DETAIL = 100  # voxels to the median depth
 
 
 @dataclass(frozen=True)

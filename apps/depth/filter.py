@@ -2,14 +2,16 @@
 
 The temporal filter of Kopf, Rong, Huang, Robust Consistent Video Depth Estimation, CVPR 2021, section 3.4: a pixel's
 depth becomes the mean of what the frames around it say of the same point, each moved into its own camera. Which pixel
-of another frame shows the point, chained optical flow says: reprojection by the depth itself, the other way there is,
-errs by as much as depth and cameras do, which is what is to be mended.
+of another frame shows the point, chained optical flow says, for it does not err with depth and cameras, which are to be
+mended. Where flow fails there and back (bare walls, mostly), the point itself is projected by its depth and the
+cameras, and taken for seen where the other frame's depth agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,6 +37,7 @@ SIDE = 1024
 
 _MISS, _MISS_SHARE = 1.0, 0.05  # pixels, and a share of the way, that going there and back may miss
 _EDGE = 0.1  # bilinear sampling is left where it differs by this share from the nearest pixel: it mixes two surfaces
+_FAR = -1e6  # a place outside of any frame
 _AGREE = 0.05  # the logarithm of a ratio at which agreement has fallen to 1/e
 
 
@@ -156,13 +159,13 @@ class TemporalFilter:
         self._given += 1
         here = self._held[t]
         total = np.where(here.depth > 0, np.float32(np.exp(-DECAY)), np.float32(0))
-        weights, agree = total.copy(), (here.depth > 0).astype(np.float32)
+        own, weights, agree = total.copy(), total.copy(), (here.depth > 0).astype(np.float32)
         total *= here.depth
         window = 1
         for step in (-1, 1):
             window += self._along(t, step, total, weights, agree)
-        known = weights > 0
-        depth = np.divide(total, weights, out=here.depth.copy(), where=known & (here.moving == 0))
+        # What no other frame had a say in stays to the bit.
+        depth = np.divide(total, weights, out=here.depth.copy(), where=weights > own)
         self._held.pop(t - self.radius, None)
         return Filtered(t, here.frame, depth, agree / np.float32(window))
 
@@ -171,7 +174,8 @@ class TemporalFilter:
         here, x, y, frames = self._held[t], self._x, self._y, 0
         (h, w), (wide, high) = here.depth.shape, self._size
         fx, fy = np.float32(wide / w), np.float32(high / h)
-        alive = (here.depth > 0) & (here.moving == 0)
+        flows = (here.depth > 0) & (here.moving == 0)  # followed by flow up to here
+        alive = flows.copy()  # and by either
         safe = np.where(here.depth > 0, here.depth, np.float32(1))
         for s in range(t + step, t + step * (self.radius + 1), step):
             before, there = self._held[s - step], self._held.get(s)
@@ -181,20 +185,35 @@ class TemporalFilter:
             # Centres of a frame shrunk by f: x -> (x + 0.5) f - 0.5.
             at = ((x + np.float32(0.5)) * fx - np.float32(0.5), (y + np.float32(0.5)) * fy - np.float32(0.5))
             way = _look(before.ways[step], *at)
-            alive &= _look(before.seen[step], *at) > 229  # nine tenths of the pixels it lies between
+            flows &= _look(before.seen[step], *at) > 229  # nine tenths of the pixels it lies between
             x, y = x + way[..., 0] / fx, y + way[..., 1] / fy
-            alive &= (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)
-            alive &= _look(there.moving, x, y, cv2.INTER_NEAREST) == 0
-            z = self._moved(_sample(there.depth, x, y), x, y, s, t)
-            good = alive & (z > 0)
+            flows &= _inside(x, y)
+            px, py = self._projected(safe, t, s)
+            i, j = np.where(flows, x, px), np.where(flows, y, py)
+            shown = (_look(there.moving, i, j, cv2.INTER_NEAREST) == 0) & _inside(i, j)
+            flows &= shown
+            z = self._moved(_sample(there.depth, i, j), i, j, s, t)
+            good = alive & shown & (z > 0)
             z = np.where(good, z, safe)
             ratio = np.maximum(z / safe, safe / z)
             good &= ratio <= self.limit
+            alive &= flows | good
             weight = np.where(good, np.exp(np.float32(-DECAY) * ratio), np.float32(0))
             total += weight * z
             weights += weight
             agree += np.where(good, np.exp(np.log(ratio) / np.float32(-_AGREE)), np.float32(0))
         return frames
+
+    def _projected(self, depth: FloatArray, t: int, s: int) -> tuple[FloatArray, FloatArray]:
+        """Where frame s shows the pixels of frame t at their depths [H, W]; 0 at a centre, far outside if behind it."""
+        cameras = self.cameras
+        way = (np.linalg.inv(cameras.poses[s]) @ cameras.poses[t]).astype(np.float32)
+        cx, cy = np.float32((cameras.width - 1) / 2), np.float32((cameras.height - 1) / 2)
+        f = np.float32(cameras.focal[t])
+        u, v = (self._x[:1] - cx) / f, (self._y[:, :1] - cy) / f
+        x, y, z = (depth * (way[k, 0] * u + way[k, 1] * v + way[k, 2]) + way[k, 3] for k in range(3))
+        scale = np.float32(cameras.focal[s]) / np.where(z > 0, z, np.float32(1))
+        return np.where(z > 0, x * scale + cx, np.float32(_FAR)), np.where(z > 0, y * scale + cy, np.float32(_FAR))
 
     def _moved(self, z: FloatArray, x: FloatArray, y: FloatArray, s: int, t: int) -> FloatArray:
         """Depth in camera t of what frame s sees at (x, y), 0 at a centre, in depth z; 0 where that is unknown."""
@@ -226,9 +245,15 @@ def smooth(
     yield from window.finish()
 
 
-def _look(image: npt.NDArray[np.generic], x: FloatArray, y: FloatArray, way: int = cv2.INTER_LINEAR) -> FloatArray:
+def _look(image: npt.NDArray[Any], x: FloatArray, y: FloatArray, way: int = cv2.INTER_LINEAR) -> FloatArray:
     """An image at places [H, W], 0 at a centre; edges repeated."""
-    return np.asarray(cv2.remap(image, x, y, way, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+    return np.asarray(cv2.remap(image, x, y, way, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _inside(x: FloatArray, y: FloatArray) -> BoolArray:
+    """Whether places [H, W], 0 at a centre, lie in a frame of the same size."""
+    h, w = x.shape
+    return np.asarray((x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5))
 
 
 def _sample(depth: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from trackime.types import BoolArray, FloatArray
 from .cameras import Cameras
 from .cloud import flying
 
-_BAND = 4  # voxels to each side of a surface
+_BAND = 6  # voxels to each side of a surface; frames that differ by more make holes
 _CRUMB = 50  # triangles; pieces smaller than that are noise
 
 
