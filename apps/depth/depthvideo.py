@@ -1,0 +1,57 @@
+"""Depth as a picture: disparity in the colours of inferno, near bright, one range for the whole video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trackime.errors import InputError
+from trackime.types import FloatArray
+
+from .survey import Survey
+
+UNKNOWN = (112, 112, 112)
+"""The colour of unknown depth: a grey, which the map has not."""
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """Colours of depth that do not change from frame to frame.
+
+    Disparity, not depth, is spread over the colours: what is near, where the eye looks for shape, gets most of them.
+    Inferno rises in lightness evenly, so that equal steps look equal, in print and to the colour-blind, too.
+
+    Attributes:
+        near, far: the depths of the brightest and of the darkest colour.
+
+    Raises:
+        InputError: not 0 < near <= far.
+    """
+
+    near: float
+    far: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near <= self.far < float("inf"):
+            raise InputError(f"colours: expected 0 < near <= far, got {self.near:g} and {self.far:g}")
+
+    @classmethod
+    def of(cls, survey: Survey) -> Colouring:
+        """From the 1st to the 99th percentile of a video; strays beyond them are as bright or dark as these."""
+        if not survey.count:
+            return cls(1.0, 1.0)
+        return cls(survey.percentile(1), survey.percentile(99))
+
+    def __call__(self, depth: FloatArray) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W, 3] of depth [H, W]."""
+        known = np.isfinite(depth) & (depth > 0)
+        disparity = np.reciprocal(depth, where=known, out=np.zeros(depth.shape, np.float32), casting="same_kind")
+        low, high = 1 / self.far, 1 / self.near
+        part = np.clip((disparity - low) / (high - low), 0, 1) if high > low else np.full(depth.shape, 0.5)
+        # The darkest tenth looks black on a screen: begin above it.
+        level = np.round(25 + 230 * part).astype(np.uint8)
+        picture = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])
+        return np.where(known[..., None], picture, np.array(UNKNOWN, np.uint8))
