@@ -10,9 +10,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.solver_scene import hierarchical
-from trackime.types import Queries
 from trackime.video import Video
-from trackime.worlds.scene import Scene
 from trackime_apps.depth.consistency import bilinear
 from trackime_apps.depth.maps import InitialDepth
 from trackime_apps.depth.problem import Matches
@@ -24,15 +22,6 @@ Static = Callable[[int], npt.NDArray[np.bool_]]
 
 AGREE = 1.0
 """Pixels by which flow there and back may miss where it began."""
-
-
-def true_trails(scene: Scene, step: int = 10, every: int = 8) -> Trails:
-    """True tracks of a grid of every `step` pixels of every `every`-th frame; only of what does not move."""
-    w, h = scene.info.width, scene.info.height
-    y, x = (a.ravel() + 0.5 for a in np.mgrid[step // 2 : h : step, step // 2 : w : step])
-    grid = [(a, b, t) for t in range(0, len(scene), every) for a, b in zip(x, y, strict=True)]
-    tracks = scene.track(Queries(grid))
-    return Trails.of(tracks[np.flatnonzero(tracks.instance == 0)])
 
 
 def of_trails(trails: Trails, initial: InitialDepth, width: int, height: int) -> Matches:
