@@ -19,7 +19,9 @@ from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
 from benchmarks.cases import worlds
+from benchmarks.depth_command import depth
 from benchmarks.interp_worst import Worst
+from benchmarks.options import Size
 from benchmarks.report import Report, errors
 from trackime import datasets
 from trackime.datasets.snufilm import MODES
@@ -31,19 +33,6 @@ from trackime_apps.depth.problem import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
-
-
-class Size(click.ParamType):
-    """WIDTHxHEIGHT."""
-
-    name = "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        try:
-            width, height = (int(v) for v in str(value).lower().split("x"))
-        except ValueError:
-            self.fail(f"expected WIDTHxHEIGHT such as 1280x720, got {value!r}")
-        return width, height
 
 
 def common(command: Any) -> Any:
@@ -63,6 +52,9 @@ def common(command: Any) -> Any:
 @click.group()
 def main() -> None:
     """Tables of trackime, each on the terminal and, with --json, in a file."""
+
+
+main.add_command(depth)
 
 
 @main.command()

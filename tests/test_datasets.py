@@ -41,7 +41,7 @@ def read(kind, path, **options):
 
 
 def test_unknown_kind():
-    with pytest.raises(UnknownNameError, match="unknown data set 'kitti': expected one of badja, davis"):
+    with pytest.raises(UnknownNameError, match="unknown data set 'kitti': expected one of badja, bonn, davis"):
         datasets.read("kitti", ".")
 
 
@@ -361,7 +361,7 @@ def test_rgbd_tracks_follow_depth_and_pose(tmp_path):
     rgbd(tmp_path / "wall")
     (sample,) = read("rgbd", tmp_path, points=200, gap=None, query_frames=[0])
     tracks, known = sample.tracks, sample.known
-    assert len(tracks) == 200 and sample.labels["intrinsics"][0, 2] == 32
+    assert len(tracks) == 200 and sample.labels["scan"].intrinsics[0, 0, 2] == 32
     near = tracks.queries.xy[:, 0] > 44  # the board begins at x = 44 in frame 0
     step = np.where(near, FOCAL * 0.04 / 1, FOCAL * 0.04 / 2)[:, None] * np.arange(6)
     expected = tracks.queries.xy[:, 0, None] - step

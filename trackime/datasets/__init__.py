@@ -8,11 +8,18 @@ from importlib import import_module
 from typing import Any
 
 from trackime.datasets.sample import MaskFolder, Sample
+from trackime.datasets.scan import Scan
 from trackime.errors import UnknownNameError
 
-__all__ = ["MaskFolder", "Sample", "names", "read"]
+__all__ = ["MaskFolder", "Sample", "Scan", "names", "read", "scans"]
 
-_KINDS = ("badja", "davis", "pointodyssey", "rgbd", "snufilm", "sportsslomo", "tapvid", "vimeo90k", "x4k1000fps")
+SCANS = ("bonn", "rgbd", "sintel", "tum")
+"""The kinds with true depth and cameras."""
+
+_KINDS = (
+    "badja", "bonn", "davis", "pointodyssey", "rgbd", "sintel", "snufilm", "sportsslomo", "tapvid", "tum", "vimeo90k",
+    "x4k1000fps",
+)  # fmt: skip
 
 
 def names() -> list[str]:
@@ -35,3 +42,20 @@ def read(kind: str, path: str | os.PathLike[str], **options: Any) -> Iterator[Sa
     if kind not in _KINDS:
         raise UnknownNameError("data set", kind, _KINDS)
     return import_module(f"trackime.datasets.{kind}").read(path, **options)  # type: ignore[no-any-return]
+
+
+def scans(kind: str, path: str | os.PathLike[str], **options: Any) -> Iterator[Scan]:
+    """The true depth and cameras of a data set on disk, one video at a time.
+
+    Args:
+        kind: one of `SCANS`.
+        path: the data set's folder.
+        options: of that kind's `scans`, e.g. ``render="clean"`` for "sintel".
+
+    Raises:
+        UnknownNameError: an unknown kind.
+        FormatError: nothing of that kind at `path`; for one broken video when it is reached.
+    """
+    if kind not in SCANS:
+        raise UnknownNameError("data set with depth", kind, SCANS)
+    return import_module(f"trackime.datasets.{kind}").scans(path, **options)  # type: ignore[no-any-return]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trackime.datasets.sample import Sample, existing_folder, folder_info, list_images, sequences
+from trackime.datasets.scan import Scan, centred, check_poses, numbers, png_depth
 from trackime.errors import FormatError, InputError
 from trackime.types import FloatArray, Queries, Tracks
 
@@ -26,44 +26,6 @@ TOLERANCE = 0.03
 
 EDGE = 0.05
 """Relative depth range in a query's 5x5 neighbourhood above which it lies on an edge and is not drawn."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A scan's cameras and depth maps.
-
-    Attributes:
-        depths: T paths.
-        poses: float64 [T, 4, 4] camera-to-world, metres.
-        intrinsics: float64 [3, 3], frame spans [0, W] x [0, H].
-        size: (h, w).
-    """
-
-    depths: tuple[Path, ...]
-    poses: Float64
-    intrinsics: Float64
-    size: tuple[int, int]
-
-    def depth(self, t: int) -> Float64:
-        """float64 [H, W] metres, 0 unknown. Raises FormatError."""
-        image = cv2.imread(str(self.depths[t]), cv2.IMREAD_UNCHANGED)
-        if image is None or image.dtype != np.uint16 or image.shape != self.size:
-            got = "no image" if image is None else f"{image.dtype} {list(image.shape)}"
-            raise FormatError(f"{self.depths[t]}: expected 16-bit depth {list(self.size)}, got {got}")
-        return image.astype(np.float64) / 1000
-
-    def lift(self, xy: Float64, z: Float64, t: int) -> Float64:
-        """World points [N, 3] of pixels [N, 2] of frame t at depths [N]."""
-        rays = np.concatenate([xy, np.ones((len(xy), 1))], 1) @ np.linalg.inv(self.intrinsics).T
-        return (rays * z[:, None]) @ self.poses[t, :3, :3].T + self.poses[t, :3, 3]
-
-    def project(self, points: Float64, t: int) -> tuple[Float64, Float64]:
-        """Pixels [N, 2] in frame t and depths [N] of world points [N, 3]; pixels mean nothing unless depth > 0."""
-        # The rotation is orthogonal: its inverse is its transpose.
-        camera = (points - self.poses[t, :3, 3]) @ self.poses[t, :3, :3]
-        z = camera[:, 2]
-        image = camera @ self.intrinsics.T
-        return image[:, :2] / np.where(z > 1e-6, z, 1)[:, None], z
 
 
 def read(
@@ -87,6 +49,9 @@ def read(
         gap: cells farther than this many frames from their query are not known, as poses drift; None: no limit.
         tolerance: relative difference at which depths agree.
         seed: of the draw.
+
+    Returns:
+        Samples whose `labels["scan"]` is the `Scan`.
 
     Raises:
         FormatError: no scans; files that do not agree when reached.
@@ -117,33 +82,27 @@ def _sample(
     tracks, known = _true_tracks(scan, np.concatenate(world), Queries(np.concatenate(xyt)), tolerance)
     if gap is not None:
         known &= np.abs(np.arange(info.frames) - tracks[2].t[:, None]) <= gap
-    labels = {"intrinsics": scan.intrinsics, "poses": scan.poses}
-    return Sample(folder.name, folder / "color", Tracks(*tracks, info), known, labels=labels)
+    return Sample(scan.name, scan.video, Tracks(*tracks, info), known, labels={"scan": scan})
+
+
+def scans(path: str | os.PathLike[str]) -> Iterator[Scan]:
+    """A scan, or the scans of a folder. FormatError where there are none, or where files do not agree when reached."""
+    return (open_scan(folder) for folder in sequences(existing_folder(path), "poses_c2w.txt", "RGB-D"))
 
 
 def open_scan(folder: Path) -> Scan:
     """A scan's cameras and depth maps. Raises FormatError where files are missing or do not agree."""
     info = folder_info(folder / "color")
-    poses = _numbers(folder / "poses_c2w.txt", (info.frames, 16)).reshape(-1, 4, 4)
-    intrinsics = _numbers(folder / "K.txt", (3, 3))
-    rotation = poses[:, :3, :3]
-    if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() > 1e-2 or intrinsics[0, 0] <= 0:
-        raise FormatError(f"{folder}: expected rotations in poses_c2w.txt and a positive focal length in K.txt")
-    intrinsics[:2, 2] += 0.5  # the file puts pixel centres at integers
+    poses = numbers(folder / "poses_c2w.txt", (info.frames, 16)).reshape(-1, 4, 4)
+    check_poses(poses, folder / "poses_c2w.txt")
+    intrinsics = numbers(folder / "K.txt", (3, 3))
+    if intrinsics[0, 0] <= 0:
+        raise FormatError(f"{folder}/K.txt: expected a positive focal length, got {intrinsics[0, 0]:g}")
     depths = list_images(folder / "depth")
     if tuple(p.stem for p in depths) != info.names:
         raise FormatError(f"{folder}/depth: expected {info.frames} maps named as the frames, got {len(depths)}")
-    return Scan(tuple(depths), poses, intrinsics, (info.height, info.width))
-
-
-def _numbers(path: Path, shape: tuple[int, int]) -> Float64:
-    try:
-        values = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], np.float64)
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: expected {shape[0]} lines of {shape[1]} numbers, got: {error}") from None
-    if values.shape != shape or not np.isfinite(values).all():
-        raise FormatError(f"{path}: expected {shape[0]} lines of {shape[1]} finite numbers, got {list(values.shape)}")
-    return values
+    ours, size = centred(intrinsics, info.frames), (info.height, info.width)
+    return Scan(folder.name, folder / "color", tuple(depths), png_depth(1000), poses, ours, size)
 
 
 def _draw(depth: Float64, points: int, rng: np.random.Generator) -> tuple[Float64, Float64]:
