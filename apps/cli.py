@@ -22,6 +22,7 @@ COMMANDS = {
     "track": ("trackime_apps.track:command", "Follow points through a video: tracks and an overlay."),
     "vos": ("trackime_apps.vos.command:command", "Follow objects from a mask or clicks: masks and an overlay."),
     "interpolate": ("trackime_apps.interp.command:command", "More frames a second, another rate, slow motion."),
+    "depth": ("trackime_apps.depth.command:command", "Consistent depth, cameras and a point cloud."),
     "demo": ("trackime_apps.demo:command", "Render a world, run everything on it, score it against the truth."),
     "models": ("trackime_apps.models:command", "Checkpoints: list, fetch, verify, where they are."),
     "doctor": ("trackime_apps.doctor:command", "Check the installation: devices, codecs, trackers, extras."),

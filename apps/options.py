@@ -250,11 +250,16 @@ offline_option = click.option(
 )
 
 
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+    help="Where to compute; a device asked for by name never falls back.",
+)  # fmt: skip
+
+
 def compute_options_with(tracker: str) -> Callable[[Function], Function]:
     """The options of what computes, for an application that follows points best by `tracker`."""
     choices = [
-        click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-                     help="Where to compute; a device asked for by name never falls back."),
+        device_option,
         click.option("--tracker", default=tracker, show_default=True, metavar="NAME[:FILE]",
                      help="Point tracker; trackime-apps doctor lists them."),
         click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True, metavar="NAME[:FILE]",

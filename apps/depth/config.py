@@ -10,7 +10,7 @@ from trackime.errors import InputError
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """How depth is found, smoothed and written."""
+    """How depth is found, smoothed."""
 
     solve: bool = option(True, "cameras and depth are made to agree with the points; off: as they begin")
     zoom: bool = option(False, "a focal length of its own for every frame; off: one for the video")
@@ -18,16 +18,28 @@ class DepthConfig:
     matches: int = option(1000, "points that join a pair of frames in the solve, at most")
     cuts: float = option(0.45, "unlikeness of two frames, 0 .. 1, from which a shot ends between them; 0: no cuts")
     filter: int = option(4, "frames to each side whose depth is averaged along what a pixel sees; 0: none")
-    png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
-    exr: bool = option(False, "EXR files of depth (extra exr)")
-    cloud: int = option(500_000, "points of the cloud at most; 0: none")
-    mesh: bool = option(False, "a mesh of what stands still (extra open3d)")
-    colmap: str = option("binary", "the COLMAP model: binary, text, or none", ("binary", "text", "none"))
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        for name, least in (("matches", 1), ("filter", 0), ("cloud", 0)):
+        for name, least in (("matches", 1), ("filter", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         if not 0 <= self.cuts < 1:
             raise InputError(f"cuts: expected 0 .. 1, got {self.cuts:g}")
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What is written beside the maps."""
+
+    png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
+    exr: bool = option(False, "EXR files of depth (extra exr)")
+    video: bool = option(True, "depth.mp4: disparity in colours")
+    cloud: int = option(500_000, "points of cloud.ply at most; 0: none")
+    mesh: bool = option(False, "mesh.ply of what stands still (extra open3d)")
+    transforms: bool = option(True, "transforms.json for Nerfstudio")
+    colmap: str = option("binary", "the COLMAP model: binary, text, or none", ("binary", "text", "none"))
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.cloud < 0:
+            raise InputError(f"cloud: expected 0 points or more, got {self.cloud}")

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trackime.errors import InputError
 from trackime.types import BoolArray, FloatArray
 from trackime.writing import VideoWriter
 
 from ..progress import Report
 from .camerafiles import write_transforms
-from .cloud import POINTS, CloudFusion, surface
+from .cloud import CloudFusion, surface
 from .colmap import write_colmap
+from .config import Exports
 from .depthvideo import Colouring
 from .mapfiles import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
 from .mesh import MeshFusion
@@ -40,38 +40,11 @@ VIDEO, CLOUD, MESH, COLMAP, TRANSFORMS = "depth.mp4", "cloud.ply", "mesh.ply", "
 FUSED_FRAMES = 150
 """Frames, evenly spread, that a cloud or mesh is fused from at most: more bring time and hardly a new point."""
 
+MODEL_POINTS = 500_000
+"""Points of the COLMAP model at most, those seen in most frames."""
+
 _FUSED_PIXELS = 80_000
 _MESH_DETAIL = 100  # voxels to the median depth
-
-
-@dataclass(frozen=True)
-class Exports:
-    """What to write beside the maps.
-
-    Attributes:
-        png: 16-bit depth PNGs.
-        exr: EXR files.
-        video: the coloured video.
-        cloud: points of cloud.ply at most; 0: none.
-        mesh: a mesh.
-        transforms: transforms.json.
-        colmap_text: the COLMAP model as text rather than binary.
-
-    Raises:
-        InputError: cloud below 0.
-    """
-
-    png: bool = True
-    exr: bool = False
-    video: bool = True
-    cloud: int = POINTS
-    mesh: bool = False
-    transforms: bool = True
-    colmap_text: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cloud < 0:
-            raise InputError(f"cloud: expected 0 points or more, got {self.cloud}")
 
 
 @dataclass(frozen=True)
@@ -140,8 +113,8 @@ def _writers(
         yield _video(result, survey)
     if wanted.cloud:
         yield _cloud(result, survey, wanted.cloud, figures)
-    if world is not None:
-        yield _colmap(result, world, wanted.colmap_text, figures)
+    if world is not None and wanted.colmap != "none":
+        yield _colmap(result, world, wanted.colmap == "text", figures)
 
 
 def _scale(result: DepthResult, survey: Survey) -> PngScale:
@@ -210,7 +183,7 @@ def _mesh(result: DepthResult, survey: Survey, figures: dict[str, float]) -> Ite
 
 @contextmanager
 def _colmap(result: DepthResult, world: WorldPoints, text: bool, figures: dict[str, float]) -> Iterator[_Add]:
-    world = world.most_seen(POINTS)
+    world = world.most_seen(MODEL_POINTS)
     colours = PointColours(world.trails)
     yield lambda shot: colours.add(shot.t, shot.image)
     names = [f"{name}.png" for name in result.info.names]

@@ -185,7 +185,7 @@ def _refine(start: Float64, trails: Trails, cameras: Cameras) -> tuple[Float64, 
     best = cost(points)
     for _ in range(_STEPS):
         residual, local = _seen(points, trails, cameras)
-        ahead = np.isfinite(residual).all(1)
+        ahead: BoolArray = np.asarray(np.isfinite(residual).all(1))
         residual = np.where(ahead[:, None], residual, 0)
         z = np.where(ahead, local[:, 2], 1)
         size = np.maximum(np.hypot(residual[:, 0], residual[:, 1]), 2)

@@ -61,4 +61,3 @@ class Reconstruction:
             raise InputError(f"keyframes: expected 0 .. {frames - 1}, got {self.keyframes[-1]}")
         if frames and (self.part[0] != 0 or not np.isin(np.diff(self.part), (0, 1)).all()):
             raise InputError("part: expected numbers that rise from 0 by 1")
-

@@ -22,9 +22,9 @@ from .config import DepthConfig
 from .fill import fill
 from .filter import smooth
 from .follow import FollowConfig, follow
+from .points import WorldPoints, points_of
 from .problem import Problem, SolverConfig
 from .results import DepthResult
-from .sampling import read
 from .solution import Solution
 from .solve import solve
 from .source import Source
@@ -53,6 +53,10 @@ class Shot:
     trails: Trails
     static: BoolArray
     about: dict[str, Any] = field(default_factory=dict)
+
+    def world(self) -> WorldPoints:
+        """The points that stand still, where cameras and depth put them, with the sightings that fit."""
+        return points_of(self.trails, self.static, self.result.cameras, self.result.depth)
 
 
 @dataclass(frozen=True, eq=False)

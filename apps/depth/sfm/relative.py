@@ -98,9 +98,7 @@ def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Floa
     shifts = np.stack((np.zeros(3), shift))
     n = len(a)
     views = Views(turns, shifts, np.zeros((n, 3)), focal)
-    seen = Observed(
-        np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n)
-    )
+    seen = Observed(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n))
     centre, ray = rays(views, seen)
     points = meet(centre[::2], ray[::2], centre[1::2], ray[1::2])
     with np.errstate(invalid="ignore"):
