@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("video")
 @output_options()
 @click.option("--depth-model", metavar="NAME|FOLDER",
-              help="Begin with a network's depth: trackime-apps models list; none: with the video's own parallax.")  # fmt: skip
+              help="Begin with a network's depth, see `models list`; none: with the video's parallax.")  # fmt: skip
 @click.option("--depth-folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Begin with depth maps made elsewhere: npz, npy, png, exr, pfm, dpt.")  # fmt: skip
 @click.option("--depth-kind", type=click.Choice(("depth", "disparity", "metric")),
@@ -57,8 +57,9 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     transforms.json, overlay.mp4, sheet.png, frames.csv, config.toml and result.json. A video with cuts gets a folder
     of these for each shot.
     """
-    config, solver = build_config(DepthConfig, settings), build_config(SolverConfig, settings)
-    exports = build_config(Exports, settings)
+    config, exports = build_config(DepthConfig, settings), build_config(Exports, settings)
+    # The solver's own `focal` says what is done with it.
+    solver = build_config(SolverConfig, {name: value for name, value in settings.items() if name != "focal"})
     settings = in_order(settings)
     inputs = [video, *(settings[name] for name in ("depth_folder", "intrinsics", "tracks") if settings[name])]
     line = f"{output}: finished already, skipped"

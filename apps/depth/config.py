@@ -33,7 +33,7 @@ class Exports:
 
     png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
     exr: bool = option(False, "EXR files of depth (extra exr)")
-    video: bool = option(True, "depth.mp4: disparity in colours")
+    movie: bool = option(True, "depth.mp4: disparity in colours")
     cloud: int = option(500_000, "points of cloud.ply at most; 0: none")
     mesh: bool = option(False, "mesh.ply of what stands still (extra open3d)")
     transforms: bool = option(True, "transforms.json for Nerfstudio")

@@ -109,7 +109,7 @@ def _writers(
         yield _mesh(result, survey, figures)
     if wanted.png:
         yield _png(result, survey)
-    if wanted.video:
+    if wanted.movie:
         yield _video(result, survey)
     if wanted.cloud:
         yield _cloud(result, survey, wanted.cloud, figures)

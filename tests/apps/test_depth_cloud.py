@@ -139,7 +139,7 @@ def test_a_video_without_any_depth_is_written_too(tmp_path: Path) -> None:
 
 def test_the_mesh_is_the_wall(tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d")
-    figures = export(write(tmp_path), Exports(mesh=True, png=False, video=False, cloud=0))
+    figures = export(write(tmp_path), Exports(mesh=True, png=False, movie=False, cloud=0))
     mesh = open3d.io.read_triangle_mesh(str(tmp_path / "mesh.ply"))
     vertices, colours = np.asarray(mesh.vertices), np.asarray(mesh.vertex_colors) * 255
     assert len(mesh.triangles) == figures["triangles"] > 50 and np.abs(vertices[:, 2] - 4).max() < 0.05
@@ -266,7 +266,7 @@ def test_an_export_has_a_model_with_the_colours_of_its_points(tmp_path: Path) ->
     trails, _ = seen_points(result.cameras)
     world = points_of(trails, np.ones(len(trails), bool), result.cameras, result.depth)
     stages = []
-    figures = export(result, Exports(png=False, video=False, cloud=0), world, lambda *step: stages.append(step))
+    figures = export(result, Exports(png=False, movie=False, cloud=0), world, lambda *step: stages.append(step))
     _, images, points = readers.colmap(tmp_path / "colmap" / "sparse" / "0")
     assert figures["points"] == len(points) == len(world) > 10
     assert {image[3] for image in images.values()} == {p.name for p in (tmp_path / "images").iterdir()}

@@ -137,7 +137,7 @@ def test_metres_too_far_for_millimetres_get_a_wider_step() -> None:
 def test_exr_holds_floats(tmp_path: Path) -> None:
     openexr = pytest.importorskip("OpenEXR")
     result = write(tmp_path)
-    export(result, Exports(exr=True, png=False, video=False, cloud=0, transforms=False))
+    export(result, Exports(exr=True, png=False, movie=False, cloud=0, transforms=False))
     with openexr.File(str(tmp_path / "depth_exr" / "a.exr")) as file:
         assert list(file.channels()) == ["Z"] and "relative" in file.header()["comments"]
         assert (file.channels()["Z"].pixels == result.depth(1)).all()
@@ -232,7 +232,7 @@ def test_tum_and_transforms_are_read_by_others(tmp_path: Path, shared: bool) -> 
 
 def test_nerfstudio_gets_depth_only_in_millimetres(tmp_path: Path) -> None:
     for metric in (True, False):
-        export(write(tmp_path / str(metric), metric=metric), Exports(video=False, cloud=0))
+        export(write(tmp_path / str(metric), metric=metric), Exports(movie=False, cloud=0))
         frames = json.loads((tmp_path / str(metric) / "transforms.json").read_text())["frames"]
         assert all(("depth_file_path" in frame) == metric for frame in frames)
         for frame in frames:
