@@ -30,6 +30,7 @@ from .depthvideo import Colouring
 from .mapfiles import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
 from .mesh import MeshFusion
 from .ply import write_ply
+from .points import POINTS as MODEL_POINTS
 from .points import PointColours, WorldPoints
 from .results import IMAGES, DepthResult
 from .survey import Survey
@@ -210,7 +211,7 @@ def _mesh(result: DepthResult, survey: Survey, figures: dict[str, float]) -> Ite
 
 @contextmanager
 def _colmap(result: DepthResult, world: WorldPoints, text: bool, figures: dict[str, float]) -> Iterator[_Add]:
-    world = world.most_seen(POINTS)
+    world = world.most_seen(MODEL_POINTS)
     colours = PointColours(world.trails)
     yield lambda shot: colours.add(shot.t, shot.image)
     names = [f"{name}.png" for name in result.info.names]
