@@ -39,7 +39,7 @@ EXTRAS = {
     "models": (("transformers",), "SAM family, Depth Anything, ZoeDepth, DPT"),
     "edgetam": (("transformers", "timm"), "EdgeTAM"),
     "lpips": (("lpips",), "perceptual scores"),
-    "open3d": (("open3d",), "point clouds"),
+    "open3d": (("open3d",), "meshes of depth"),
     "rerun": (("rerun",), "the rerun viewer"),
     "exr": (("OpenEXR",), "EXR files"),
 }

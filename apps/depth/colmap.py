@@ -1,7 +1,7 @@
 """A COLMAP model: cameras, images and points with the tracks that see them (https://colmap.github.io/format.html).
 
-Binary by default: numbers are exact, a sighting takes 24 bytes rather than some 45, and every reader of COLMAP models
-takes it first. Text is for reading.
+Binary by default: numbers are exact, it is read and written several times as fast, and every reader of COLMAP models
+takes it first. Text is for reading; there positions in images have six digits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from trackime.files import atomic
 
 from .camerafiles import quaternions
 from .cameras import Cameras
-from .points import WorldPoints
+from .points import POINTS, WorldPoints
 
-POINTS = 100_000
 _PINHOLE = 1  # COLMAP's number of the model: fx, fy, cx, cy
 _SIGHTING = np.dtype([("xy", "<f8", 2), ("point", "<i8")])
 _MEMBER = np.dtype([("image", "<i4"), ("index", "<i4")])

@@ -30,6 +30,7 @@ from .depthvideo import Colouring
 from .mapfiles import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
 from .mesh import MeshFusion
 from .ply import write_ply
+from .points import POINTS as MODEL_POINTS
 from .points import PointColours, WorldPoints
 from .results import IMAGES, DepthResult
 from .survey import Survey

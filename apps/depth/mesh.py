@@ -94,9 +94,9 @@ class MeshFusion:
         if not self._frames:
             return self._open3d.geometry.TriangleMesh()
         mesh = self._volume.extract_triangle_mesh(weight_threshold=float(min(3, (self._frames + 3) // 4)))
-        if "colors" in mesh.vertex:
-            mesh.vertex.colors = mesh.vertex.colors / 255.0
-        return mesh.to_legacy()
+        legacy, colours = mesh.to_legacy(), mesh.vertex.colors.numpy() / 255
+        legacy.vertex_colors = self._open3d.utility.Vector3dVector(np.clip(colours, 0, 1).astype(np.float64))
+        return legacy
 
 
 _EMPTY = (

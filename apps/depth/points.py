@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,10 @@ from trackime.types import BoolArray, FloatArray
 from .cameras import NEAR, Cameras, Float64
 from .trails import Trails
 
+POINTS = 100_000
 _SPREAD = 0.05  # expected relative error of depth, which holds points that the cameras see from one side only
 _STEPS = 5
+_AT_ONCE = 100_000  # sightings that are refined at once
 _WORST = 4.0  # pixels beyond which a sighting is not one of its point
 
 
@@ -56,6 +59,7 @@ def points_of(
     cameras: Cameras,
     depth: Callable[[int], FloatArray],
     worst: float = _WORST,
+    most: int = POINTS,
 ) -> WorldPoints:
     """Where the static points of `trails` are: the median of where depth lifts their sightings to, then a few steps of
     Gauss-Newton on their reprojection, held near that start as far as depth can be trusted.
@@ -66,13 +70,17 @@ def points_of(
         cameras: of all frames.
         depth: the map [H, W] of a frame, 0 where unknown; each is asked for once, in order.
         worst: sightings that miss their point by more pixels are left out, and points with fewer than two left.
+        most: points at most, those seen in most frames.
 
     Raises:
         ShapeError: static not [N], maps of another size than the cameras'.
     """
     if np.shape(static) != (len(trails),):
         raise ShapeError("static", f"[{len(trails)}]", np.shape(static))
-    trails = trails.take(np.asarray(static, bool))
+    chosen = np.flatnonzero(np.asarray(static, bool) & (trails.length >= 2))
+    if len(chosen) > most:
+        chosen = np.sort(chosen[np.argsort(-trails.length[chosen], kind="stable")[:most]])
+    trails = trails.take(chosen)
     lifted = _lift(trails, cameras, depth)
     start, trails = _medians(lifted, trails)
     points, error = _refine(start, trails, cameras)
@@ -161,17 +169,28 @@ def _errors(points: Float64, trails: Trails, cameras: Cameras) -> Float64:
 
 
 def _refine(start: Float64, trails: Trails, cameras: Cameras) -> tuple[Float64, Float64]:
+    """Points [P, 3] refined, and the sightings' errors [K]; some points at a time, so that memory stays bounded."""
+    bounds = [0]
+    while bounds[-1] < len(trails):
+        enough = np.searchsorted(trails.first, trails.first[bounds[-1]] + _AT_ONCE)
+        bounds.append(min(max(int(enough), bounds[-1] + 1), len(trails)))
+    parts = [np.arange(a, b) for a, b in pairwise(bounds)]
+    done = [_refine_some(start[part], trails.take(part), cameras) for part in parts]
+    empty = (np.zeros((0, 3)), np.zeros(0))
+    points, errors = zip(*done, strict=True) if done else ((empty[0],), (empty[1],))
+    return np.concatenate(points), np.concatenate(errors)
+
+
+def _refine_some(start: Float64, trails: Trails, cameras: Cameras) -> tuple[Float64, Float64]:
     """Points [P, 3] after Gauss-Newton on reprojection / sigma with a prior at `start`, and the sightings' errors [K].
 
     A step that makes a point's cost larger is not taken: no point ends worse than it began.
     """
-    points, n = start.copy(), len(trails)
-    if not n:
-        return points, np.zeros(0)
+    points = start.copy()
     rotation = cameras.poses[trails.frame][:, :3, :3]
     focal = cameras.focal[trails.frame]
     weight = 1 / np.square(trails.sigma.astype(np.float64))
-    of, first = trails.point, trails.first[:-1]
+    first = trails.first[:-1]
     far = np.maximum(np.add.reduceat(np.abs(_seen(start, trails, cameras)[1][:, 2]), first) / trails.length, NEAR)
     hold = 1 / np.square(_SPREAD * far)
 
@@ -195,11 +214,9 @@ def _refine(start: Float64, trails: Trails, cameras: Cameras) -> tuple[Float64, 
         inner[:, 0, 0] = inner[:, 1, 1] = focal / z
         inner[:, :, 2] = -(focal / z**2)[:, None] * local[:, :2]
         jacobian = inner @ rotation.transpose(0, 2, 1)
-        normal = np.zeros((n, 3, 3))
-        np.add.at(normal, of, np.einsum("k,kai,kaj->kij", scale, jacobian, jacobian))
+        normal = np.add.reduceat(np.einsum("k,kai,kaj->kij", scale, jacobian, jacobian), first)
         normal += hold[:, None, None] * np.eye(3)
-        slope = np.zeros((n, 3))
-        np.add.at(slope, of, np.einsum("k,kai,ka->ki", scale, jacobian, residual))
+        slope = np.add.reduceat(np.einsum("k,kai,ka->ki", scale, jacobian, residual), first)
         slope += hold[:, None] * (points - start)
         moved = points - np.linalg.solve(normal, slope[..., None])[..., 0]
         new = cost(moved)
