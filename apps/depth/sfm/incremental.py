@@ -15,8 +15,8 @@ from ..trails import Trails
 from .bundle import Bool, Float64, Int64, Views, errors, project
 from .focal import PAIRS, candidates, likely, sweep, wide_pairs
 from .frames import all_frames, interpolated
-from .keyframes import keyframes
-from .mapper import AGREE, NARROW, VIEWS, Lens, Mapper, observed
+from .keyframes import WIDE, keyframes
+from .mapper import AGREE, EARLY, NARROW, VIEWS, Lens, Mapper, observed
 from .refusal import ANGLE, check_better, check_enough, check_translates, refuse
 from .relative import Relative, relative
 from .sightings import Sightings
@@ -71,8 +71,7 @@ def reconstruct(
             raise ShapeError("static", f"[{len(trails)}]", static.shape)
         trails, number = trails.take(static), number[static]
     scale = min(1.0, LARGE / max(width, height))
-    cuts = np.flatnonzero(Sightings(trails, width, height).crossing() < CROSSING) + 1
-    bounds = [0, *(int(c) for c in cuts), trails.frames]
+    bounds = _bounds(trails)
     parts = []
     for k, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         where = "" if len(bounds) == 2 else f", frames {begin} to {end - 1} (between cuts)"
@@ -82,6 +81,22 @@ def reconstruct(
         )
         parts.append(_Placed(solved, begin, number[whose[solved.point]], k))
     return _joined(parts, trails.frames, width, height, scale)
+
+
+def _bounds(trails: Trails) -> list[int]:
+    """The first frame of each part of the video, and its end: no trails lead across a cut.
+
+    Frames that see nothing belong to the part before them (at the start: after them), whose cameras they go on with.
+    """
+    ahead = np.zeros(trails.frames + 1, np.int64)
+    np.add.at(ahead, trails.frame[trails.first[:-1]], 1)
+    np.add.at(ahead, trails.frame[trails.first[1:] - 1], -1)
+    crossing = np.cumsum(ahead)[: max(trails.frames - 1, 0)]
+    cuts = [0, *(np.flatnonzero(crossing < CROSSING) + 1).tolist()]
+    count = np.bincount(trails.frame, minlength=trails.frames)
+    ends = [*cuts[1:], trails.frames]
+    seeing = [a for a, b in zip(cuts, ends, strict=True) if count[a:b].max(initial=0) >= CROSSING]
+    return [0, *seeing[1:], trails.frames]
 
 
 def _stretch(trails: Trails, begin: int, end: int) -> tuple[Trails, Int64]:
@@ -182,7 +197,9 @@ class _Part:
             found = relative(self._at.xy[a], self._at.xy[b], focal)
             if found is None:
                 continue
-            count = int((np.isfinite(found.points[:, 0]) & (found.angle >= BROAD)).sum())
+            # Where few fit, it is the motion of something before the camera.
+            enough = found.fits.mean() >= FITTING
+            count = int((np.isfinite(found.points[:, 0]) & (found.angle >= BROAD)).sum()) if enough else 0
             if best is None or count > best[0]:
                 best = (count, i, j, found)
         if best is None or best[0] < VIEWS * 5:
@@ -198,7 +215,7 @@ class _Part:
         camera_of[keys] = np.arange(len(keys))
         at = self._at
         seen, _ = observed(camera_of, at.frame, at.point, at.xy, at.weight)
-        mapper = Mapper(seen, len(keys), len(at), lens)
+        mapper = Mapper(seen, len(keys), len(at), lens, EARLY * float(np.clip(self._size / WIDE, 0.5, 1)))
         mapper.begin(int(camera_of[i]), int(camera_of[j]), pair)
         mapper.grow(lambda done, total: self._say("cameras of keyframes", done, total))
         if mapper.have.sum() < VIEWS:
@@ -210,9 +227,9 @@ class _Part:
     def _finished(self, mapper: Mapper, keys: Int64) -> _Solved:
         self._say("cameras of all frames", 0, 1)
         views, known = all_frames(self._at, mapper, keys)
-        share = known.mean()
-        if share < KNOWN:
-            raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {len(known)} frames only")
+        seeing = np.bincount(self._at.frame, minlength=len(known)) >= CROSSING
+        if known.sum() < KNOWN * seeing.sum():
+            raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {seeing.sum()} frames only")
         camera_of = np.where(known, np.arange(len(known)), -1)
         at = self._at
         seen, rows = observed(camera_of, at.frame, at.point, at.xy, at.weight)

@@ -18,10 +18,12 @@ KEPT = 0.4
 """Share of a keyframe's points that the next one must still see."""
 MOST = 300
 """Points a parallax is taken over."""
+SEEN = 12
+"""Points that a frame must see to be a keyframe."""
 
 
 def keyframes(sightings: Sightings, begin: int, end: int, size: int, focal: Float64) -> Int64:
-    """The keyframes int64 [k], rising, of frames begin .. end - 1: both ends are among them.
+    """The keyframes int64 [k], rising, of frames begin .. end - 1, from the first of them that sees points to the last.
 
     Args:
         sightings: where points are seen.
@@ -29,6 +31,12 @@ def keyframes(sightings: Sightings, begin: int, end: int, size: int, focal: Floa
         size: the longer side of the picture, pixels.
         focal: [S] focal lengths; the parallax is what is left at the best of them.
     """
+    seeing = [t for t in range(begin, end) if len(sightings.at(t)) >= SEEN]
+    if len(seeing) < 2:
+        return np.array(seeing, np.int64)
+    if len(seeing) <= FEWEST:
+        return np.array(seeing, np.int64)
+    begin, end = seeing[0], seeing[-1] + 1
     wanted = PARALLAX * min(1.0, size / WIDE)
     while True:
         found = _walk(sightings, begin, end, wanted, focal)

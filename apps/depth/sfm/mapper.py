@@ -22,9 +22,9 @@ VIEWS = 3
 """Cameras that must see a point where they fit."""
 EARLY, FINAL = 4.0, 2.0
 """Pixels a sighting may be off while cameras are added, and in the end."""
-SPREAD, LEAST = 3.5, 0.75
-"""In the end a sighting may be off by SPREAD medians of the errors of those that fit, between LEAST and FINAL pixels: good
-trails tell slow movers from what stands still."""
+SPREAD, WIDER, LEAST = 3.5, 6.0, 0.5
+"""A sighting may be off by SPREAD medians of the errors of those that fit in the end, WIDER while cameras are added; LEAST
+pixels at least, FINAL or EARLY at most. Good trails tell slow movers from what stands still."""
 AGREE = 0.6
 """Share of a point's sightings that must fit in the end: trails that drift, or are on movers, fit for a while."""
 COUNT = 3.0
@@ -35,8 +35,13 @@ GROWTH = 1.3
 """Growth of the number of cameras after which all are adjusted."""
 FREE = 4
 """Cameras from which an unknown focal length is solved for."""
-ROUNDS = 3
-"""Global adjustments in the end, each after outliers are told apart anew."""
+ROUNDS = 6
+"""Global adjustments in the end at most, each after outliers are told apart anew."""
+SETTLED = 0.97
+"""Fall of the tolerance from one of them to the next that is none."""
+BEND, SHARP = 1.5, 0.05
+"""Huber's loss bends at BEND medians of the errors, between SHARP and 1 pixel: the better trails are, the less it takes to
+tell what moves from what does not."""
 
 Report = Callable[[int, int], None]
 
@@ -59,6 +64,7 @@ class Mapper:
         cameras: how many keyframes there are.
         points: how many points there are.
         lens: of the focal length.
+        early: pixels that a sighting may be off while cameras are added.
 
     Attributes:
         views: what is solved; points are NaN where they are not known.
@@ -67,8 +73,8 @@ class Mapper:
         tolerance: pixels that a sighting may be off in the end.
     """
 
-    def __init__(self, seen: Observed, cameras: int, points: int, lens: Lens) -> None:
-        self.seen, self.lens = seen, lens
+    def __init__(self, seen: Observed, cameras: int, points: int, lens: Lens, early: float = EARLY) -> None:
+        self.seen, self.lens, self._early = seen, lens, early
         nothing = np.full((points, 3), np.nan)
         self.views = Views(np.tile(np.eye(3), (cameras, 1, 1)), np.zeros((cameras, 3)), nothing, lens.focal)
         self.have = np.zeros(cameras, bool)
@@ -87,9 +93,9 @@ class Mapper:
         rotation, shift = self.views.rotation.copy(), self.views.shift.copy()
         rotation[j], shift[j] = pair.rotation, pair.shift
         self.views = replace(self.views, rotation=rotation, shift=shift)
-        self.look(EARLY, 2)
+        self.look(self._early, 2)
         self._adjust(self.have, focal=False)
-        self.look(EARLY, 2)
+        self.look(self._limit(WIDER, self._early), 2)
 
     def grow(self, report: Report | None = None) -> None:
         """Adds the other keyframes, the one that sees most known points first."""
@@ -98,7 +104,7 @@ class Mapper:
         while True:
             key = self._next(failed)
             if key is None and self.have.sum() > adjusted:
-                self._globally(EARLY)  # what failed may fit now
+                self._globally(self._limit(WIDER, self._early))  # what failed may fit now
                 adjusted, failed = int(self.have.sum()), set()
                 continue
             if key is None:
@@ -111,18 +117,24 @@ class Mapper:
             count = int(self.have.sum())
             need = min(VIEWS, count - 1) if count <= VIEWS else VIEWS
             if count >= GROWTH * adjusted or count <= 6:
-                self._globally(EARLY, need)
+                self._globally(self._limit(WIDER, self._early), need)
                 adjusted = count
             else:
-                self.look(EARLY, need, again=False)
+                self.look(self._limit(WIDER, self._early), need, again=False)
                 self._adjust(self._near(key), focal=False)
 
     def finish(self) -> None:
         """All cameras and points together, with what does not fit left out."""
-        for pixels in np.geomspace(EARLY, FINAL, ROUNDS):
-            off = errors(self.views, self.seen.take(self.fits))
-            self.tolerance = float(np.clip(SPREAD * np.median(off), LEAST, pixels)) if len(off) else FINAL
+        for _ in range(ROUNDS):
+            last = self.tolerance
+            self.tolerance = self._limit(SPREAD, FINAL)
             self._globally(self.tolerance, iterations=30, tolerance=1e-6, agree=AGREE)
+            if self.tolerance > SETTLED * last:
+                break
+
+    def _limit(self, spread: float, most: float) -> float:
+        off = errors(self.views, self.seen.take(self.fits))
+        return float(np.clip(spread * np.median(off), LEAST, most)) if len(off) else most
 
     def look(self, pixels: float, need: int = VIEWS, again: bool = True, agree: float = 0.0) -> None:
         """Tells anew which sightings fit and which points are known, and triangulates those that are not.
@@ -221,9 +233,11 @@ class Mapper:
             self.views.rotation[cameras], self.views.shift[cameras], self.views.points[whose], self.views.focal
         )
         free = move[cameras] & (cameras != self._anchor)
+        bend = float(np.clip(BEND * np.median(errors(views, replace(part, camera=camera, point=point))), SHARP, 1.0))
+        part = replace(part, camera=camera, point=point, weight=part.weight / bend)
         prior = None if self.lens.given else Prior(self.lens.focal, self.lens.sigma, COUNT)
         views, _ = adjust(
-            views, replace(part, camera=camera, point=point), free=free, prior=prior, focal=focal,
+            views, part, free=free, prior=prior, focal=focal,
             iterations=iterations, tolerance=tolerance,
         )  # fmt: skip
         rotation, shift, points = self.views.rotation.copy(), self.views.shift.copy(), self.views.points.copy()

@@ -57,11 +57,3 @@ class Sightings:
         place[place == len(there)] = 0
         same = self.point[there[place]] == self.point[here]
         return here[same], there[place[same]]
-
-    def crossing(self) -> Int64:
-        """int64 [F - 1], how many points are seen in frame t or before and in frame t + 1 or later."""
-        count = np.zeros(self.frames + 1, np.int64)
-        if len(self):
-            np.add.at(count, self.frame[self.first[:-1]], 1)
-            np.add.at(count, self.frame[self.first[1:] - 1], -1)
-        return np.cumsum(count)[: max(self.frames - 1, 0)]

@@ -21,6 +21,8 @@ ENOUGH = 16
 """Sightings of a point it is found from: of more, even ones; all are judged."""
 STEPS = 4
 """Gauss-Newton steps of the refinement."""
+FAR = 1e4
+"""Distance of points at infinity, in extents of the cameras."""
 PARALLEL = 1e-9
 """Squared sine below which two rays meet nowhere."""
 
@@ -88,15 +90,17 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
     best = np.full((count, 3), np.nan)
     most = np.zeros(count, np.int64)
     rng = np.random.default_rng(seed)
-    for number in range(PAIRS):
+    far = FAR * max(float(np.ptp(centre, 0).max()), 1e-9) if len(centre) else 0.0
+    for number in range(PAIRS + 1):
         # The ends of a trail are usually the widest apart; a pair beyond them is needed where few agree.
-        left = np.flatnonzero((lengths >= 2) & (most < (0.8 * lengths if number else 1)))
-        left = left if number < 2 else left[lengths[left] > 2]
+        # At infinity first: what fits there may fit nearer as well.
+        left = np.flatnonzero((lengths >= 2) & ((most < 0.8 * lengths) | (number < 2)))
+        left = left if number < 3 else left[lengths[left] > 2]
         if not len(left):
             break
-        if number == 0:
+        if number < 2:
             a, b = first[left], first[left + 1] - 1
-        elif number == 1:
+        elif number == 2:
             a, b = first[left], first[left] + lengths[left] // 2
         else:
             pick = rng.random((len(left), 2))
@@ -104,11 +108,11 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
             j = (i + 1 + (pick[:, 1] * (lengths[left] - 1)).astype(np.int64)) % lengths[left]
             a, b = first[left] + i, first[left] + j
         trial = np.full((count, 3), np.nan)
-        trial[left] = meet(centre[a], ray[a], centre[b], ray[b])
+        trial[left] = meet(centre[a], ray[a], centre[b], ray[b]) if number else centre[a] + far * ray[a]
         rows = np.isin(seen.point, left) if len(left) < count else slice(None)
         some = seen.take(rows) if len(left) < count else seen
         agree = np.bincount(some.point[errors(replace(views, points=trial), some) <= tolerance], minlength=count)
-        better = agree > most
+        better = (agree >= most) & (agree > 0) if number == 1 else agree > most
         best[better], most[better] = trial[better], agree[better]
     return _refined(views, seen, every, best, tolerance)
 
