@@ -1,0 +1,110 @@
+"""Many points followed through a whole video, cheaply: what cameras and consistent depth are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from trackime.config import check_choices, option
+from trackime.cuts import find_cuts
+from trackime.errors import InputError
+from trackime.trackers.framepair import Frame, FramePair
+from trackime.trackers.lk import STRIDE_SIDE
+from trackime.video import Video
+
+from ..flow import DenseFlow
+from ..interp.pictures import Pictures
+from . import chained, live
+from .seeds import LINES, Cells
+from .sightings import Sightings
+from .trails import Trails
+
+LEAST = 3
+"""Frames in which a point is seen at least, where its shot has as many."""
+
+
+@dataclass(frozen=True)
+class FollowConfig:
+    """How points are followed."""
+
+    method: str = option(
+        "patch",
+        "patch: each point set right by its first appearance; flow: dense flow from frame to frame alone",
+        ("patch", "flow"),
+    )
+    spacing: float = option(16.0, f"pixels between points in a frame of {LINES} lines, in proportion in others")
+    cuts: bool = option(True, "find cuts: no point is followed across one; off: the video is one shot")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not 1 <= self.spacing <= LINES:
+            raise InputError(f"spacing: expected 1 .. {LINES} pixels, got {self.spacing:g}")
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def follow(
+    video: Video,
+    *,
+    config: FollowConfig | None = None,
+    progress: Callable[[str, int, int], None] = silent,
+) -> Trails:
+    """Follow points that keep every part of every frame covered, where anything can be followed.
+
+    The video is read twice (once without cuts); two frames are held. Points begin on a grid, one a cell, wherever none
+    is alive; none crosses a cut.
+
+    Args:
+        video: the frames.
+        config: how.
+        progress: called as progress("following", frames done, frames).
+
+    Returns:
+        The trails; `sigma` is the standard deviation to be expected along an axis against the place of birth.
+    """
+    config = config or FollowConfig()
+    count = len(video)
+    cuts = find_cuts(video, progress=progress) if config.cuts else []
+    pictures = Pictures(video, cuts, kept=2)
+    parts = []
+    for start, stop in pairwise([0, *cuts, count]):
+        parts.append(_shot(pictures, start, stop, config, progress))
+    found = Trails.join(parts)
+    scale = np.array([video.info.width, video.info.height]) / pictures.size[::-1]
+    if (scale != 1).any():
+        sigma = found.sigma * np.float32(scale.max())
+        return Trails(count, found.first, found.frame, found.xy * scale, sigma, found.instance)
+    return found
+
+
+def _shot(
+    pictures: Pictures, start: int, stop: int, config: FollowConfig, progress: Callable[[str, int, int], None]
+) -> Trails:
+    """The trails of frames start .. stop - 1, in pixels of the pictures."""
+    h, w = pictures.size
+    cells = Cells(pictures.size, config.spacing * min(h, w) / LINES)
+    stride = max(1, round(min(h, w) / STRIDE_SIDE))
+    sightings = Sightings(len(pictures.video))
+    flow = DenseFlow()
+    alive, last = live.Live.none(), None
+    for t in range(start, stop):
+        frame = Frame(pictures.grey(t), stride)
+        if last is not None:
+            pair = FramePair(last, frame, *live.lucas_kanade(frame))
+            there, back = flow(last.grey, frame.grey), flow(frame.grey, last.grey)
+            move = live.step if config.method == "patch" else chained.step
+            alive = move(alive, pair, there, back)
+        seen = alive.take(alive.doubt == 0)
+        sightings.add(t, seen.number, seen.xy, seen.sigma)
+        corners = cells.corners(frame.grey, seen.xy)
+        new = live.born(sightings.begin(len(corners)), corners, frame)
+        sightings.add(t, new.number, new.xy, new.sigma)
+        alive = alive.join(new)
+        last = frame
+        progress("following", t + 1, len(pictures.video))
+    return sightings.trails(min(LEAST, stop - start))

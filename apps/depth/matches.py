@@ -1,0 +1,121 @@
+"""Matches between frames from trails: any two frames that a point is seen in are one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trackime.errors import InputError, ShapeError
+
+from .maps import InitialDepth
+from .problem import Matches
+from .sampling import read
+from .trails import Int64, Trails
+
+PER_PAIR = 1000
+"""Matches of a directed pair of frames at most; about six pairs begin or end at a frame."""
+LEAST_SIGMA = 0.3
+"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was followed."""
+
+
+def hierarchy(frames: int) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of a video: at distance 2^l, one every 2^max(0, l - 1) frames (Kopf, Rong, Huang, Robust
+    consistent video depth estimation, CVPR 2021, section 4). Some three times as many as frames."""
+    pairs = []
+    gap = 1
+    while gap < frames:
+        pairs += [(i, i + gap) for i in range(0, frames - gap, max(1, gap // 2))]
+        gap *= 2
+    return pairs
+
+
+def make(
+    trails: Trails,
+    initial: InitialDepth,
+    width: int,
+    height: int,
+    *,
+    static: npt.ArrayLike | None = None,
+    per_pair: int = PER_PAIR,
+    least_sigma: float = LEAST_SIGMA,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Matches:
+    """Matches of the hierarchical pairs, in both directions, with depths to start from.
+
+    Each map is read once; what stays in memory is a depth a sighting. A sighting without one makes no match (see
+    `sampling.read`). Of a pair with more than `per_pair` points an even choice is taken. All matches of a point
+    together weigh as much as it has frames that are matched, times `static`: so a point does not count for the
+    square of its length.
+
+    Args:
+        trails: the points.
+        initial: depth of every frame.
+        width, height: of the frames.
+        static: bool or weights [N], 0 or more; None: all 1. Points of 0 make no matches.
+        per_pair: matches of a directed pair at most; 0: all.
+        least_sigma: pixels; the errors of both ends are added in squares, and are this at least.
+        progress: called as progress("matches", frames done, frames).
+
+    Returns:
+        Matches by pair, then by point; none where no point has depth in two frames of a pair.
+
+    Raises:
+        ShapeError: static not [N].
+        InputError: weights below 0 or not finite, per_pair below 0, least_sigma not above 0.
+    """
+    share = np.ones(len(trails)) if static is None else np.asarray(static, np.float64)
+    if share.shape != (len(trails),):
+        raise ShapeError("static", f"[{len(trails)}]", share.shape)
+    if not (np.isfinite(share) & (share >= 0)).all():
+        raise InputError("static: expected weights of 0 or more, got others")
+    if per_pair < 0 or not least_sigma > 0:
+        raise InputError(f"expected per_pair >= 0 and least_sigma > 0, got {per_pair} and {least_sigma:g}")
+    point = trails.point
+    rows = _by_frame(trails, share[point] > 0)
+    depth = np.zeros(len(trails.frame))
+    for t, here in enumerate(rows):
+        if len(here):
+            depth[here] = read(initial.depth(t), trails.xy[here], width, height)
+            rows[t] = here[depth[here] > 0]
+        if progress is not None:
+            progress("matches", t + 1, trails.frames)
+    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchy(trails.frames)]
+    a = np.concatenate([np.concatenate((m, n)) for m, n in ends] or [np.zeros(0, np.int64)])
+    b = np.concatenate([np.concatenate((n, m)) for m, n in ends] or [np.zeros(0, np.int64)])
+    of = point[a]
+    matched = np.zeros(len(depth), bool)
+    matched[a] = True
+    visible = np.bincount(point[matched], minlength=len(trails))
+    total = np.bincount(of, minlength=len(trails))
+    sigma = np.maximum(np.hypot(trails.sigma[a], trails.sigma[b]), least_sigma)
+    arrays = {
+        "i": trails.frame[a],
+        "j": trails.frame[b],
+        "x_i": trails.xy[a].astype(np.float64),
+        "x_j": trails.xy[b].astype(np.float64),
+        "d_i": depth[a],
+        "d_j": depth[b],
+        "weight": share[of] * visible[of] / np.maximum(total[of], 1),
+        "sigma": sigma.astype(np.float64),
+    }
+    return Matches(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
+
+
+def _by_frame(trails: Trails, wanted: npt.NDArray[np.bool_]) -> list[Int64]:
+    """The sightings wanted, bool [K], of each frame, in order of point."""
+    rows = np.flatnonzero(wanted)
+    order = rows[np.argsort(trails.frame[rows], kind="stable")]
+    ends = np.cumsum(np.bincount(trails.frame[rows], minlength=trails.frames))
+    return list(np.split(order, ends[:-1]))
+
+
+def _pair(here: Int64, there: Int64, point: Int64, most: int) -> tuple[Int64, Int64]:
+    """Sightings [M], [M] of the points seen in both frames, `most` at most (0: all)."""
+    _, m, n = np.intersect1d(point[here], point[there], assume_unique=True, return_indices=True)
+    if 0 < most < len(m):
+        even = np.arange(most) * len(m) // most
+        m, n = m[even], n[even]
+    return here[m], there[n]
