@@ -11,6 +11,7 @@ import numpy as np
 
 from trackime.ime.config import ImeConfig
 
+from .depth.command import depth_into
 from .interp.command import interpolate_into
 from .interp.config import InterpConfig
 from .options import Command, build_config, compute_options, config_options, in_order, output_options
@@ -42,9 +43,9 @@ POINTS = 48
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Render a small world, run every application on it, and score them against its truth.
 
-    Points are tracked, objects segmented, and every other frame is left out and made again. OUT gets world/ (video.mp4,
-    masks, true tracks), track/, vos/ and interpolate/ (as those commands write them), frames.csv, config.toml and
-    result.json with the scores. Takes a minute or two on two cores.
+    Points are tracked, objects segmented, depth and cameras found, and every other frame is left out and made again.
+    OUT gets world/ (video.mp4, masks, true tracks, true depth), track/, vos/, depth/ and interpolate/ (as those
+    commands write them), frames.csv, config.toml and result.json with the scores. Takes a minute or two on two cores.
     """
     config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
@@ -76,23 +77,31 @@ def demo_into(result: Result, config: ImeConfig, progress: Progress, settings: d
         scores = {
             **score_tracks(result, world, video, config, progress, names),
             **score_masks(result, world, video, config, progress, names),
+            **score_depth(result, world, video, progress, place),
             **score_frames(result, world, video, progress, place),
         }
     result.record["scores"] = scores
 
 
 def write_world(folder: Path, world: Scene, progress: Progress) -> Path:
-    """The world's video.mp4, masks/NAME.png and tracks.npz (true tracks of the points); the path of the video."""
+    """The world's video.mp4, masks/NAME.png, tracks.npz (true tracks of the points), and true depth and cameras as
+    results of depth have them; the path of the video."""
     from trackime.maskio import write_mask
     from trackime.writing import VideoWriter
+
+    from .depth.cameras import Cameras
+    from .depth.results import DepthResult
 
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"
+    cameras = Cameras(world.poses, np.full(len(world), world.focal), info.width, info.height)
+    truth, all_of_it = DepthResult.begin(folder, cameras, info, metric=False), np.ones((info.height, info.width), bool)
     with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
         for t, name in enumerate(info.names):
             writer.write(world.frame(t))
             write_mask(folder / "masks" / f"{name}.png", world.mask(t))
+            truth.write(t, world.frame(t), world.depth(t), all_of_it, all_of_it, world.dynamic(t))
             progress("world", t + 1, len(world))
     world.sample(POINTS, t=0, edge_share=0.25).save(folder / "tracks.npz")
     return path
@@ -144,6 +153,28 @@ def score_masks(
     part.record["scores"] = {"vos": scores}
     seal(part, "vos", {**names, **vars(config), **vars(vos)})
     return {"vos": scores}
+
+
+def score_depth(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+    """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
+    from .depth.config import DepthConfig, Exports
+    from .depth.metrics import depth_scores
+    from .depth.problem import SolverConfig
+    from .depth.trajectory import absolute_error
+
+    part, config, exports, solver = result.part("depth"), DepthConfig(cuts=0.0), Exports(), SolverConfig()
+    found = depth_into(part, lent(video), config, solver, exports, progress, device=device).shots[0].result
+    with progress.stage("scoring"):
+        scores: dict[str, dict[str, float]] = {}
+        for name, measured in (("all pixels", None), ("measured", lambda t: found.maps(t)[2])):
+            of = depth_scores(found.depth, world.depth, range(len(world)), measured=measured)
+            kept = {"AbsRel": of.abs_rel, "delta1": of.delta1, "coverage": of.coverage}
+            scores[name] = {key: round(value, 4) for key, value in kept.items()}
+        error = absolute_error(found.cameras.poses, world.poses)
+        cameras = {"ATE": round(error.share, 5), "focal": round(float(found.cameras.focal[0]) / world.focal, 4)}
+    part.record["scores"] = {"depth": scores, "cameras": cameras}
+    seal(part, "depth", {**vars(config), **vars(exports), **vars(solver), "focal": None})
+    return {"depth": scores, "cameras": cameras}
 
 
 def score_frames(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
@@ -230,13 +261,20 @@ def show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> Non
         frames.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["interpolate"].items():
         frames.add_row(name, f"{row['PSNR']:.1f} dB", f"{100 * row['SSIM']:.1f} %")
-    console.print(points, objects, frames)
+    depth = Table(title="Depth and cameras against the truth", title_justify="left")
+    for heading in ("", "mean error", "within 25 %", "of all pixels"):
+        depth.add_column(heading, justify="right" if heading else "left")
+    for name, row in scores["depth"].items():
+        depth.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("AbsRel", "delta1", "coverage")))
+    depth.add_row("cameras", f"{100 * scores['cameras']['ATE']:.2f} % of their path")
+    console.print(points, objects, depth, frames)
     click.echo(f"done in {sum(progress.seconds.values()):.0f} s; look at")
     for place, what in (
         ("track/overlay.mp4", "points and their trails"),
         ("vos/overlay.mp4", "objects"),
-        ("track/sheet.png", "the same on one page, and vos/sheet.png, interpolate/sheet.png"),
-        ("world/video.mp4", "the world, with its true masks and tracks beside it"),
+        ("depth/overlay.mp4", "depth; depth/cloud.ply is the room as points"),
+        ("track/sheet.png", "the same on one page, and vos/, depth/, interpolate/sheet.png"),
+        ("world/video.mp4", "the world, with its true masks, tracks, depth and cameras beside it"),
         ("result.json", "the scores"),
     ):
         click.echo(f"  {output / place!s:<32} {what}")

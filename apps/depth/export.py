@@ -41,9 +41,6 @@ VIDEO, CLOUD, MESH, COLMAP, TRANSFORMS = "depth.mp4", "cloud.ply", "mesh.ply", "
 FUSED_FRAMES = 150
 """Frames, evenly spread, that a cloud or mesh is fused from at most: more bring time and hardly a new point."""
 
-MODEL_POINTS = 500_000
-"""Points of the COLMAP model at most, those seen in most frames."""
-
 _FUSED_PIXELS = 80_000
 _MESH_DETAIL = 100  # voxels to the median depth
 

@@ -62,7 +62,7 @@ def depth(
         source: of the depth to start from; None: parallax.
         focal: pixels, kept as it is; None: found.
         tracks: to use instead of following points; they should cover every part of every frame.
-        work: a folder for finished stages, from which a run that broke off goes on; None: made in `folder`, and removed.
+        work: a folder for finished stages, from which a run that broke off goes on; None: in `folder`, and removed.
         device: auto, cpu, cuda, cuda:N or mps.
         progress: told of the work; measures its stages.
 

@@ -258,6 +258,6 @@ def test_debug_shows_where(run: Any, video: Path, tmp_path: Path, monkeypatch: p
 def test_the_module_is_the_program(program: list[str]) -> None:
     done = subprocess.run([sys.executable, *program, "nope"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
-    names = "track, vos, interpolate, demo, models, doctor"
+    names = "track, vos, interpolate, depth, demo, models, doctor"
     expected = f"no such command 'nope': expected one of {names} (see trackime-apps --help)"
     assert done.stderr == f"trackime-apps: {expected}\n"

@@ -119,7 +119,7 @@ class TestDemo:
     def test_everything_is_run_and_scored(
         self, run: Any, tmp_path: Path, tracked: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(demo, "WORLD", {**demo.WORLD, "width": 96, "height": 64, "frames": T})
+        monkeypatch.setattr(demo, "WORLD", {**demo.WORLD, "width": 128, "height": 96, "frames": T})
         ran = run("demo", "-o", tmp_path / "out")
         assert ran.code == 0 and ran.err == ""
         assert "TrackIME" in ran.out and "J&F" in ran.out and "overlay.mp4" in ran.out
@@ -128,6 +128,7 @@ class TestDemo:
         assert 0 <= record["scores"]["vos"]["tracked"]["J&F"] <= 1
         assert set(record["scores"]["interpolate"]) == {"tracks", "mean of both neighbours"}
         assert record["scores"]["interpolate"]["tracks"]["PSNR"] > 10
+        assert record["scores"]["depth"]["measured"]["delta1"] > 0.8 and record["scores"]["cameras"]["ATE"] < 0.05
         assert record["video"]["source"] == "world/video.mp4"
         for name in (
             "track/overlay.mp4",
@@ -136,6 +137,8 @@ class TestDemo:
             "track/result.json",
             "vos/config.toml",
             "interpolate/sheet.png",
+            "depth/cloud.ply",
+            "world/cameras.tum",
         ):
             assert (tmp_path / "out" / name).stat().st_size
         assert len(Tracks.load(tmp_path / "out" / "track" / "tracks.npz")) == demo.POINTS

@@ -1,0 +1,168 @@
+"""`trackime-apps depth` from the outside, and the chain from a video to its depth and cameras."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trackime.errors import InputError, SolveError
+from trackime.types import Queries, Tracks, VideoInfo
+from trackime.worlds import Scene, make_scene
+from trackime.writing import VideoWriter
+from trackime_apps.depth.config import DepthConfig, Exports
+from trackime_apps.depth.metrics import depth_scores
+from trackime_apps.depth.results import load
+from trackime_apps.depth.run import depth
+from trackime_apps.depth.source import Source
+from trackime_apps.depth.trajectory import absolute_error
+
+
+def small(**options: Any) -> Scene:
+    """A small room seen by a moving camera."""
+    chosen = {"seed": 1, "width": 160, "height": 120, "frames": 8, "objects": 4, "movers": 1, "path": "wander"}
+    return make_scene(**(chosen | options))
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, Path]:
+    """A room and its video."""
+    scene = small()
+    path = tmp_path_factory.mktemp("room") / "room.mp4"
+    with VideoWriter(path, 160, 120, fps=25, crf=4) as writer:
+        for t in range(len(scene)):
+            writer.write(scene.frame(t))
+    return scene, path
+
+
+class TestConfigs:
+    @pytest.mark.parametrize("bad", [{"matches": 0}, {"filter": -1}, {"cuts": 1.0}, {"cuts": -0.1}])
+    def test_depth(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(InputError):
+            DepthConfig(**bad)
+
+    @pytest.mark.parametrize("bad", [{"cloud": -1}, {"colmap": "yes"}])
+    def test_files(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(InputError):
+            Exports(**bad)
+
+    def test_one_source(self, tmp_path: Path) -> None:
+        assert Source().parallax and not Source("dpt-large").parallax and not Source(folder=tmp_path).parallax
+        for bad in ({"model": "m", "folder": tmp_path}, {"kind": "depth"}, {"scale": 2.0}):
+            with pytest.raises(InputError):
+                Source(**bad)
+
+
+class TestChain:
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"path": "static", "frames": 6}, "--depth-model"),
+            ({"path": "rotation", "frames": 6}, "--depth-model"),
+            ({"frames": 1}, "--depth-model"),
+            ({"frames": 12, "path": "rotation", "cut": True}, "frames 0 .. 5 (a shot between cuts)"),
+        ],
+    )
+    def test_no_parallax_is_one_line(self, tmp_path: Path, options: dict[str, Any], said: str) -> None:
+        with pytest.raises(SolveError) as error:
+            depth(small(**options).video, tmp_path / "out")
+        assert said in str(error.value) and "\n" not in str(error.value)
+
+    def test_a_cut_parts_two_worlds(self, tmp_path: Path) -> None:
+        scene = small(frames=12, cut=True, path="orbit", movers=0)
+        found = depth(scene.video, tmp_path)
+        assert [(shot.start, shot.stop) for shot in found.shots] == [(0, 6), (6, 12)]
+        for shot in found.shots:
+            again = load(tmp_path / f"shot_{shot.start:05d}")
+            assert again.info.names == tuple(f"{t:05d}" for t in range(shot.start, shot.stop))
+            assert np.allclose(again.cameras.poses[0], np.eye(4), atol=1e-6)
+            error = absolute_error(again.cameras.poses, scene.poses[shot.start : shot.stop])
+            assert error.share < 0.02
+        assert not (tmp_path / ".work").exists()
+
+    def test_tracks_and_a_focal_length_that_are_given(self, tmp_path: Path, room: tuple[Scene, Path]) -> None:
+        scene = room[0]
+        tracks = Tracks.concat([scene.sample(400, t=t, seed=t) for t in (0, 4, 7)])
+        still = tracks[tracks.instance <= 0]
+        found = depth(scene.video, tmp_path, tracks=still, focal=scene.focal)
+        cameras = found.shots[0].result.cameras
+        assert np.allclose(cameras.focal, scene.focal)
+        assert absolute_error(cameras.poses, scene.poses).share < 0.01
+
+    def test_what_cannot_be(self, tmp_path: Path) -> None:
+        video = np.zeros((4, 48, 64, 3), np.uint8)
+        with pytest.raises(InputError, match="focal"):
+            depth(video, tmp_path, focal=-1)
+        other = Tracks(np.zeros((1, 5, 2)), np.ones((1, 5)), Queries(np.zeros((1, 3))), VideoInfo.regular(64, 48, 5))
+        with pytest.raises(InputError, match="tracks"):
+            depth(video, tmp_path, tracks=other)
+        with pytest.raises(SolveError, match="--depth-model"):
+            depth(video, tmp_path)  # black
+
+    def test_maps_of_a_folder(self, tmp_path: Path, room: tuple[Scene, Path]) -> None:
+        """Metric depth spoiled by a factor a frame: the factors go, the metres stay."""
+        scene = room[0]
+        factors = np.exp(np.random.default_rng(0).normal(0, 0.2, len(scene)))
+        (tmp_path / "maps").mkdir()
+        for t, factor in enumerate(factors):
+            np.save(tmp_path / "maps" / f"{t:05d}.npy", scene.depth(t)[::2, ::2] * factor)
+        source = Source(folder=tmp_path / "maps", kind="metric")
+        found = depth(scene.video, tmp_path / "out", source=source, focal=scene.focal).shots[0]
+        result = found.result
+        assert result.metric and result.depth(0).shape == (120, 160)
+        scores = depth_scores(result.depth, scene.depth, range(len(scene)), alignment="none")
+        assert scores.delta1 > 0.95 and scores.coverage == 1
+        relative = depth_scores(result.depth, scene.depth, range(len(scene)))
+        assert abs(np.log(relative.scale) + np.log(factors).mean()) < 0.1
+
+
+class TestCommand:
+    def test_everything_is_written(self, run: Any, tmp_path: Path, room: tuple[Scene, Path]) -> None:
+        scene, video = room
+        out = tmp_path / "out"
+        ran = run("depth", video, "-o", out)
+        assert (ran.code, ran.err) == (0, "") and "depth of 8 frames" in ran.out
+        record = json.loads((out / "result.json").read_text())
+        assert record["command"] == "depth" and record["video"]["frames"] == 8
+        (shot,) = record["shots"]
+        assert shot["unit"] == "relative" and shot["cloud"] > 1000 and shot["points"] > 500
+        for name in ("depth", "depth_png", "dynamic", "images"):
+            assert len(list((out / name).glob("0000?.*"))) == 8, name
+        for name in (
+            "overlay.mp4", "sheet.png", "depth.mp4", "cloud.ply", "transforms.json", "cameras.tum", "intrinsics.json",
+            "frames.csv", "config.toml", "colmap/sparse/0/points3D.bin",
+        ):  # fmt: skip
+            assert (out / name).stat().st_size, name
+        result = load(out)
+        full = depth_scores(result.depth, scene.depth, range(8))
+        seen = depth_scores(result.depth, scene.depth, range(8), measured=lambda t: result.maps(t)[2])
+        assert full.delta1 > 0.9 and full.coverage == 1
+        assert seen.delta1 > 0.97 and seen.coverage > 0.5
+        assert absolute_error(result.cameras.poses, scene.poses).share < 0.02
+        assert abs(np.log(result.cameras.focal[0] / scene.focal)) < 0.05
+        assert run("depth", video, "-o", out).code == 1
+        assert "skipped" in run("depth", video, "-o", out, "--resume").out
+
+    @pytest.mark.parametrize(
+        ("typed", "said"),
+        [
+            (("--depth-model", "nothing"), "nothing"),
+            (("--depth-folder", "nowhere"), "nowhere"),
+            (("--depth-kind", "metric"), "--depth-folder"),
+            (("--depth-model", "dpt-large", "--depth-folder", "x"), "--depth-model and --depth-folder"),
+            (("--focal", "100", "--fov", "60"), "--focal and --fov"),
+            (("--fov", "180"), "--fov"),
+            (("--intrinsics", "none.txt"), "none.txt"),
+            (("--filter", "-1"), "filter"),
+            (("--grid", "3x3"), "grid"),
+        ],
+    )
+    def test_bad_words_are_one_line(
+        self, run: Any, tmp_path: Path, room: tuple[Scene, Path], typed: tuple[str, ...], said: str
+    ) -> None:
+        ran = run("depth", room[1], "-o", tmp_path / "out", *typed)
+        assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
