@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from trackime.errors import InputError, UnknownNameError
+from trackime.trackers.base import Features, PointTracker
 from trackime.trackers.framepair import Frame
 from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
@@ -43,6 +45,8 @@ def errors(scene: Scene, trails: Trails) -> tuple[np.ndarray, np.ndarray]:
 def test_bad_input() -> None:
     with pytest.raises((InputError, UnknownNameError), match="method"):
         FollowConfig(method="hope")
+    with pytest.raises(InputError, match="asked"):
+        FollowConfig(asked=-1)
     for spacing in (0.5, 481, float("nan")):
         with pytest.raises(InputError, match="spacing"):
             FollowConfig(spacing=spacing)
@@ -199,3 +203,45 @@ def test_live_points_are_taken_and_joined_in_step() -> None:
     both = Live.none().join(two).join(born(np.array([9]), np.array([[30, 20]], np.float32), frame))
     assert both.number.tolist() == [3, 5, 9] and len(both.take(np.array([True, False, True]))) == 2
     assert (both.take(np.array([1])).templates.patch == two.templates.patch[1:]).all()
+
+
+def test_points_asked_for_are_added_and_lost_ones_go_on(frames: np.ndarray, trails: Trails) -> None:
+    class Still(PointTracker):
+        """Says that everything rests, seen in every second frame from the query on, at the query's place."""
+
+        name = "still"
+
+        def __init__(self) -> None:
+            self.device = torch.device("cpu")
+
+        def encode(self, frames: torch.Tensor) -> Features:
+            return Features({"frames": [list(clip[:, 0, 0, 0]) for clip in frames]}, tuple(frames.shape[-2:]))
+
+        def open(self, queries: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, int]:
+            return queries, 0
+
+        def advance(self, state, features: Features):
+            queries, t = state
+            count = features.frames
+            xy = queries[:, :, None, :2].repeat(1, 1, count, 1)
+            seen = (t + torch.arange(count) - queries[..., 2:]) % 2 == 0
+            return xy, seen.float(), (queries, t + count)
+
+    config = FollowConfig(cuts=False, asked=20)
+    found = follow(open_video(frames), config=config, tracker=Still(), segmenter="graphcut", device="cpu")
+    n = len(trails)
+    assert len(found) == n + 10
+    longer = np.flatnonzero(found.length[:n] > trails.length)
+    assert 0 < len(longer) <= 10
+    for k in longer:
+        old, new = slice(*trails.first[k : k + 2]), slice(*found.first[k : k + 2])
+        more = int(trails.length[k])
+        assert (found.xy[new][:more] == trails.xy[old]).all() and (found.frame[new][:more] == trails.frame[old]).all()
+        assert (found.frame[new][more:] - trails.frame[old][-1]).tolist() == [
+            2 * (m + 1) for m in range(found.length[k] - more)
+        ]
+        assert (found.sigma[new][more:] > trails.sigma[old][-1]).all()
+    same = np.setdiff1d(np.arange(n), longer)
+    assert (found.length[same] == trails.length[same]).all()
+    asked = found.take(np.arange(n, n + 10))
+    assert (asked.length >= 5).all() and (np.ptp(asked.xy[asked.point == 0], axis=0) < 1e-3).all()
