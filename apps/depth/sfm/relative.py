@@ -83,7 +83,7 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
     if found is None:
         return None
     matrix, fits = found
-    one, other, shift = cv2.decomposeEssentialMat(matrix)
+    one, other, shift = (np.asarray(item, np.float64) for item in cv2.decomposeEssentialMat(matrix))
     best: Relative | None = None
     for rotation in (one, other):
         for sign in (1.0, -1.0):
@@ -98,9 +98,7 @@ def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Floa
     shifts = np.stack((np.zeros(3), shift))
     n = len(a)
     views = Views(turns, shifts, np.zeros((n, 3)), focal)
-    seen = Observed(
-        np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n)
-    )
+    seen = Observed(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n))
     centre, ray = rays(views, seen)
     points = meet(centre[::2], ray[::2], centre[1::2], ray[1::2])
     with np.errstate(invalid="ignore"):
@@ -115,7 +113,7 @@ def flat(a: Float64, b: Float64, pixels: float) -> float:
 
     if len(a) < FEWEST:
         return 1.0
-    matrix, mask = cv2.findHomography(a, b, cv2.USAC_MAGSAC, pixels, maxIters=1000, confidence=0.999)
+    matrix, _ = cv2.findHomography(a, b, cv2.USAC_MAGSAC, pixels, maxIters=1000, confidence=0.999)
     if matrix is None:
         return 0.0
     carried = np.concatenate((a, np.ones((len(a), 1))), 1) @ matrix.T
