@@ -16,9 +16,9 @@ from .cameras import Cameras, Float64
 class Reconstruction:
     """Cameras of all frames and the points that fit them, from trails alone.
 
-    A video with cuts has a part between any two of them, and every part a world of its own: that of its first camera, in
-    a scale in which the median depth of its points over the frames that see them is 1. Nothing relates the positions
-    of one part to those of another.
+    A video with cuts has a part between any two of them, and every part a world of its own: that of its first camera,
+    in a scale in which the median depth of its points over the frames that see them is 1. Nothing relates the
+    positions of one part to those of another.
 
     Attributes:
         cameras: of all F frames.

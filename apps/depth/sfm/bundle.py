@@ -54,7 +54,7 @@ class Observed:
     xy: Float64
     weight: Float64
 
-    def take(self, rows: Int64 | Bool) -> Observed:
+    def take(self, rows: Int64 | Bool | slice) -> Observed:
         return Observed(self.camera[rows], self.point[rows], self.xy[rows], self.weight[rows])
 
 

@@ -13,8 +13,10 @@ from .resection import FEWEST, SHARE, refine_poses, resect
 from .sightings import Sightings
 from .triangulate import thinned, triangulate
 
-ENOUGH = 500
+ENOUGH = 400
 """Points that the pose of a frame is found from."""
+CHUNK = 200
+"""Frames whose poses are found at a time: memory follows it, not the video."""
 
 
 def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]:
@@ -30,7 +32,7 @@ def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]
     for last in (False, True):
         seen = _of_points(at, views)
         few = _few(seen, at.frames)
-        views = refine_poses(views, few)
+        views = _poses(views, few)
         solved = _fit(views, seen, at.frames, mapper.tolerance)
         for t in np.flatnonzero(~solved):
             rows = seen.camera == t
@@ -38,7 +40,7 @@ def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]
             if pose is not None:
                 views.rotation[t], views.shift[t] = pose
         if not solved.all():
-            views = refine_poses(views, few)
+            views = _poses(views, few)
             solved = _fit(views, seen, at.frames, mapper.tolerance)
         if not last:
             views = _more_points(at, views, solved, mapper.tolerance)
@@ -48,6 +50,19 @@ def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, Bool]
 def _of_points(at: Sightings, views: Views) -> Observed:
     rows = np.flatnonzero(np.isfinite(views.points[at.point, 0]))
     return Observed(at.frame[rows], at.point[rows], at.xy[rows], at.weight[rows])
+
+
+def _poses(views: Views, seen: Observed) -> Views:
+    """`refine_poses`, some frames at a time; `seen` in order of frame."""
+    rotation, shift = views.rotation.copy(), views.shift.copy()
+    for begin in range(0, len(rotation), CHUNK):
+        here = slice(begin, begin + CHUNK)
+        low, high = np.searchsorted(seen.camera, (begin, begin + CHUNK))
+        part = seen.take(np.arange(low, high))
+        some = replace(views, rotation=rotation[here], shift=shift[here])
+        some = refine_poses(some, replace(part, camera=part.camera - begin))
+        rotation[here], shift[here] = some.rotation, some.shift
+    return replace(views, rotation=rotation, shift=shift)
 
 
 def _few(seen: Observed, frames: int) -> Observed:

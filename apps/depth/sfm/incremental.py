@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,15 +45,15 @@ def reconstruct(
 ) -> Reconstruction:  # fmt: skip
     """Cameras of all frames and sparse points from trails alone.
 
-    A video with cuts is solved part by part, each in a world of its own (see `Reconstruction`). The same input gives the
-    same result.
+    A video with cuts is solved part by part, each in a world of its own (see `Reconstruction`); where one of them
+    cannot be solved, none is, and the error names its frames. The same input gives the same result.
 
     Args:
         trails: points and where they are seen.
         width, height: of a frame, pixels.
         focal: pixels; None: it is solved for, one for each part.
-        static: bool [N], False for points that are known to move; points that do not fit a rigid scene are found and left
-            out in any case.
+        static: bool [N], False for points that are known to move; points that do not fit a rigid scene are found and
+            left out in any case.
         progress: called with the stage, steps done and steps in all.
 
     Raises:
@@ -73,7 +74,7 @@ def reconstruct(
     scale = min(1.0, LARGE / max(width, height))
     bounds = _bounds(trails)
     parts = []
-    for k, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for k, (begin, end) in enumerate(pairwise(bounds)):
         where = "" if len(bounds) == 2 else f", frames {begin} to {end - 1} (between cuts)"
         piece, whose = _stretch(trails, begin, end)
         solved = _Part(Sightings(piece, width, height, scale), max(width, height) * scale, where, progress).solve(

@@ -1,7 +1,7 @@
 """Cameras of keyframes and their points, grown one camera at a time from the best pair.
 
-Structure from motion as in Snavely, Seitz, Szeliski, Photo tourism, 2006, and Schoenberger, Frahm, Structure-from-motion
-revisited, CVPR 2016, without their matching: trails say which points are the same.
+Structure from motion as in Snavely, Seitz, Szeliski, Photo tourism, 2006, and Schoenberger, Frahm,
+Structure-from-motion revisited, CVPR 2016, without their matching: trails say which points are the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ VIEWS = 3
 EARLY, FINAL = 4.0, 2.0
 """Pixels a sighting may be off while cameras are added, and in the end."""
 SPREAD, WIDER, LEAST = 3.5, 6.0, 0.5
-"""A sighting may be off by SPREAD medians of the errors of those that fit in the end, WIDER while cameras are added; LEAST
-pixels at least, FINAL or EARLY at most. Good trails tell slow movers from what stands still."""
+"""A sighting may be off by SPREAD medians of the errors of those that fit in the end, WIDER while cameras are added;
+LEAST pixels at least, FINAL or EARLY at most. Good trails tell slow movers from what stands still."""
 AGREE = 0.6
 """Share of a point's sightings that must fit in the end: trails that drift, or are on movers, fit for a while."""
 COUNT = 3.0
@@ -40,8 +40,8 @@ ROUNDS = 6
 SETTLED = 0.97
 """Fall of the tolerance from one of them to the next that is none."""
 BEND, SHARP = 1.5, 0.05
-"""Huber's loss bends at BEND medians of the errors, between SHARP and 1 pixel: the better trails are, the less it takes to
-tell what moves from what does not."""
+"""Huber's loss bends at BEND medians of the errors, between SHARP and 1 pixel: the better trails are, the less it takes
+to tell what moves from what does not."""
 
 Report = Callable[[int, int], None]
 

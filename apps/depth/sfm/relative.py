@@ -83,7 +83,7 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
     if found is None:
         return None
     matrix, fits = found
-    one, other, shift = cv2.decomposeEssentialMat(matrix)
+    one, other, shift = (np.asarray(item, np.float64) for item in cv2.decomposeEssentialMat(matrix))
     best: Relative | None = None
     for rotation in (one, other):
         for sign in (1.0, -1.0):
@@ -113,7 +113,7 @@ def flat(a: Float64, b: Float64, pixels: float) -> float:
 
     if len(a) < FEWEST:
         return 1.0
-    matrix, mask = cv2.findHomography(a, b, cv2.USAC_MAGSAC, pixels, maxIters=1000, confidence=0.999)
+    matrix, _ = cv2.findHomography(a, b, cv2.USAC_MAGSAC, pixels, maxIters=1000, confidence=0.999)
     if matrix is None:
         return 0.0
     carried = np.concatenate((a, np.ones((len(a), 1))), 1) @ matrix.T

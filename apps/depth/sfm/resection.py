@@ -80,4 +80,4 @@ def refine_poses(views: Views, seen: Observed, iterations: int = 15) -> Views:
 
 def _costs(views: Views, seen: Observed) -> Float64:
     loss = huber(np.minimum(errors(views, seen), BEHIND) * seen.weight)
-    return np.bincount(seen.camera, loss, len(views.rotation))
+    return np.asarray(np.bincount(seen.camera, loss, len(views.rotation)), np.float64)

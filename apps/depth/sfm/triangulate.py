@@ -21,6 +21,8 @@ ENOUGH = 16
 """Sightings of a point it is found from: of more, even ones; all are judged."""
 STEPS = 4
 """Gauss-Newton steps of the refinement."""
+CHUNK = 10_000
+"""Points found at a time: memory follows it, not the video."""
 FAR = 1e4
 """Distance of points at infinity, in extents of the cameras."""
 PARALLEL = 1e-9
@@ -83,6 +85,21 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
         tolerance: pixels a sighting may be off.
         seed: of the pairs that are tried.
     """
+    bounds = np.searchsorted(seen.point, np.arange(0, count + CHUNK, CHUNK))
+    parts = []
+    for k in range(len(bounds) - 1):
+        some = seen.take(np.arange(bounds[k], bounds[k + 1]))
+        size = min(CHUNK, count - k * CHUNK)
+        parts.append(_triangulated(views, replace(some, point=some.point - k * CHUNK), size, tolerance, seed + k))
+    if len(parts) == 1:
+        return parts[0]
+    names = ("points", "fits", "angle", "count")
+    if not parts:
+        return Found(np.zeros((0, 3)), np.zeros(0, bool), np.zeros(0), np.zeros(0, np.int64))
+    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, seed: int) -> Found:
     every, seen = seen, seen.take(thinned(seen.point, count, ENOUGH))
     lengths = np.bincount(seen.point, minlength=count)
     first = np.concatenate(([0], np.cumsum(lengths)))
@@ -152,7 +169,8 @@ def refine(views: Views, seen: Observed, points: Float64, steps: int = STEPS) ->
 
 
 def _squares(views: Views, seen: Observed) -> Float64:
-    return np.bincount(seen.point, np.minimum(errors(views, seen), 1e6) ** 2, len(views.points))
+    squares = np.minimum(errors(views, seen), 1e6) ** 2
+    return np.asarray(np.bincount(seen.point, squares, len(views.points)), np.float64)
 
 
 def angles(views: Views, seen: Observed, count: int) -> Float64:
