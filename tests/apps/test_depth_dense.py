@@ -92,16 +92,18 @@ def test_views_agree_where_both_see_a_surface() -> None:
     wall = np.full((20, 30), 4.0)
     middle = surface(wall, turned(0), 30.0)
     right, left = surface(wall, turned(0, 0.4, 0, 0), 30.0), surface(wall, turned(0, -0.4, 0, 0), 30.0)
-    count, inverse = agree(middle, [right, left])
+    count, against, inverse = agree(middle, [right, left])
     # 0.4 at depth 4 is 3 px: the columns the right one sees, and the left one.
     column = np.arange(30) + 0.5
     expected = (column >= 3).astype(int) + (column <= 27).astype(int)
     assert (count.numpy() == expected).all() and torch.allclose(inverse, torch.full_like(inverse, 0.25))
+    assert (against == 0).all()
     wrong = wall.copy()
-    wrong[5:10, 10:15] = 4.2
-    count, _ = agree(surface(wrong, turned(0), 30.0), [right, left])
+    wrong[5:10, 10:15] = 3.6
+    count, against, _ = agree(surface(wrong, turned(0), 30.0), [right, left])
     assert (count.numpy()[5:10, 10:15] == 0).all() and (count.numpy()[12:] == expected).all()
-    near = agree(surface(wall * 1.01, turned(0), 30.0), [right])[1]
+    assert (against.numpy()[5:10, 10:15] == 2).all() and (against.numpy()[12:] == 0).all()
+    near = agree(surface(wall * 1.01, turned(0), 30.0), [right])[2]
     assert near[5, 15] == pytest.approx((1 / 4 + 1 / 4.04) / 2, rel=1e-4)
     holes = Surface(torch.full_like(right.inverse, torch.nan), right.intrinsics, right.pose)
     assert (agree(middle, [holes])[0] == 0).all()
@@ -117,7 +119,7 @@ def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
         rays = np.stack(((x - w / 2) / focal, (y - h / 2) / focal, np.ones_like(x)), -1) @ pose[:3, :3].T
         depths.append((offset - normal @ pose[:3, 3]) / (rays @ normal))
     one, other = (surface(d, p, focal) for d, p in zip(depths, poses, strict=True))
-    count, inverse = agree(one, [other])
+    count, _, inverse = agree(one, [other])
     camera = [(s.intrinsics.numpy(), s.pose.numpy()) for s in (one, other)]
     for y in range(h):
         for x in range(w):
