@@ -55,7 +55,7 @@ class Dense:
     reach: int = 40
     confirm: int = 2
     tolerance: float = 0.02
-    single: float = 0.2
+    single: float = 0.1
     guess: float = 0.0001
 
     def __post_init__(self) -> None:
