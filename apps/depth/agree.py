@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-TOLERANCE = 0.015
+TOLERANCE = 0.02
 """Relative difference of depth up to which two views agree."""
+THROUGH = 0.06
+"""Relative difference of depth from which on a view that sees farther contradicts."""
 PIXELS = 1.0
 """Distance between a pixel and where it comes back to by way of the other view's depth, likewise."""
 
@@ -30,18 +32,20 @@ class Surface:
 
 def agree(
     reference: Surface, others: list[Surface], tolerance: float = TOLERANCE, pixels: float = PIXELS
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many other views have the surface of each pixel, and their common depth.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How many other views have the surface of each pixel, how many look through it, and the common depth.
 
     A pixel is carried into the other view, whose depth there carries it back: depths have to agree on the way there,
     pixels on the way back.
 
     Returns:
-        int64 [h, w]; float32 [h, w], the mean of the inverse depths of the reference and those that agree.
+        int64 [h, w], views that agree; int64 [h, w], views that see something farther by more than `THROUGH` where the
+        surface would be in their way; float32 [h, w], the mean of the inverse depths of the reference and those that
+        agree.
     """
     inverse = reference.inverse
     h, w = inverse.shape
-    count = torch.zeros_like(inverse, dtype=torch.int64)
+    count, against = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(2))
     total = inverse.clone()
     y, x = torch.meshgrid(
         torch.arange(h, dtype=inverse.dtype, device=inverse.device) + 0.5,
@@ -62,8 +66,9 @@ def agree(
         off = (returned[:2] / returned[2].clamp(min=1e-6) - pixel[:2]).square().sum(0)
         good = ahead & ((depth * found - 1).abs() <= tolerance) & (off <= pixels**2)
         count += good
+        against += ahead & (depth * found < 1 / (1 + THROUGH))
         total += torch.where(good, found / returned[2].clamp(min=1e-6), torch.zeros_like(total))
-    return count, total / (count + 1)
+    return count, against, total / (count + 1)
 
 
 def _map(one: Surface, other: Surface, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,9 +54,9 @@ class Dense:
     views: int = 6
     reach: int = 40
     confirm: int = 2
-    tolerance: float = 0.015
-    single: float = 0.2
-    guess: float = 0.001
+    tolerance: float = 0.02
+    single: float = 0.1
+    guess: float = 0.0001
 
     def __post_init__(self) -> None:
         for name, low in (("side", 16), ("planes", 8), ("views", 1), ("reach", 1), ("confirm", 1)):
@@ -197,10 +197,12 @@ class Densify:
         """Depth float32 [H, W] of frame t without holes, and where it was measured, bool [H, W]."""
         config, size = self.config, (self.cameras.width, self.cameras.height)
         own = surfaces(t)
-        count, inverse = agree(own, [surfaces(s) for s in self._views(t)], config.tolerance)
+        count, against, inverse = agree(own, [surfaces(s) for s in self._views(t)], config.tolerance)
         known = torch.isfinite(own.inverse)
-        sure = (count >= config.confirm) & known
-        trust = torch.where(count > 0, config.single, config.guess)
+        sure = (count >= config.confirm) & (count > against) & known
+        # What other views look through is no surface, most often the rim of one in front of it.
+        guess = torch.where(against > 0, 0.0, config.guess)
+        trust = torch.where(count > against, config.single, guess)
         trust = torch.where(sure, 1.0, trust) * known
         depth = torch.where(known, 1 / inverse, 0.0).cpu().numpy()
         confidence = trust.to(torch.float32).cpu().numpy()

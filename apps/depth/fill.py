@@ -20,10 +20,12 @@ from .multigrid import Membrane
 
 Float32 = npt.NDArray[np.float32]
 
-SMOOTH = 1.0
+SMOOTH = 3.0
 """Weight of a difference between neighbours of one colour, against a sample of confidence 1."""
 EDGE = 0.03
 """Difference of colour (Lab, 0 .. 1) at which that weight has fallen to 1 / e."""
+SPREAD = 3.0
+"""Median errors by which a sample is off that is trusted half."""
 LEAST = 1e-4
 """What is left of it at the strongest edges: samples reach everywhere."""
 JUMP = 0.05
@@ -74,10 +76,9 @@ def fill(
     if robust:
         # Cauchy's weights about the median error, once (iteratively reweighted least squares).
         off = np.abs(result - sample)
-        some = weight > 0
-        spread = max(3 * float(np.median(off[some])), 0.01)
-        weight = weight / (1 + (off / spread) ** 2)
-        result = Membrane(weight, smooth * across, smooth * down).solve(weight * sample, result)
+        spread = max(SPREAD * float(np.median(off[weight > 0])), 0.01)
+        less = weight / (1 + (off / spread) ** 2)
+        result = Membrane(less, smooth * across, smooth * down).solve(less * sample, result)
     low, high = inverse[known].min(), inverse[known].max()
     return np.asarray(1 / (np.clip(result, low, high) * scale), np.float32)
 

@@ -9,8 +9,8 @@ from trackime.types import BoolArray, FloatArray
 
 RING = 4
 """Width in pixels of the rim about a mover that is looked at, at 320 pixels width."""
-SHARE = 20
-"""Percentile of the rim's depths that a mover is given: it hides what is behind it."""
+SHARE = 5
+"""Percentile of the rim's depths that a mover is given: it is nearer than all it hides."""
 
 
 def stand(depth: FloatArray, moving: BoolArray) -> FloatArray:

@@ -32,7 +32,7 @@ class Membrane:
         while self.levels[-1].diagonal.size > SMALLEST:
             self.levels.append(self.levels[-1].coarser())
 
-    def solve(self, right: Float32, start: Float32 | None = None, tolerance: float = 1e-3, most: int = 60) -> Float32:
+    def solve(self, right: Float32, start: Float32 | None = None, tolerance: float = 1e-4, most: int = 60) -> Float32:
         """v [H, W], until the residual is `tolerance` of the right side, or `most` iterations.
 
         Without a start it is the coarse levels' solution.

@@ -11,9 +11,9 @@ from .trails import Int64, Trails
 
 ANGLE = 5.0
 """Degrees between the rays of two views that suit the sweep best."""
-SHARP, WIDE = 2.0, 8.0
+SHARP, WIDE = 2.5, 8.0
 """How fast the worth of a view falls below and above that angle (degrees)."""
-APART = 1.0
+APART = 3.0
 """Degrees between two chosen views from which on the second says something new."""
 ENOUGH = 30
 """Points below which those seen in frames nearby are asked, too."""

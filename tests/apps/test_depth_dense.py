@@ -92,16 +92,18 @@ def test_views_agree_where_both_see_a_surface() -> None:
     wall = np.full((20, 30), 4.0)
     middle = surface(wall, turned(0), 30.0)
     right, left = surface(wall, turned(0, 0.4, 0, 0), 30.0), surface(wall, turned(0, -0.4, 0, 0), 30.0)
-    count, inverse = agree(middle, [right, left])
+    count, against, inverse = agree(middle, [right, left])
     # 0.4 at depth 4 is 3 px: the columns the right one sees, and the left one.
     column = np.arange(30) + 0.5
     expected = (column >= 3).astype(int) + (column <= 27).astype(int)
     assert (count.numpy() == expected).all() and torch.allclose(inverse, torch.full_like(inverse, 0.25))
+    assert (against == 0).all()
     wrong = wall.copy()
-    wrong[5:10, 10:15] = 4.2
-    count, _ = agree(surface(wrong, turned(0), 30.0), [right, left])
+    wrong[5:10, 10:15] = 3.6
+    count, against, _ = agree(surface(wrong, turned(0), 30.0), [right, left])
     assert (count.numpy()[5:10, 10:15] == 0).all() and (count.numpy()[12:] == expected).all()
-    near = agree(surface(wall * 1.01, turned(0), 30.0), [right])[1]
+    assert (against.numpy()[5:10, 10:15] == 2).all() and (against.numpy()[12:] == 0).all()
+    near = agree(surface(wall * 1.01, turned(0), 30.0), [right])[2]
     assert near[5, 15] == pytest.approx((1 / 4 + 1 / 4.04) / 2, rel=1e-4)
     holes = Surface(torch.full_like(right.inverse, torch.nan), right.intrinsics, right.pose)
     assert (agree(middle, [holes])[0] == 0).all()
@@ -117,7 +119,7 @@ def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
         rays = np.stack(((x - w / 2) / focal, (y - h / 2) / focal, np.ones_like(x)), -1) @ pose[:3, :3].T
         depths.append((offset - normal @ pose[:3, 3]) / (rays @ normal))
     one, other = (surface(d, p, focal) for d, p in zip(depths, poses, strict=True))
-    count, inverse = agree(one, [other])
+    count, _, inverse = agree(one, [other])
     camera = [(s.intrinsics.numpy(), s.pose.numpy()) for s in (one, other)]
     for y in range(h):
         for x in range(w):
@@ -171,14 +173,14 @@ def scene_points(scene: Scene, n: int = 250) -> tuple[Cameras, np.ndarray, np.nd
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return make_scene(seed=0, width=160, height=120, frames=8, objects=4, movers=1, path="orbit")
+    return make_scene(seed=0, width=128, height=96, frames=6, objects=4, movers=1, path="orbit", relief=0)
 
 
 def test_sightings_are_those_of_the_trails(scene: Scene) -> None:
     cameras, points, point, trails = scene_points(scene)
     half = np.flatnonzero(np.arange(len(point)) % 2)  # half of the trails have no point
     sightings = Sightings(cameras, points[half], point[half], trails)
-    for t in (0, 4, 7):
+    for t in (0, 3, 5):
         which, xy, z = sightings.at(t)
         assert set(half[which]) <= set(trails.at(t)[0]) and len(which) > 20
         projected, depth = cameras.project(points[half][which], t)
@@ -190,7 +192,7 @@ def test_sightings_are_those_of_the_trails(scene: Scene) -> None:
 # ---- the whole
 
 
-SMALL = Dense(side=160, planes=32, views=4, reach=6)
+SMALL = Dense(side=128, planes=32, views=4, reach=6)
 
 
 def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
@@ -209,10 +211,10 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
         config=SMALL,
         progress=lambda *what: seen.append(what),
     )
-    assert seen[0] == ("sweep", 1, 8) and seen[-1] == ("fill", 8, 8)
-    assert sorted(p.name for p in maps.folder.iterdir()) == [f"{t:05d}.npz" for t in range(8)]
-    depth, measured = (np.stack([f(t) for t in range(8)]) for f in (maps.depth, maps.measured))
-    still = np.stack([~scene.dynamic(t) for t in range(8)])
+    assert seen[0] == ("sweep", 1, 6) and seen[-1] == ("fill", 6, 6)
+    assert sorted(p.name for p in maps.folder.iterdir()) == [f"{t:05d}.npz" for t in range(6)]
+    depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, maps.measured))
+    still = np.stack([~scene.dynamic(t) for t in range(6)])
     assert (depth > 0).all() and not (measured & ~still).any()
     error = np.abs(depth / scene.depths - 1)
     assert measured.mean() > 0.4 and error[measured].mean() < 0.02 and error[still].mean() < 0.06
@@ -227,9 +229,9 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
 
 def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) -> None:
     _, points, _, _ = scene_points(scene)
-    still = Cameras(np.repeat(np.eye(4)[None], 3, 0), np.full(3, scene.focal), 160, 120)
+    still = Cameras(np.repeat(np.eye(4)[None], 3, 0), np.full(3, scene.focal), 128, 96)
     xy, z = still.project(points, 0)
-    good = np.flatnonzero(((xy > 0) & (xy < (160, 120))).all(1) & (z > 0))
+    good = np.flatnonzero(((xy > 0) & (xy < (128, 96))).all(1) & (z > 0))
     held = Trails(
         3,
         np.arange(len(good) + 1) * 3,
@@ -247,10 +249,10 @@ def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) ->
 def test_bad_input_is_one_line(scene: Scene, tmp_path: Path) -> None:
     cameras, points, point, trails = scene_points(scene)
     video = open_video(scene.video)
-    with pytest.raises(InputError, match="expected maps of the video's 8 frames, got 5"):
+    with pytest.raises(InputError, match="expected maps of the video's 6 frames, got 5"):
         densify(video, cameras, points, point, trails, DepthMaps(tmp_path, 5))
     other = Cameras(cameras.poses, cameras.focal, 320, 240)
-    with pytest.raises(InputError, match="expected cameras of 160x120 pixels as the video's, got 320x240"):
-        densify(video, other, points, point, trails, DepthMaps(tmp_path, 8))
+    with pytest.raises(InputError, match="expected cameras of 128x96 pixels as the video's, got 320x240"):
+        densify(video, other, points, point, trails, DepthMaps(tmp_path, 6))
     with pytest.raises(InputError, match="planes: expected at least 8, got 2"):
         Dense(planes=2)
