@@ -77,7 +77,9 @@ def turning(matrix: Float64, width: int, height: int) -> float:
     return best
 
 
-def geometry(a: Float64, b: Float64, width: int, height: int, seed: int = 0) -> Geometry | None:
+def geometry(
+    a: Float64, b: Float64, width: int, height: int, close: float | None = None, seed: int = 0
+) -> Geometry | None:
     """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them.
 
     Fitted with MAGSAC++ (Barath et al., CVPR 2020) as OpenCV has it, which looks for degenerate samples, too.
@@ -86,7 +88,7 @@ def geometry(a: Float64, b: Float64, width: int, height: int, seed: int = 0) -> 
         return None
     middle = np.array([width / 2, height / 2])
     params = cv2.UsacParams()
-    params.confidence, params.threshold, params.maxIterations = 0.999, within(width, height), 2000
+    params.confidence, params.threshold, params.maxIterations = 0.999, close or within(width, height), 2000
     params.score, params.sampler, params.randomGeneratorState = cv2.SCORE_METHOD_MAGSAC, cv2.SAMPLING_UNIFORM, seed
     params.loMethod, params.loIterations, params.loSampleSize = cv2.LOCAL_OPTIM_SIGMA, 5, 30
     params.isParallel = False

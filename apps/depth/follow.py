@@ -11,6 +11,9 @@ import numpy as np
 from trackime.config import check_choices, option
 from trackime.cuts import find_cuts
 from trackime.errors import InputError
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import PointTracker
 from trackime.trackers.framepair import Frame, FramePair
 from trackime.trackers.lk import STRIDE_SIDE
 from trackime.video import Video
@@ -36,12 +39,17 @@ class FollowConfig:
         ("patch", "flow"),
     )
     spacing: float = option(16.0, f"pixels between points in a frame of {LINES} lines, in proportion in others")
+    asked: int = option(
+        0, "points each 48 frames that TrackIME follows, too (200 or so); takes far longer than all others"
+    )
     cuts: bool = option(True, "find cuts: no point is followed across one; off: the video is one shot")
 
     def __post_init__(self) -> None:
         check_choices(self)
         if not 1 <= self.spacing <= LINES:
             raise InputError(f"spacing: expected 1 .. {LINES} pixels, got {self.spacing:g}")
+        if self.asked < 0:
+            raise InputError(f"asked: expected 0 points or more, got {self.asked}")
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -52,6 +60,9 @@ def follow(
     video: Video,
     *,
     config: FollowConfig | None = None,
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
+    device: str = "auto",
     progress: Callable[[str, int, int], None] = silent,
 ) -> Trails:
     """Follow points that keep every part of every frame covered, where anything can be followed.
@@ -62,7 +73,8 @@ def follow(
     Args:
         video: the frames.
         config: how.
-        progress: called as progress("following", frames done, frames).
+        tracker, segmenter, device: of the points that are asked for, as in `trackime.track`.
+        progress: called as progress(stage, frames done, frames): "cuts", "following", "asking".
 
     Returns:
         The trails; `sigma` is the standard deviation to be expected along an axis against the place of birth.
@@ -78,7 +90,11 @@ def follow(
     scale = np.array([video.info.width, video.info.height]) / pictures.size[::-1]
     if (scale != 1).any():
         sigma = found.sigma * np.float32(scale.max())
-        return Trails(count, found.first, found.frame, found.xy * scale, sigma, found.instance)
+        found = Trails(count, found.first, found.frame, found.xy * scale, sigma, found.instance)
+    if config.asked:
+        from .asked import ask
+
+        return ask(video, found, config.asked, [0, *cuts, count], tracker, segmenter, device, progress)
     return found
 
 

@@ -9,6 +9,7 @@ fits, and what that costs in accuracy is counted.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,11 +102,15 @@ class Live:
 
     def join(self, other: Live) -> Live:
         """These points, then those of `other`."""
-        names = [item.name for item in fields(self)][:-1]
-        parts = [np.concatenate((getattr(self, name), getattr(other, name))) for name in names]
-        both = (self.templates, other.templates)
-        values = [np.concatenate([getattr(t, item.name) for t in both]) for item in fields(Templates)]
-        return Live(*parts, Templates(*values))
+        return Live(
+            **_joined(self, other, "templates"), templates=Templates(**_joined(self.templates, other.templates))
+        )
+
+
+def _joined(one: Any, other: Any, besides: str = "") -> dict[str, Any]:
+    """The arrays of two dataclasses, one after the other."""
+    names = [item.name for item in fields(one) if item.name != besides]
+    return {name: np.concatenate((getattr(one, name), getattr(other, name))) for name in names}
 
 
 def born(number: Int64, xy: FloatArray, frame: Frame) -> Live:

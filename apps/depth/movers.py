@@ -38,7 +38,7 @@ ENOUGH = 30.0
 """Frames, summed over a point's pairs, from which more make its own say no greater."""
 LINE, PLACE = 2.0, 3.0
 """Mean residual in expected errors from which a point moves: off its epipolar line; off its place."""
-PARALLAX = 0.65
+PARALLAX = 1.3
 """Median error of the homography, as a share of `within`, from which the epipolar geometry of a pair is known."""
 LONG = 8
 """Distance of the pairs that say whether the camera only turns."""
@@ -139,9 +139,12 @@ def _shot(trails: Trails, start: int, stop: int, width: int, height: int, eviden
     for gap in GAPS:
         for i in range(start, stop - gap, max(1, gap // 2)):
             points, a, b = trails.between(i, i + gap)
-            found = geometry(trails.xy[a].astype(np.float64), trails.xy[b].astype(np.float64), width, height)
+            error = np.sqrt(trails.sigma[a] ** 2 + trails.sigma[b] ** 2 + (NOISE * close / 1.5) ** 2)
+            # As narrow as the points allow: a wide one lets an object and half of the scene pass for one geometry.
+            narrow = float(np.clip(np.median(error), 0.1, close)) if len(error) else close
+            p, q = trails.xy[a].astype(np.float64), trails.xy[b].astype(np.float64)
+            found = geometry(p, q, width, height, narrow)
             if found is not None:
-                error = np.sqrt(trails.sigma[a] ** 2 + trails.sigma[b] ** 2 + (NOISE * close / 1.5) ** 2)
                 said.append((gap, points, error, found))
     longest = max((gap for gap, *_ in said), default=0)
     long = [found.turns(close) for gap, *_, found in said if gap >= min(LONG, longest)]

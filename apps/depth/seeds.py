@@ -64,7 +64,7 @@ class Cells:
         Returns:
             float32 [n, 2], pixel centres, each half a cell's side or more away from those known.
         """
-        strength = cv2.cornerMinEigenVal(np.ascontiguousarray(grey), BLOCK)
+        strength = np.asarray(cv2.cornerMinEigenVal(np.ascontiguousarray(grey), BLOCK), np.float32)
         edge = min(BORDER, (min(grey.shape) - 1) // 2)
         if edge > 0:
             inner = np.zeros(grey.shape, bool)
@@ -76,8 +76,8 @@ class Cells:
         x, y = np.floor(known[cell >= 0]).astype(int).T
         near[np.minimum(y, self.size[0] - 1), np.minimum(x, self.size[1] - 1)] = 1
         reach = 2 * int(self.side / 2) + 1
-        near = cv2.dilate(near, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-        strength = np.where(near > 0, -1, strength)
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        strength = np.where(cv2.dilate(near, disc) > 0, -1, strength)
         bare = np.ones(len(self), bool)
         bare[cell[cell >= 0]] = False
         slices = [(slice(*v), slice(*u)) for v in pairwise(self._rows) for u in pairwise(self._columns)]
