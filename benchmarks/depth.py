@@ -12,15 +12,18 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.depth_cases import Case, grid_step, true_trails
-from benchmarks.depth_matches import of_flow, of_trails
+from benchmarks.depth_matches import at, of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
 from trackime.errors import InputError, TrackimeError
 from trackime.video import Video
 from trackime_apps.depth.cameras import Cameras
 from trackime_apps.depth.consistency import along, consistency, flicker
+from trackime_apps.depth.follow import FollowConfig, follow
 from trackime_apps.depth.maps import InitialDepth
+from trackime_apps.depth.matches import make
 from trackime_apps.depth.metrics import DepthScores, Maps, depth_scores
+from trackime_apps.depth.movers import find
 from trackime_apps.depth.problem import Matches, Problem, SolverConfig
 from trackime_apps.depth.solve import solve
 from trackime_apps.depth.trajectory import absolute_error, relative_error
@@ -154,28 +157,51 @@ class Spoiling:
 Maker = Callable[[Case, InitialDepth], Matches]
 
 
-def matches_of_true_tracks(case: Case, initial: InitialDepth) -> Matches:
+def true_tracks(case: Case, initial: InitialDepth) -> Matches:
     """True tracks of what does not move."""
     if case.scene is None:
         raise InputError(f"{case.name}: expected a world, whose tracks are known")
     info = case.video.info
-    return of_trails(true_trails(case.scene, grid_step(info.width, info.height)), initial, info.width, info.height)
+    trails = true_trails(case.scene, grid_step(info.width, info.height))
+    return make(trails, initial, info.width, info.height)
 
 
-def matches_of_flow(case: Case, initial: InitialDepth) -> Matches:
-    """DIS flow chained from frame to frame, everywhere."""
+def followed(method: str, masked: bool = False) -> Maker:
+    """Points followed by `FollowConfig.method`; what moves is told by `movers`, or known where `masked`."""
+
+    def maker(case: Case, initial: InitialDepth) -> Matches:
+        info = case.video.info
+        trails = follow(case.video, config=FollowConfig(method=method))
+        if not masked:
+            return make(trails, initial, info.width, info.height, static=find(trails, info.width, info.height).static)
+        still = np.zeros(len(trails.frame), bool)
+        for t in range(trails.frames):
+            rows = trails.at(t)[1]
+            still[rows] = at(case.static(t), trails.xy[rows])
+        static = np.add.reduceat(~still, trails.first[:-1]) == 0
+        return make(trails, initial, info.width, info.height, static=static)
+
+    return maker
+
+
+def chained_flow(case: Case, initial: InitialDepth) -> Matches:
+    """DIS flow chained from frame to frame, anew for each pair, everywhere: the loss alone tells what moves."""
     return of_flow(case.video, initial, None, grid_step(case.video.info.width, case.video.info.height))
 
 
-def matches_of_masked_flow(case: Case, initial: InitialDepth) -> Matches:
+def chained_masked_flow(case: Case, initial: InitialDepth) -> Matches:
     """The same, only where nothing moves, which is known."""
     return of_flow(case.video, initial, case.static, grid_step(case.video.info.width, case.video.info.height))
 
 
 MATCHES: dict[str, Maker] = {
-    "true tracks": matches_of_true_tracks,
-    "chained flow": matches_of_flow,
-    "chained flow, true masks": matches_of_masked_flow,
+    "true tracks": true_tracks,
+    "our tracks": followed("patch"),
+    "our tracks, true masks": followed("patch", masked=True),
+    "followed flow": followed("flow"),
+    "followed flow, true masks": followed("flow", masked=True),
+    "chained flow": chained_flow,
+    "chained flow, true masks": chained_masked_flow,
 }
 """Where matches come from, by name."""
 

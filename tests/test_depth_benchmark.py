@@ -14,15 +14,14 @@ from click.testing import CliRunner
 from benchmarks import depth as bench
 from benchmarks import depth_cases
 from benchmarks.__main__ import main
-from benchmarks.depth_matches import of_flow, of_trails
+from benchmarks.depth_matches import of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report
-from benchmarks.solver_scene import hierarchical
 from trackime.errors import FormatError, InputError, SolveError
 from trackime_apps.depth.cameras import Cameras
+from trackime_apps.depth.matches import hierarchy
 from trackime_apps.depth.metrics import depth_scores
 from trackime_apps.depth.problem import SolverConfig
-from trackime_apps.depth.trails import Trails
 
 SMALL = ((96, 72), 6)
 
@@ -107,21 +106,13 @@ def test_unknown_stays_unknown():
 # ---- matches
 
 
-def test_matches_of_trails():
-    seen = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 0]], bool)
-    xy = np.array([[[4.0 + t, 5], [9, 3 + t], [1, 1]] for t in range(4)]).transpose(1, 0, 2)
-    trails = Trails(4, [0, 4, 6, 7], np.nonzero(seen)[1], xy[seen], np.full(7, 2.0), np.zeros(3))
-    initial = SpoiledDepth(ramp, 4, shift=0)
-    matches = of_trails(trails, initial, 16, 12)
-    found = sorted(zip(matches.i.tolist(), matches.j.tolist(), matches.x_i[:, 0].tolist(), strict=True))
-    expected = [(i, j, 4.0 + i) for i, j in hierarchical(4)] + [(0, 2, 9.0), (2, 0, 9.0)]
-    assert found == sorted(expected)
-    first = matches.x_i[:, 0] != 9
-    assert float(matches.weight[first].sum()) == pytest.approx(4) and float(matches.weight[~first].sum()) == 2
-    assert matches.sigma.numpy() == pytest.approx(math.hypot(2, 2))
-    k = int(np.flatnonzero((matches.i == 2).numpy() & (matches.x_i[:, 0] == 6).numpy())[0])
-    # x 6 lies between the centres of columns 5 and 6, y 5 between those of rows 4 and 5.
-    assert float(matches.d_i[k]) == pytest.approx(initial.depth(2)[4:6, 5:7].mean(), rel=1e-6)
+def test_followed_points_stand_still_where_masks_are_known(case):
+    initial = SpoiledDepth(case.depth, 6, shift=0, seed=1)
+    matches = bench.followed("flow", masked=True)(case, initial)
+    assert len(matches) > 200
+    for t in range(6):
+        at = matches.x_i.numpy()[(matches.i == t).numpy()].astype(int)
+        assert case.static(t)[np.minimum(at[:, 1], 71), np.minimum(at[:, 0], 95)].all()
 
 
 def test_matches_of_flow_are_near_the_truth(case):
@@ -129,7 +120,7 @@ def test_matches_of_flow_are_near_the_truth(case):
     masked, free = of_flow(case.video, initial, case.static, 6), of_flow(case.video, initial, None, 6)
     assert len(free) > len(masked) > 500
     pairs = set(zip(masked.i.tolist(), masked.j.tolist(), strict=True))
-    assert pairs == set(hierarchical(6))
+    assert pairs == {(i, j) for a, b in hierarchy(6) for i, j in ((a, b), (b, a))}
     for i, j in ((0, 4), (5, 4)):
         rows = ((masked.i == i) & (masked.j == j)).numpy()
         begin, end = masked.x_i.numpy()[rows], masked.x_j.numpy()[rows]
@@ -155,7 +146,7 @@ def test_spoiled_worlds(case, tmp_path):
     ways = ["spoiled, scale", "spoiled, scale-shift", "true tracks"]
     assert [(row["world"], row["matches"]) for row in got["rows"]] == [("orbit 0", way) for way in ways]
     report = Report("x")
-    makers = {"true tracks": bench.matches_of_true_tracks}
+    makers = {"true tracks": bench.true_tracks}
     bench.spoiled(report, [case, case], makers, bench.Spoiling(), SolverConfig(grid="6x4"))
     rows = report.rows
     assert [(row["world"], row["matches"]) for row in rows] == [
@@ -243,6 +234,6 @@ def test_scans(tmp_path):
     with pytest.raises(InputError, match=r"room: expected a first frame of 0 \.\. 4, got 5"):
         list(depth_cases.scans("rgbd", str(tmp_path), first=5))
     with pytest.raises(InputError, match="expected a world, whose moving objects are known"):
-        bench.matches_of_masked_flow(case, SimpleNamespace())
+        bench.chained_masked_flow(case, SimpleNamespace())
     with pytest.raises(FormatError):
         list(depth_cases.scans("tum", str(tmp_path)))

@@ -80,7 +80,8 @@ def turning(matrix: Float64, width: int, height: int) -> float:
 def geometry(
     a: Float64, b: Float64, width: int, height: int, close: float | None = None, seed: int = 0
 ) -> Geometry | None:
-    """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them.
+    """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them, or where OpenCV finds
+    only degenerate ones.
 
     Fitted with MAGSAC++ (Barath et al., CVPR 2020) as OpenCV has it, which looks for degenerate samples, too.
     """
@@ -94,8 +95,11 @@ def geometry(
     params.isParallel = False
     p, q = a - middle, b - middle
     infinite = np.full(len(a), np.inf)
-    f, _ = cv2.findFundamentalMat(p, q, params)
-    h, _ = cv2.findHomography(p, q, params)
+    try:
+        f, _ = cv2.findFundamentalMat(p, q, params)
+        h, _ = cv2.findHomography(p, q, params)
+    except cv2.error:  # OpenCV 5 asserts that the best model is not empty, which degenerate samples can make it
+        return None
     by_f = infinite if f is None or f.shape != (3, 3) else sampson(f, p, q)
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:

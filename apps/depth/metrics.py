@@ -111,7 +111,7 @@ def depth_scores(
         d, z, _ = pairs.at(t)
         fit = whole
         if each and len(d):
-            fit = _Fit(kind)
+            fit = _Fit(kind, f"frame {t}")
             fit.add(d, z)
             fit.far = float(z.max())
         sums += _errors(fit.aligned(d), z)
@@ -159,8 +159,8 @@ class _Pairs:
 class _Fit:
     """Sums that an alignment follows from."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, where: str = "the video") -> None:
+        self.kind, self.where = kind, where
         self.count, self.far = 0, 0.0
         self._sums = np.zeros(5)
         self._bins = np.zeros(2 * REACH + 1 if kind == "median" else 0, np.int64)
@@ -194,7 +194,9 @@ class _Fit:
             n, x, xx, y, xy = self._sums.tolist()
             spread = xx - x * x / n
             if not spread > 1e-12 * xx:
-                raise InputError("alignment: expected depth that varies for a scale and a shift, got one value")
+                raise InputError(
+                    f"alignment of {self.where}: expected depth that varies for a scale and a shift, got one"
+                )
             scale = (xy - x * y / n) / spread
             return scale, (y - scale * x) / n
         return 1.0, 0.0

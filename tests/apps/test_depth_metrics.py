@@ -43,8 +43,8 @@ def test_refuses():
             score(nothing, one)
         with pytest.raises(InputError, match="got none"):
             score(one, nothing)
-    for alignment in ("scale-shift", "frame-scale-shift"):
-        with pytest.raises(InputError, match="expected depth that varies for a scale and a shift, got one value"):
+    for alignment, where in (("scale-shift", "the video"), ("frame-scale-shift", "frame 0")):
+        with pytest.raises(InputError, match=f"alignment of {where}: expected depth that varies for a scale and a"):
             score(one, one, alignment=alignment)
 
 
