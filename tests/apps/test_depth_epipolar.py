@@ -12,10 +12,11 @@ from trackime_apps.depth import epipolar
 @pytest.mark.parametrize("name", ["findFundamentalMat", "findHomography"])
 def test_no_geometry_is_none(name, monkeypatch):
     a = np.random.default_rng(0).uniform(0, 64, (60, 2))
-    assert epipolar.geometry(a, a + (3, 1), 64, 48) is not None
+    b = a + np.array([3, 1])
+    assert epipolar.geometry(a, b, 64, 48) is not None
 
     def fail(*_):
         raise cv2.error("(-215:Assertion failed) !model.empty()")
 
     monkeypatch.setattr(cv2, name, fail)
-    assert epipolar.geometry(a, a + (3, 1), 64, 48) is None
+    assert epipolar.geometry(a, b, 64, 48) is None
