@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +19,6 @@ from benchmarks.depth_matches import at, of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
 from trackime.errors import InputError, TrackimeError
-from trackime.video import Video
 from trackime_apps.depth.cameras import Cameras
 from trackime_apps.depth.consistency import along, consistency, flicker
 from trackime_apps.depth.follow import FollowConfig, follow
@@ -25,6 +27,8 @@ from trackime_apps.depth.matches import make
 from trackime_apps.depth.metrics import DepthScores, Maps, depth_scores
 from trackime_apps.depth.movers import find
 from trackime_apps.depth.problem import Matches, Problem, SolverConfig
+from trackime_apps.depth.results import DepthResult
+from trackime_apps.depth.run import depth as run
 from trackime_apps.depth.solve import solve
 from trackime_apps.depth.trajectory import absolute_error, relative_error
 
@@ -47,14 +51,38 @@ class Result(Protocol):
         ...
 
 
-Runner = Callable[[Video], Result]
+Runner = Callable[[Case], AbstractContextManager[Result]]
 
 
-def run_depth(video: Video, **options: Any) -> Result:
-    """The application on a video."""
-    from trackime_apps.depth.run import depth
+@dataclass(frozen=True, eq=False)
+class _Ran:
+    """What the application made of a video."""
 
-    return depth(video, **options)
+    result: DepthResult
+    cameras: Cameras
+    seconds: Mapping[str, float]
+
+    def depth(self, t: int) -> npt.NDArray[np.floating]:
+        return self.result.depth(t)
+
+    def measured(self, t: int) -> npt.NDArray[np.bool_]:
+        return self.result.maps(t)[2]
+
+
+@contextmanager
+def run_depth(case: Case, know_focal: bool = False, **options: Any) -> Iterator[Result]:
+    """The application on a video, as one shot, in a folder that goes with the block.
+
+    Args:
+        case: its video; nothing else of it is looked at, but for
+        know_focal: give the true focal length.
+        options: of `trackime_apps.depth.run.depth`.
+    """
+    with TemporaryDirectory() as folder:
+        focal = case.focal if know_focal else None
+        found = run(case.video, Path(folder), focal=focal, **options)
+        result = found.shots[0].result
+        yield _Ran(result, result.cameras, found.seconds)
 
 
 # ---- the application
@@ -72,12 +100,12 @@ def table(
         status(case.name)
         begin = time.perf_counter()
         try:
-            result = runner(case.video)
+            with runner(case) as result:
+                seconds = time.perf_counter() - begin
+                row = scores(case, result.depth, result.cameras, alignment, result.measured, farthest)
         except TrackimeError as error:
             report.add(video=case.name, frames=len(case.video), refused=str(error))
             continue
-        seconds = time.perf_counter() - begin
-        row = scores(case, result.depth, result.cameras, alignment, result.measured, farthest)
         row |= {"focal/true": float(np.median(result.cameras.focal)) / case.focal, "seconds": seconds}
         report.add(video=case.name, frames=len(case.video), **row)
         report.details.setdefault("seconds", {})[case.name] = dict(result.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,8 +15,10 @@ from benchmarks.report import Report
 from trackime import datasets
 from trackime.devices import resolve_device
 from trackime.worlds import PATHS
+from trackime_apps.depth.config import DepthConfig
 from trackime_apps.depth.metrics import ALIGNMENTS
 from trackime_apps.depth.problem import GRIDS, SolverConfig
+from trackime_apps.options import build_config, config_options
 
 
 @click.command()
@@ -41,12 +44,15 @@ from trackime_apps.depth.problem import GRIDS, SolverConfig
 @click.option("--first", default=0, show_default=True, help="frame of RGB-D videos")
 @click.option("--alignment", type=click.Choice(ALIGNMENTS), default="scale", show_default=True)
 @click.option("--farthest", type=float, default=float("inf"), help="true depth beyond it does not count")
+@click.option("--know-focal", is_flag=True, help="the application is given the true focal length")
+@config_options("Application", DepthConfig, skip=["cuts", "matches"])
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
 def depth(
     count: int | None, folders: tuple[tuple[str, str], ...], spoiled: bool, names: tuple[str, ...], sigma: float,
     deform: float, shift: float, grid: str, paths: tuple[str, ...], seed: int, size: tuple[int, int], movers: int,
-    frames: int | None, first: int, alignment: str, farthest: float, device: str, json_path: str | None,
+    frames: int | None, first: int, alignment: str, farthest: float, device: str, json_path: str | None, know_focal: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Consistent depth and cameras against the truth, of worlds and of RGB-D videos."""
     place = str(resolve_device(device))
@@ -71,7 +77,8 @@ def depth(
     else:
         cap = "" if farthest == float("inf") else f" up to {farthest:g}"
         report = Report(f"depth{cap}, alignment {alignment}: {where}", place, digits=2)
-        runner = partial(depth_benchmark.run_depth, device=place)
+        config = build_config(DepthConfig, {**settings, "cuts": 0.0})
+        runner = partial(depth_benchmark.run_depth, know_focal=know_focal, config=config, device=place)
         depth_benchmark.table(report, cases, runner, alignment, farthest)
     report.show()
     report.save(json_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -186,11 +188,11 @@ class Perfect:
 
 
 def test_the_application(case, tmp_path):
-    def refuse(video):
+    def refuse(case):
         raise SolveError("the camera does not translate: --depth-model")
 
     report = Report("x")
-    bench.table(report, [case, case], lambda video: Perfect(case))
+    bench.table(report, [case, case], lambda case: nullcontext(Perfect(case)))
     bench.table(report, [case], refuse)
     one, _, mean, refused = report.rows
     assert one["video"] == "orbit 3" and mean["video"] == "mean of 2"
@@ -204,7 +206,7 @@ def test_the_application(case, tmp_path):
 def test_cameras_that_stand_still_have_no_error():
     still = next(depth_cases.worlds([1], ["static"], (48, 36), 4, movers=1))
     report = Report("x")
-    bench.table(report, [still], lambda video: Perfect(still))
+    bench.table(report, [still], lambda case: nullcontext(Perfect(case)))
     (row,) = report.rows
     assert row["d1 %"] == 100 and "ATE" not in row and row["inconsistent %"] < 2
 
@@ -229,7 +231,7 @@ def test_scans(tmp_path):
     np.testing.assert_allclose(case.depth(0), ramp(1), atol=1e-3)
     assert case.poses[:, 0, 3].tolist() == [1, 2, 3] and case.video[2].mean() == pytest.approx(120, abs=2)
     report = Report("x")
-    bench.table(report, [case], lambda video: Perfect(case))
+    bench.table(report, [case], lambda case: nullcontext(Perfect(case)))
     assert report.rows[0]["d1 %"] == 100 and report.rows[0]["ATE"] < 1e-9 and "flicker %" not in report.rows[0]
     with pytest.raises(InputError, match=r"room: expected a first frame of 0 \.\. 4, got 5"):
         list(depth_cases.scans("rgbd", str(tmp_path), first=5))
@@ -237,3 +239,11 @@ def test_scans(tmp_path):
         bench.chained_masked_flow(case, SimpleNamespace())
     with pytest.raises(FormatError):
         list(depth_cases.scans("tum", str(tmp_path)))
+
+
+def test_end_to_end():
+    (case,) = depth_cases.worlds([1], ["wander"], (96, 72), 6, movers=0)
+    report = Report("x")
+    bench.table(report, [case], partial(bench.run_depth, know_focal=True))
+    (row,) = report.rows
+    assert row["d1 % measured"] > 90 and row["ATE"] < 0.05 and row["focal/true"] == pytest.approx(1)
