@@ -14,8 +14,9 @@ from .live import Live, at, inside
 
 ENDS = 1.0
 """Pixels by which flow there and back may disagree before a point ends."""
-DRIFT = 0.15
-"""Pixels of error that each frame adds (measured on scenes: a median of 0.1 to 0.2)."""
+DRIFT = 0.06
+"""Pixels of error that each frame adds. Errors of chained flow add up: on scenes the median error after 10 frames was
+0.4 to 1.1 pixels, after 30 frames 1.1 to 3.2."""
 
 
 def step(live: Live, pair: FramePair, flow: Field, back: Field) -> Live:
@@ -23,6 +24,6 @@ def step(live: Live, pair: FramePair, flow: Field, back: Field) -> Live:
     moved = at(flow, live.xy)
     place = live.xy + moved
     doubt = length(moved + at(back, place))
-    sigma = np.hypot(live.sigma, np.float32(DRIFT) + doubt / 2)
+    sigma = live.sigma + np.float32(DRIFT)
     good = (doubt < ENDS) & inside(place, pair.after)
     return replace(live, xy=place, age=live.age + 1, sigma=sigma.astype(np.float32)).take(good)

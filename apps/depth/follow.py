@@ -110,6 +110,7 @@ def _shot(
     alive, last = live.Live.none(), None
     for t in range(start, stop):
         frame = Frame(pictures.grey(t), stride)
+        back = None
         if last is not None:
             pair = FramePair(last, frame, *live.lucas_kanade(frame))
             there, back = flow(last.grey, frame.grey), flow(frame.grey, last.grey)
@@ -117,7 +118,7 @@ def _shot(
             alive = move(alive, pair, there, back)
         seen = alive.take(alive.doubt == 0)
         sightings.add(t, seen.number, seen.xy, seen.sigma)
-        corners = cells.corners(frame.grey, seen.xy)
+        corners = cells.corners(frame.grey, seen.xy, back)
         new = live.born(sightings.begin(len(corners)), corners, frame)
         sightings.add(t, new.number, new.xy, new.sigma)
         alive = alive.join(new)

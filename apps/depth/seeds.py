@@ -10,12 +10,19 @@ import numpy.typing as npt
 
 from trackime.types import FloatArray
 
+from ..flow import Field
+
 LINES = 480
 """Lines of the frame that spacings are given for."""
 LEAST_CELL = 4.0
 """Pixels of a cell's side at least, however small the frame."""
 BLOCK = 5
 """Side in pixels of the neighbourhood whose gradients make a corner."""
+BREAK = 1.0
+"""Pixels by which flow differs within a patch where it shows two things (on scenes, a third as many points go wrong in
+their first frame as with corners anywhere)."""
+PATCH = 9
+"""Side in pixels of such a patch."""
 BORDER = 3
 """Pixels to the frame's edge that corners keep, where the cell has room."""
 
@@ -54,17 +61,20 @@ class Cells:
         row = np.minimum(np.searchsorted(self._rows, y, side="right") - 1, n - 1)
         return np.where(inside, row * m + column, -1)
 
-    def corners(self, grey: npt.NDArray[np.uint8], known: FloatArray) -> FloatArray:
+    def corners(self, grey: npt.NDArray[np.uint8], known: FloatArray, flow: Field | None = None) -> FloatArray:
         """Where points are missing: the strongest corner (Shi and Tomasi, 1994) of each cell without one.
 
         Args:
             grey: uint8 [h, w].
             known: [N, 2] points alive.
+            flow: [h, w, 2] to a neighbouring frame, if any: where it breaks, corners are of two things at once.
 
         Returns:
             float32 [n, 2], pixel centres, each half a cell's side or more away from those known.
         """
         strength = np.asarray(cv2.cornerMinEigenVal(np.ascontiguousarray(grey), BLOCK), np.float32)
+        if flow is not None:
+            strength = np.where(_breaks(flow), np.minimum(strength, 0), strength)
         edge = min(BORDER, (min(grey.shape) - 1) // 2)
         if edge > 0:
             inner = np.zeros(grey.shape, bool)
@@ -89,3 +99,13 @@ class Cells:
             if part[y, x] > -1:
                 found.append((columns.start + x + 0.5, rows.start + y + 0.5))
         return np.array(found, np.float32).reshape(-1, 2)
+
+
+def _breaks(flow: Field) -> npt.NDArray[np.bool_]:
+    """bool [h, w]: where flow [h, w, 2] differs by more than `BREAK` pixels within a patch."""
+    square = np.ones((PATCH, PATCH), np.uint8)
+    spread = np.zeros(flow.shape[:2], np.float32)
+    for part in (flow[..., 0], flow[..., 1]):
+        part = np.ascontiguousarray(part)
+        spread = np.maximum(spread, cv2.dilate(part, square) - cv2.erode(part, square))
+    return np.asarray(spread > BREAK)

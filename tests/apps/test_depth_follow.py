@@ -176,6 +176,16 @@ def test_cells_hold_every_place_once_and_new_points_keep_away(size: tuple[int, i
         assert np.linalg.norm(more[:, None] - known, axis=2).min() > 2
 
 
+def test_new_points_keep_away_from_where_flow_breaks() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
+    flow = np.zeros((48, 64, 2), np.float32)
+    flow[:, 32:, 0] = 3
+    found = Cells((48, 64), 16.0).corners(grey, np.zeros((0, 2)), flow)
+    assert len(found) == 12 and (np.abs(found[:, 0] - 32) > 4).all()
+    narrow = Cells((48, 64), 4.0).corners(grey, np.zeros((0, 2)), flow)
+    assert len(narrow) == 12 * 16  # still where a cell has nothing else
+
+
 def test_sightings_become_trails() -> None:
     rng = np.random.default_rng(0)
     sightings = Sightings(5)
