@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .bundle import BEHIND, Float64, Observed, Views, gathering, summed, errors, huber, jacobians
+from .bundle import BEHIND, Float64, Observed, Views, errors, gathering, huber, jacobians, summed
 
 FEWEST = 10
 """Points that must fit a pose."""
