@@ -144,28 +144,30 @@ def linearise(views: Views, seen: Observed, prior: Prior | None = None) -> Syste
     off, by_focal = off * root, by_focal * root
     by_camera, by_point = by_camera * root[..., None], by_point * root[..., None]
     across, down = by_camera.transpose(0, 2, 1), by_point.transpose(0, 2, 1)
-    to_camera = _gather(seen.camera, len(views.rotation))
-    to_point = _gather(seen.point, len(views.points))
+    to_camera = gathering(seen.camera, len(views.rotation))
+    to_point = gathering(seen.point, len(views.points))
     _, slope, curve = _prior_terms(views, prior)
     return System(
-        cameras=_sum(to_camera, across @ by_camera),
-        slope_c=_sum(to_camera, np.einsum("kij,ki->kj", by_camera, off)),
-        points=_sum(to_point, down @ by_point),
-        slope_p=_sum(to_point, np.einsum("kij,ki->kj", by_point, off)),
+        cameras=summed(to_camera, across @ by_camera),
+        slope_c=summed(to_camera, np.einsum("kij,ki->kj", by_camera, off)),
+        points=summed(to_point, down @ by_point),
+        slope_p=summed(to_point, np.einsum("kij,ki->kj", by_point, off)),
         cross=across @ by_point,
-        column=_sum(to_camera, np.einsum("kij,ki->kj", by_camera, by_focal)),
-        points_focal=_sum(to_point, np.einsum("kij,ki->kj", by_point, by_focal)),
+        column=summed(to_camera, np.einsum("kij,ki->kj", by_camera, by_focal)),
+        points_focal=summed(to_point, np.einsum("kij,ki->kj", by_point, by_focal)),
         ff=float((by_focal**2).sum()) + curve,
         slope_f=float((by_focal * off).sum()) + slope,
     )
 
 
-def _gather(index: Int64, size: int) -> sparse.csr_matrix:
+def gathering(index: Int64, size: int) -> sparse.csr_matrix:
+    """The matrix [size, K] that sums rows of one index [K]."""
     k = len(index)
     return sparse.csr_matrix((np.ones(k), (index, np.arange(k))), shape=(size, k))
 
 
-def _sum(gather: sparse.csr_matrix, values: Float64) -> Float64:
+def summed(gather: sparse.csr_matrix, values: Float64) -> Float64:
+    """Sums [size, ...] of values [K, ...] by `gathering`."""
     flat = values.reshape(len(values), -1)
     return np.asarray(gather @ flat).reshape(gather.shape[0], *values.shape[1:])
 
@@ -186,7 +188,7 @@ def step(
     rows = free[seen.camera]
     spot, whose = place[seen.camera[rows]], seen.point[rows]
     half = system.cross[rows] @ lower[whose].transpose(0, 2, 1)  # [K', 6, 3]: cross C^-T with points = C C^T
-    gather = _gather(spot, m)
+    gather = gathering(spot, m)
     blocks = system.cameras[free]
     blocks = blocks + damping * blocks * np.eye(6) + 1e-12 * np.eye(6)
     reduced = np.zeros((m, 6, m, 6))
@@ -195,10 +197,10 @@ def step(
     size = 6 * m + more
     matrix, right = np.zeros((size, size)), np.zeros(size)
     matrix[: 6 * m, : 6 * m] = reduced.reshape(6 * m, 6 * m)
-    right[: 6 * m] = (_sum(gather, np.einsum("kij,kj->ki", half, z[whose])) - system.slope_c[free]).reshape(-1)
+    right[: 6 * m] = (summed(gather, np.einsum("kij,kj->ki", half, z[whose])) - system.slope_c[free]).reshape(-1)
     if focal:
         line = np.einsum("pij,pj->pi", lower, system.points_focal)
-        column = system.column[free] - _sum(gather, np.einsum("kij,kj->ki", half, line[whose]))
+        column = system.column[free] - summed(gather, np.einsum("kij,kj->ki", half, line[whose]))
         matrix[-1, : 6 * m] = matrix[: 6 * m, -1] = column.reshape(-1)
         matrix[-1, -1] = system.ff * (1 + damping) - (line**2).sum()
         right[-1] = float((line * z).sum()) - system.slope_f
@@ -207,7 +209,7 @@ def step(
     cameras[free] = found[: 6 * m].reshape(m, 6)
     by_focal = float(found[-1]) if focal else 0.0
     back = -system.slope_p - system.points_focal * by_focal
-    back -= _sum(_gather(whose, len(z)), np.einsum("kij,ki->kj", system.cross[rows], cameras[seen.camera[rows]]))
+    back -= summed(gathering(whose, len(z)), np.einsum("kij,ki->kj", system.cross[rows], cameras[seen.camera[rows]]))
     points = np.einsum("pji,pj->pi", lower, np.einsum("pij,pj->pi", lower, back))
     return cameras, points, by_focal
 

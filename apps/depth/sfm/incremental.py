@@ -173,6 +173,7 @@ class _Part:
         self._say("keyframes", 0, 1)
         keys = keyframes(self._at, 0, self._at.frames, int(self._size), tried)
         pairs = wide_pairs(self._at, keys, tried, TRIED)
+        self._say("keyframes", 1, 1)
         if not pairs:
             raise refuse(self._where, "frames with parallax between them share too few points")
         lens = self._lens(focal, tried, pairs)
@@ -184,6 +185,7 @@ class _Part:
             return Lens(focal, True)
         self._say("focal length", 0, 1)
         costs = sweep(self._at, pairs[:PAIRS], tried)
+        self._say("focal length", 1, 1)
         if costs is None:
             raise refuse(
                 self._where, "the scene is flat, from which no focal length can be told: give --focal or --fov"
@@ -223,11 +225,13 @@ class _Part:
             raise refuse(self._where, "no third frame fits the points of the first two")
         self._say("bundle adjustment", 0, 1)
         mapper.finish()
+        self._say("bundle adjustment", 1, 1)
         return mapper
 
     def _finished(self, mapper: Mapper, keys: Int64) -> _Solved:
         self._say("cameras of all frames", 0, 1)
         views, known = all_frames(self._at, mapper, keys)
+        self._say("cameras of all frames", 1, 1)
         seeing = np.bincount(self._at.frame, minlength=len(known)) >= CROSSING
         if known.sum() < KNOWN * seeing.sum():
             raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {seeing.sum()} frames only")

@@ -20,8 +20,8 @@ NARROW = 1.5
 """Degrees between the rays of a point at least."""
 VIEWS = 3
 """Cameras that must see a point where they fit."""
-EARLY, FINAL = 4.0, 2.0
-"""Pixels a sighting may be off while cameras are added, and in the end."""
+EARLY, FINAL = 4.0, 3.0
+"""Pixels a sighting may be off at most while cameras are added, and in the end; see SPREAD."""
 SPREAD, WIDER, LEAST = 3.5, 6.0, 0.5
 """A sighting may be off by SPREAD medians of the errors of those that fit in the end, WIDER while cameras are added;
 LEAST pixels at least, FINAL or EARLY at most. Good trails tell slow movers from what stands still."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .bundle import BEHIND, Float64, Observed, Views, _gather, _sum, errors, huber, jacobians
+from .bundle import BEHIND, Float64, Observed, Views, errors, gathering, huber, jacobians, summed
 
 FEWEST = 10
 """Points that must fit a pose."""
@@ -45,7 +45,7 @@ def refine_poses(views: Views, seen: Observed, iterations: int = 15) -> Views:
     """The cameras of the least robust cost, each by itself, points and focal length fixed: Levenberg-Marquardt with the
     damping of each camera its own."""
     m = len(views.rotation)
-    gather = _gather(seen.camera, m)
+    gather = gathering(seen.camera, m)
     value = _costs(views, seen)
     damping = np.full(m, 1e-4)
     for _ in range(iterations):
@@ -53,8 +53,8 @@ def refine_poses(views: Views, seen: Observed, iterations: int = 15) -> Views:
         e = np.linalg.norm(off, axis=1) * seen.weight
         root = (seen.weight / np.sqrt(np.maximum(e, 1.0)))[:, None]
         by_camera, off = by_camera * root[..., None], off * root
-        matrix = _sum(gather, by_camera.transpose(0, 2, 1) @ by_camera)
-        slope = _sum(gather, np.einsum("kij,ki->kj", by_camera, off))
+        matrix = summed(gather, by_camera.transpose(0, 2, 1) @ by_camera)
+        slope = summed(gather, np.einsum("kij,ki->kj", by_camera, off))
         matrix += damping[:, None, None] * matrix * np.eye(6) + 1e-9 * np.eye(6)
         move = -np.linalg.solve(matrix, slope[..., None])[..., 0]
         turn = Rotation.from_rotvec(move[:, :3]).as_matrix()
