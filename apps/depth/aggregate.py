@@ -41,23 +41,20 @@ def _both_ways(cost: torch.Tensor, grey: torch.Tensor, shifts: tuple[int, ...]) 
     jumps = torch.cat((jump, back)).permute(1, 0, 2)[:, :, None]  # [n, 2k, 1, m]
     total = torch.zeros_like(cost)
     padded = cost.new_zeros(2 * k, planes, m + 2)
-    before = cost.new_empty(2 * k, planes, m)
+    before, state = (cost.new_zeros(2 * k, planes, m) for _ in range(2))
     for row in range(n):
         here = torch.stack((cost[row], cost[n - 1 - row]))  # [2, D, m]
-        if row:
-            # Beyond the sides lie zeros: a path that enters there starts with the pixel's own cost.
-            padded[:, :, 1:-1] = state  # noqa: F821 (set by the row before)
-            for index, shift in enumerate(shifts):
-                before[index::k] = padded[index::k, :, 1 + shift : 1 + shift + m]
-            least = before.amin(1, keepdim=True)
-            best = torch.minimum(before, least + jumps[row])
-            near = before + STEP
-            torch.minimum(best[:, 1:], near[:, :-1], out=best[:, 1:])
-            torch.minimum(best[:, :-1], near[:, 1:], out=best[:, :-1])
-            best -= least
-            state = (best.view(2, k, planes, m) + here[:, None]).view(2 * k, planes, m)
-        else:
-            state = here[:, None].expand(2, k, planes, m).reshape(2 * k, planes, m)
+        # Beyond the sides and before the first row lie zeros: a path starts with the pixel's own cost.
+        padded[:, :, 1:-1] = state
+        for index, shift in enumerate(shifts):
+            before[index::k] = padded[index::k, :, 1 + shift : 1 + shift + m]
+        least = before.amin(1, keepdim=True)
+        best = torch.minimum(before, least + jumps[row])
+        near = before + STEP
+        torch.minimum(best[:, 1:], near[:, :-1], out=best[:, 1:])
+        torch.minimum(best[:, :-1], near[:, 1:], out=best[:, :-1])
+        best -= least
+        state = (best.view(2, k, planes, m) + here[:, None]).view(2 * k, planes, m)
         total[row] += state[:k].sum(0)
         total[n - 1 - row] += state[k:].sum(0)
     return total

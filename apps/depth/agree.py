@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-TOLERANCE = 0.02
+TOLERANCE = 0.03
 """Relative difference of depth up to which two views agree."""
 THROUGH = 0.06
 """Relative difference of depth from which on a view that sees farther contradicts."""
@@ -30,22 +30,33 @@ class Surface:
     pose: torch.Tensor
 
 
-def agree(
-    reference: Surface, others: list[Surface], tolerance: float = TOLERANCE, pixels: float = PIXELS
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """How many other views have the surface of each pixel, how many look through it, and the common depth.
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """What other views say of each pixel's depth.
+
+    Attributes:
+        seen: int64 [h, w], views that look at the place and know a depth there.
+        agree: int64 [h, w], those that have the same surface.
+        through: int64 [h, w], those that see something farther by more than `THROUGH`, where the surface would be in
+            their way.
+        inverse: float32 [h, w], the mean of the inverse depths of the reference and those that agree.
+    """
+
+    seen: torch.Tensor
+    agree: torch.Tensor
+    through: torch.Tensor
+    inverse: torch.Tensor
+
+
+def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANCE, pixels: float = PIXELS) -> Votes:
+    """Ask other views about the depth of each pixel of one.
 
     A pixel is carried into the other view, whose depth there carries it back: depths have to agree on the way there,
     pixels on the way back.
-
-    Returns:
-        int64 [h, w], views that agree; int64 [h, w], views that see something farther by more than `THROUGH` where the
-        surface would be in their way; float32 [h, w], the mean of the inverse depths of the reference and those that
-        agree.
     """
     inverse = reference.inverse
     h, w = inverse.shape
-    count, against = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(2))
+    known, count, through = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(3))
     total = inverse.clone()
     y, x = torch.meshgrid(
         torch.arange(h, dtype=inverse.dtype, device=inverse.device) + 0.5,
@@ -66,9 +77,10 @@ def agree(
         off = (returned[:2] / returned[2].clamp(min=1e-6) - pixel[:2]).square().sum(0)
         good = ahead & ((depth * found - 1).abs() <= tolerance) & (off <= pixels**2)
         count += good
-        against += ahead & (depth * found < 1 / (1 + THROUGH))
+        known += ahead
+        through += ahead & (depth * found < 1 / (1 + THROUGH))
         total += torch.where(good, found / returned[2].clamp(min=1e-6), torch.zeros_like(total))
-    return count, against, total / (count + 1)
+    return Votes(known, count, through, total / (count + 1))
 
 
 def _map(one: Surface, other: Surface, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

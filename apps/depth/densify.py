@@ -54,7 +54,7 @@ class Dense:
     views: int = 6
     reach: int = 40
     confirm: int = 2
-    tolerance: float = 0.02
+    tolerance: float = 0.03
     single: float = 0.1
     guess: float = 0.0001
 
@@ -197,14 +197,15 @@ class Densify:
         """Depth float32 [H, W] of frame t without holes, and where it was measured, bool [H, W]."""
         config, size = self.config, (self.cameras.width, self.cameras.height)
         own = surfaces(t)
-        count, against, inverse = agree(own, [surfaces(s) for s in self._views(t)], config.tolerance)
+        votes = agree(own, [surfaces(s) for s in self._views(t)], config.tolerance)
         known = torch.isfinite(own.inverse)
-        sure = (count >= config.confirm) & (count > against) & known
-        # What other views look through is no surface, most often the rim of one in front of it.
-        guess = torch.where(against > 0, 0.0, config.guess)
-        trust = torch.where(count > against, config.single, guess)
+        sure = (votes.agree >= config.confirm) & (votes.agree > votes.through) & known
+        # What other views look through is no surface, most often the rim of one in front of it; what none looks at was
+        # not even guessed.
+        guess = torch.where((votes.seen > 0) & (votes.through == 0), config.guess, 0.0)
+        trust = torch.where(votes.agree > votes.through, config.single, guess)
         trust = torch.where(sure, 1.0, trust) * known
-        depth = torch.where(known, 1 / inverse, 0.0).cpu().numpy()
+        depth = torch.where(known, 1 / votes.inverse, 0.0).cpu().numpy()
         confidence = trust.to(torch.float32).cpu().numpy()
         image = self.video[t]
         moving = None if self.dynamic is None else self.dynamic(t)
@@ -254,7 +255,8 @@ class _Greys:
         while self.next <= t:
             image = self.video[self.next]
             small = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
-            self.kept[self.next] = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2GRAY)
+            grey = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2GRAY)
+            self.kept[self.next] = np.asarray(grey, np.float32)
             self.next += 1
         return self.kept[t]
 

@@ -6,6 +6,8 @@ whose links are those between the blocks (Briggs, Henson and McCormick 2000, "A 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,12 +63,12 @@ class Membrane:
         rights = [right]
         for level in self.levels[:-1]:
             rights.append(level.down_to(rights[-1]))
-        x = np.zeros_like(rights[-1])
+        x: Float32 = np.zeros(rights[-1].shape, np.float32)
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             if depth < len(self.levels) - 1:
                 x = level.up_from(x)
-            x = x + self.cycle(rights[depth] - level.times(x), depth)
+            x += self.cycle(rights[depth] - level.times(x), depth)
         return x
 
     def cycle(self, right: Float32, depth: int = 0) -> Float32:
@@ -74,7 +76,7 @@ class Membrane:
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
             return level.exactly(right)
-        x = level.step * right
+        x: Float32 = level.step * right
         for _ in range(SMOOTHINGS - 1):
             x += level.step * (right - level.times(x))
         x += level.up_from(self.cycle(level.down_to(right - level.times(x)), depth + 1))
@@ -93,7 +95,7 @@ class _Level:
         whole[:-1] += down
         self.whole = np.maximum(whole, np.float32(1e-20))
         self.step = np.float32(DAMPING) / self.whole
-        self._inverse: npt.NDArray[np.float64] | None = None
+        self._inverse: npt.NDArray[Any] | None = None
 
     def times(self, x: Float32) -> Float32:
         """The system times [h, w]."""
@@ -123,12 +125,13 @@ class _Level:
 
     def exactly(self, right: Float32) -> Float32:
         """The solution on few pixels, by the inverse."""
-        if self._inverse is None:
+        inverse = self._inverse
+        if inverse is None:
             n = self.diagonal.size
-            columns = np.eye(n, dtype=np.float64).reshape(n, *self.diagonal.shape)
-            matrix = np.stack([self.times(column).ravel() for column in columns])  # type: ignore[arg-type]
-            self._inverse = np.linalg.pinv((matrix + matrix.T) / 2, hermitian=True)
-        return np.asarray(self._inverse @ right.ravel(), np.float32).reshape(right.shape)
+            columns = np.eye(n, dtype=np.float32).reshape(n, *self.diagonal.shape)
+            matrix = np.stack([self.times(column).ravel() for column in columns]).astype(np.float64)
+            inverse = self._inverse = np.linalg.pinv((matrix + matrix.T) / 2, hermitian=True)
+        return np.asarray(inverse @ right.ravel(), np.float32).reshape(right.shape)
 
 
 def _pairs(x: Float32, axis: int) -> Float32:

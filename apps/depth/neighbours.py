@@ -102,7 +102,7 @@ def choose(
         best = int(worth.argmax())
         chosen.append(int(candidates[best]))
         worth[best] = 0
-        for k in np.flatnonzero(worth):
+        for k in np.flatnonzero(worth).tolist():
             apart = _angle(points - center[candidates[k]], points - center[chosen[-1]])
             worth[k] *= min(1.0, 0.05 + apart / APART)
     return chosen

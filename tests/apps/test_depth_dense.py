@@ -92,21 +92,24 @@ def test_views_agree_where_both_see_a_surface() -> None:
     wall = np.full((20, 30), 4.0)
     middle = surface(wall, turned(0), 30.0)
     right, left = surface(wall, turned(0, 0.4, 0, 0), 30.0), surface(wall, turned(0, -0.4, 0, 0), 30.0)
-    count, against, inverse = agree(middle, [right, left])
+    votes = agree(middle, [right, left])
+    count, inverse = votes.agree, votes.inverse
     # 0.4 at depth 4 is 3 px: the columns the right one sees, and the left one.
     column = np.arange(30) + 0.5
     expected = (column >= 3).astype(int) + (column <= 27).astype(int)
     assert (count.numpy() == expected).all() and torch.allclose(inverse, torch.full_like(inverse, 0.25))
-    assert (against == 0).all()
+    assert (votes.through == 0).all() and (votes.seen == count).all()
     wrong = wall.copy()
     wrong[5:10, 10:15] = 3.6
-    count, against, _ = agree(surface(wrong, turned(0), 30.0), [right, left])
+    votes = agree(surface(wrong, turned(0), 30.0), [right, left])
+    count, against = votes.agree, votes.through
     assert (count.numpy()[5:10, 10:15] == 0).all() and (count.numpy()[12:] == expected).all()
     assert (against.numpy()[5:10, 10:15] == 2).all() and (against.numpy()[12:] == 0).all()
-    near = agree(surface(wall * 1.01, turned(0), 30.0), [right])[2]
+    near = agree(surface(wall * 1.01, turned(0), 30.0), [right]).inverse
     assert near[5, 15] == pytest.approx((1 / 4 + 1 / 4.04) / 2, rel=1e-4)
     holes = Surface(torch.full_like(right.inverse, torch.nan), right.intrinsics, right.pose)
-    assert (agree(middle, [holes])[0] == 0).all()
+    none = agree(middle, [holes])
+    assert not (none.agree | none.seen | none.through).any()
 
 
 def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
@@ -119,7 +122,8 @@ def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
         rays = np.stack(((x - w / 2) / focal, (y - h / 2) / focal, np.ones_like(x)), -1) @ pose[:3, :3].T
         depths.append((offset - normal @ pose[:3, 3]) / (rays @ normal))
     one, other = (surface(d, p, focal) for d, p in zip(depths, poses, strict=True))
-    count, _, inverse = agree(one, [other])
+    votes = agree(one, [other])
+    count, inverse = votes.agree, votes.inverse
     camera = [(s.intrinsics.numpy(), s.pose.numpy()) for s in (one, other)]
     for y in range(h):
         for x in range(w):
