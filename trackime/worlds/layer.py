@@ -55,7 +55,7 @@ class Layer:
         ]
         # Inverted in float64 here, whatever the dtype of the points.
         inverse = tensor(np.linalg.inv(matrix))
-        frequency: list[float | Tensor] = self.warp.frequency.tolist()
+        frequency = self.warp.frequency.tolist()
         return Pose(tensor(matrix), inverse, directions, frequency, tensor(amplitude), tensor(phase))
 
     def grid(self, uv: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,8 +199,8 @@ class Pose:
 
     matrix: Tensor
     inverse_matrix: Tensor
-    directions: list[tuple[float | Tensor, float | Tensor]]
-    frequency: list[float | Tensor]
+    directions: Sequence[tuple[float | Tensor, float | Tensor]]
+    frequency: Sequence[float | Tensor]
     amplitude: Tensor
     phase: Tensor
 
@@ -213,9 +214,13 @@ class Pose:
     def inverse(self, xy: Tensor) -> Tensor:
         """Frame pixels [..., 2] to layer coordinates [..., 2]."""
         x, y = _project(self.inverse_matrix, *xy.unbind(-1)).unbind(-1)
+        return torch.stack(self.unbend(x, y), -1)
+
+    def unbend(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer coordinates of points whose homography has been undone already."""
         for c in reversed(range(len(self.directions))):
             x, y = self._shear(c, x, y, -1)
-        return torch.stack([x, y], -1)
+        return x, y
 
     def _shear(self, c: int, x: Tensor, y: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         dx, dy = self.directions[c]

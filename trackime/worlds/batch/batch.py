@@ -20,7 +20,8 @@ from trackime.worlds.batch.options import BatchOptions
 from trackime.worlds.batch.plan import Plan, make_plan
 from trackime.worlds.batch.points import choose_points
 from trackime.worlds.batch.pool import TexturePool, default_pool
-from trackime.worlds.batch.render import Looks, render
+from trackime.worlds.batch.render import render
+from trackime.worlds.batch.shade import Looks
 from trackime.worlds.batch.surfaces import make_surfaces
 from trackime.worlds.options import check_whole
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class Layers:
         rank: int64 [L, T], order within the clip and frame, 0 the farthest.
         table: int64 [B, K], the layers of every clip, -1 beyond their number.
         matrix: float64 [L, T, 3, 3], layer to frame pixels; inverse: the other way.
-        scale: float64 [L, T], frame pixels per layer unit.
+        scale: float64 [L, T], frame pixels per layer unit; stretch: float64 [L, T], see `stretch`.
         box: float32 [L, T, 4], x0, y0, x1, y1 in frame pixels outside of which a layer is not.
         bends: bool [L].
         direction: float64 [L, 3, 2]; frequency: float64 [L, 2]; amplitude: float64 [L, 3, T]; phase: float64 [L, 3, T].
@@ -45,6 +46,7 @@ class Layers:
     matrix: Tensor
     inverse: Tensor
     scale: Tensor
+    stretch: Tensor
     box: Tensor
     bends: Tensor
     direction: Tensor
@@ -83,30 +85,34 @@ class Layers:
         direction = self.direction[layer].unsqueeze(-3).to(dtype)
         directions = [(direction[..., c, 0], direction[..., c, 1]) for c in range(3)]
         frequency = self.frequency[layer].unsqueeze(-2).to(dtype)
-        frequencies: list[float | Tensor] = [frequency[..., 0], frequency[..., 1], 0.0]
         amplitude, phase = (
             torch.stack([m[layer, c, t].unsqueeze(-1) for c in range(3)]).to(dtype)
             for m in (self.amplitude, self.phase)
         )
-        return Pose(matrix, inverse, directions, frequencies, amplitude, phase)
+        return Pose(matrix, inverse, directions, [frequency[..., 0], frequency[..., 1], 0.0], amplitude, phase)
 
-    def sample(self, layer: Tensor, uv: Tensor, level: int = 0) -> Tensor:
-        """Colour and signed distance [4, *S, P] of layers [*S] at their own coordinates [*S, P, 2]."""
-        gain, shift = (v.unsqueeze(-2) for v in self.to_tile[layer].to(uv.dtype).unbind(-2))
-        low, high = (v.unsqueeze(-2) for v in self.limits[layer].unbind(-2))
-        # Beyond its border a tile goes on as it ends; half a texel keeps its neighbours in the atlas out.
-        margin = 0.5 * 2**level
-        at = (uv * gain + shift).to(torch.float32)
-        at = torch.minimum(torch.maximum(at, low + margin), high - margin)
-        image = self.atlas[level]
-        full = self.atlas[0]
-        grid = at * at.new_tensor([2 / full.shape[-1], 2 / full.shape[-2]]) - 1
-        grid = grid.reshape(1, -1, at.shape[-2], 2) if at.dim() > 2 else grid[None, None]
-        return F.grid_sample(image, grid, align_corners=False).reshape(4, *at.shape[:-1])
+    @cached_property
+    def to_grid(self) -> tuple[Tensor, Tensor]:
+        """Gain and shift, float64 [L, 2] each, from (u, v) to the sampling coordinates of torch, -1 .. 1."""
+        unit = 2 / self.to_tile.new_tensor([self.atlas[0].shape[-1], self.atlas[0].shape[-2]])
+        return self.to_tile[:, 0] * unit, self.to_tile[:, 1] * unit - 1
+
+    def grid_limits(self, level: int) -> Tensor:
+        """Low and high sampling coordinates float32 [L, 2, 2]: half a texel keeps a tile's neighbours out."""
+        unit = 2 / self.limits.new_tensor([self.atlas[0].shape[-1], self.atlas[0].shape[-2]])
+        margin = self.limits.new_tensor([0.5, -0.5])[:, None] * 2**level
+        return (self.limits + margin) * unit - 1
+
+    def sample(self, grid: Tensor, level: int = 0) -> Tensor:
+        """Colour and signed distance [4, Q, P] at sampling coordinates [Q, P, 2]."""
+        return F.grid_sample(self.atlas[level], grid[None], align_corners=False)[0]
 
     def cover(self, layer: Tensor, uv: Tensor) -> Tensor:
-        """Signed distance [*S, P]: the layer is where it is above 0."""
-        return self.sample(layer, uv)[3]
+        """Signed distance [Q, P] of layers [Q] at their own coordinates [Q, P, 2]: a layer is where it is above 0."""
+        gain, shift = (v[layer][:, None] for v in self.to_grid)
+        low, high = self.grid_limits(0)[layer][:, :, None].unbind(1)
+        grid = (uv * gain + shift).to(torch.float32).clamp(low, high)
+        return self.sample(grid)[3]
 
     def mip(self) -> Tensor:
         """Level of the atlas that suits each layer and frame: int64 [L, T]."""
@@ -126,6 +132,15 @@ def measure(plan: Plan, height: int, width: int) -> FloatArray:
     w = (matrix[..., 2, :] * middle).sum(-1)
     out: FloatArray = np.sqrt(det / abs(w) ** 3)  # of a homography's Jacobian, |det| = |det M| / w^3
     return out
+
+
+def stretch(plan: Plan, scale: FloatArray) -> FloatArray:
+    """How much more a layer is squeezed along one direction than on average, float64 [L, T], 1 or more."""
+    linear = plan.matrices[..., :2, :2] / plan.matrices[..., 2:, 2:]
+    linear = linear - plan.matrices[..., :2, 2:] / plan.matrices[..., 2:, 2:] ** 2 * plan.matrices[..., 2:, :2]
+    square, det = (linear**2).sum((-1, -2)), np.linalg.det(linear)
+    least = np.sqrt(np.maximum(square / 2 - np.sqrt(np.maximum((square / 2) ** 2 - det**2, 0)), 1e-12))
+    return np.maximum(scale / least, 1)
 
 
 def build(
@@ -158,6 +173,7 @@ def build(
         matrix=tensor(plan.matrices),
         inverse=tensor(np.linalg.inv(plan.matrices)),
         scale=tensor(scale),
+        stretch=tensor(stretch(plan, scale)),
         box=torch.zeros(len(order), plan.key.shape[1], 4, device=device),
         bends=tensor(plan.bends),
         direction=tensor(direction),

@@ -8,36 +8,21 @@ import torch
 from torch import Tensor
 
 from trackime.worlds.batch.layers import Layers
-from trackime.worlds.batch.tiles import SIDE, block_centres, chunk
-
-SHARP = 0.6
-"""A layer that moves less than this many pixels while the shutter is open is not blurred."""
-
-LENGTHS = (SHARP, 4.0)
-SAMPLES = (1, 3, 7)
-"""Samples over the shutter's time for motions up to these lengths, and beyond."""
+from trackime.worlds.batch.shade import SIDE, Looks, Shader
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """What only pixels need.
+class Entries:
+    """Blocks to be painted: E of them, each int64 [E].
 
     Attributes:
-        gain: float32 [L, T], brightness.
-        bias: int64 [L], mip levels of blur (defocus).
-        shutter: float32 [B], share of the frame time that the shutter is open.
-        shadow: float32 [L, 4], offset x and y in frame pixels, softness in layer units, strength (0: no shadow).
+        layer: whose they are.
+        t: frame.
+        block: index of the block among all of the batch.
+        slot: order in which they are painted.
+        x: of the block's corner in frame pixels; y: likewise.
+        shadow: 1 for a layer's shadow.
     """
-
-    gain: Tensor
-    bias: Tensor
-    shutter: Tensor
-    shadow: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Entries:
-    """Blocks to be painted: E of them, each int64 [E]."""
 
     layer: Tensor
     t: Tensor
@@ -47,70 +32,71 @@ class _Entries:
     y: Tensor
     shadow: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Entries:
+        fields = (self.layer, self.t, self.block, self.slot, self.x, self.y, self.shadow)
+        return Entries(*(field[rows] for field in fields))
+
 
 def render(layers: Layers, looks: Looks) -> tuple[Tensor, Tensor]:
     """Frames float32 [B, T, 3, H, W] in about [0, 1], and the object seen at each pixel centre, uint8 [B, T, H, W]."""
     device = layers.device
     batch, frames = len(layers.table), layers.frames
     rows, columns = -(-layers.height // SIDE), -(-layers.width // SIDE)
+    shader = Shader(layers, looks)
     count = batch * frames * rows * columns
-    entries = _entries(layers, looks, rows, columns)
-    paint, covers = _shade(layers, looks, entries)
-    colour = torch.zeros(count, 3, SIDE * SIDE, device=device)
+    colour = torch.empty(3, count, SIDE * SIDE, device=device)
     owner = torch.zeros(count, SIDE * SIDE, dtype=torch.uint8, device=device)
-    kept = paint.kept.nonzero()[:, 0]
-    slot = entries.slot[kept]
-    order = kept[slot.argsort(stable=True)]
+    ground = _ground(layers, rows, columns)
+    for part, texels in shader.background(ground.layer, ground.t, ground.x, ground.y):
+        colour.index_copy_(1, part, texels)
+    entries = _entries(layers, looks, shader, rows, columns)
+    near = shader.touches(entries.layer, entries.t, entries.x, entries.y, entries.shadow)
+    entries = entries[near.nonzero()[:, 0]]
+    order, paint, covers = shader.objects(entries.layer, entries.t, entries.x, entries.y, entries.shadow)
+    entries = entries[order]
+    things = layers.thing[entries.layer].to(torch.uint8)[:, None]
     start = 0
-    for number in torch.bincount(slot).tolist():
-        part = order[start : start + number]
+    turn = entries.slot.argsort(stable=True)
+    for number in torch.bincount(entries.slot).tolist():
+        part = turn[start : start + number]
         start += number
         where = entries.block[part]
-        over = paint.colour[part]
-        colour[where] = colour[where] * (1 - over[:, 3:]) + over[:, :3]
-        thing = layers.thing[entries.layer[part]].to(torch.uint8)[:, None]
-        owner[where] = torch.where(covers[part], thing, owner[where])
+        over = paint.index_select(1, part)
+        under = colour.index_select(1, where)
+        # under * (1 - alpha) + colour * alpha
+        colour.index_copy_(1, where, torch.addcmul(under + over[:3], under, over[3:], value=-1))
+        owner.index_copy_(0, where, torch.where(covers[part], things[part], owner.index_select(0, where)))
     shape = (batch, frames, rows, columns)
-    image = colour.view(*shape, 3, SIDE, SIDE).permute(0, 1, 4, 2, 5, 3, 6)
+    image = colour.view(3, *shape, SIDE, SIDE).permute(1, 2, 0, 3, 5, 4, 6)
     image = image.reshape(batch, frames, 3, rows * SIDE, columns * SIDE)[..., : layers.height, : layers.width]
     masks = owner.view(*shape, SIDE, SIDE).permute(0, 1, 2, 4, 3, 5)
     masks = masks.reshape(batch, frames, rows * SIDE, columns * SIDE)[..., : layers.height, : layers.width]
-    return image, masks.contiguous()
+    return image.contiguous(), masks.contiguous()
 
 
-def _blur(layers: Layers, looks: Looks) -> tuple[Tensor, Tensor]:
-    """Inverse matrices [L, T, 3, 3] half an open shutter later, and the lengths of the motion in pixels [L, T]."""
-    matrix = layers.matrix
+def _ground(layers: Layers, rows: int, columns: int) -> Entries:
+    """Every block of every frame, for the backgrounds."""
     frames = layers.frames
-    after = matrix[:, [min(t + 1, frames - 1) for t in range(frames)]]
-    before = matrix[:, [max(t - 1, 0) for t in range(frames)]]
-    span = torch.tensor([max(1, min(t + 1, frames - 1) - max(t - 1, 0)) for t in range(frames)], device=layers.device)
-    half = looks.shutter[layers.clip].to(matrix.dtype)[:, None, None, None] / 2
-    later = matrix + half * (after - before) / span[:, None, None]
-    inverse = torch.linalg.inv(later)
-    middle = matrix.new_tensor([layers.width / 2, layers.height / 2, 1.0])
-    anchor = torch.where(
-        (layers.thing == 0)[:, None, None], layers.inverse @ middle, matrix.new_tensor([0.0, 0.0, 1.0])
-    )[..., None]
-    a, b = (m @ anchor for m in (matrix, later))
-    length = 2 * (b[..., :2, 0] / b[..., 2:, 0] - a[..., :2, 0] / a[..., 2:, 0]).norm(dim=-1)
-    return inverse, length
+    block = torch.arange(len(layers.table) * frames * rows * columns, device=layers.device)
+    x, rest = block % columns, block // columns
+    y, rest = rest % rows, rest // rows
+    none = torch.zeros_like(block)
+    return Entries(layers.table[rest // frames, 0], rest % frames, block, none, x * SIDE, y * SIDE, none)
 
 
-def _entries(layers: Layers, looks: Looks, rows: int, columns: int) -> _Entries:
-    """The blocks that every layer, and every shadow just under its layer, may touch."""
+def _entries(layers: Layers, looks: Looks, shader: Shader, rows: int, columns: int) -> Entries:
+    """The blocks in the boxes of all objects, and of shadows just under their objects."""
     device, frames = layers.device, layers.frames
     casts = (looks.shadow[:, 3] > 0).nonzero()[:, 0]
-    layer = torch.cat([torch.arange(len(layers.clip), device=device), casts])
+    things = (layers.thing > 0).nonzero()[:, 0]
+    layer = torch.cat([things, casts])
     shadow = torch.zeros(len(layer), dtype=torch.int64, device=device)
-    shadow[len(layers.clip) :] = 1
+    shadow[len(things) :] = 1
     box = layers.box[layer]
-    _, length = _blur(layers, looks)
-    reach = length[layer, :, None].to(box.dtype) / 2
-    box = box + torch.cat([-reach, -reach, reach, reach], -1)
+    reach = shader.length[layer, :, None] / 2
     offset = (looks.shadow[layer, :2] * shadow[:, None])[:, None]
     soft = (looks.shadow[layer, 2] * shadow)[:, None, None] * layers.scale[layer][..., None].to(box.dtype)
-    low, high = box[..., :2] + offset - soft, box[..., 2:] + offset + soft
+    low, high = box[..., :2] + offset - soft - reach, box[..., 2:] + offset + soft + reach
     limit = torch.tensor([columns, rows], device=device)
     first = torch.minimum((low / SIDE).floor().to(torch.int64).clamp(min=0), limit)
     last = torch.minimum((high / SIDE).ceil().to(torch.int64).clamp(min=0), limit)
@@ -126,92 +112,4 @@ def _entries(layers: Layers, looks: Looks, rows: int, columns: int) -> _Entries:
     block = ((layers.clip[mine] * frames + t) * rows + y) * columns + x
     # Two slots a rank: a layer's shadow lies on all that is beneath the layer.
     slot = 2 * layers.rank[mine, t] + 1 - shadow[which]
-    return _Entries(mine, t, block, slot, x * SIDE, y * SIDE, shadow[which])
-
-
-@dataclass(frozen=True, eq=False)
-class _Paint:
-    colour: Tensor  # [E, 4, P] red, green, blue times alpha; alpha
-    kept: Tensor  # [E] whether there is any
-
-
-def _shade(layers: Layers, looks: Looks, entries: _Entries) -> tuple[_Paint, Tensor]:
-    """Colours of all entries, and which pixel centres they cover, bool [E, P]."""
-    device, total = layers.device, len(entries.layer)
-    centres = block_centres(device)
-    later, length = _blur(layers, looks)
-    later = later.to(torch.float32)
-    samples = torch.bucketize(length.to(torch.float32), torch.tensor(LENGTHS, device=device))
-    level = (layers.mip() + looks.bias[:, None]).clamp(max=len(layers.atlas) - 1)
-    at = entries.layer, entries.t
-    many, mip = samples[at] * (1 - entries.shadow), level[at] * (1 - entries.shadow)
-    kind = ((entries.shadow * 2 + layers.bends[entries.layer]) * len(SAMPLES) + many) * len(layers.atlas) + mip
-    colour = torch.empty(total, 4, SIDE * SIDE, device=device)
-    covers = torch.zeros(total, SIDE * SIDE, dtype=torch.bool, device=device)
-    order = kind.argsort(stable=True)
-    start = 0
-    for code, number in enumerate(torch.bincount(kind).tolist()):
-        rest, n = divmod(code, len(layers.atlas))
-        rest, m = divmod(rest, len(SAMPLES))
-        for first in range(start, start + number, chunk(device)):
-            part = order[first : min(first + chunk(device), start + number)]
-            layer, t = entries.layer[part], entries.t[part]
-            corner = torch.stack([entries.x[part], entries.y[part]], -1).to(torch.float32)
-            if rest >= 2:
-                corner = corner - looks.shadow[layer, :2]
-            xy = corner[:, None] + centres
-            uv = layers.pose(layer, t, torch.float32, bool(rest % 2)).inverse(xy)
-            if rest >= 2:
-                colour[part] = _shadow(layers, looks, layer, uv)
-                continue
-            scale = layers.scale[layer, t].to(torch.float32)[:, None]
-            gain = looks.gain[layer, t][:, None]
-            step = None
-            if SAMPLES[m] > 1:
-                here = layers.inverse[layer, t].to(torch.float32)
-                step = _project(later[layer, t], xy) - _project(here, xy)
-            colour[part], covers[part] = _surface(layers, layer, uv, step, SAMPLES[m], n, scale, gain)
-        start += number
-    kept = colour[:, 3].amax(-1) > 0
-    return _Paint(colour, kept), covers
-
-
-def _surface(
-    layers: Layers,
-    layer: Tensor,
-    uv: Tensor,
-    step: Tensor | None,
-    samples: int,
-    level: int,
-    scale: Tensor,
-    gain: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Colour times alpha and alpha [q, 4, P], and cover at the middle of the shutter's time [q, P]."""
-    total: Tensor | None = None
-    covers = torch.zeros(uv.shape[:-1], dtype=torch.bool, device=uv.device)
-    for k in range(samples):
-        at = uv if step is None else uv + (2 * (k + 0.5) / samples - 1) * step
-        texel = layers.sample(layer, at)
-        distance = texel[3]
-        if 2 * k + 1 == samples:
-            covers = distance > 0
-        # Alpha is one half exactly on the edge, and runs from 0 to 1 over one pixel of the frame.
-        alpha = (distance * scale + 0.5).clamp_(0, 1)
-        light = texel[:3] if level == 0 else layers.sample(layer, at, level)[:3]
-        now = torch.cat([light * (alpha * gain), alpha[None]])
-        total = now if total is None else total.add_(now)
-    assert total is not None
-    return (total / samples if samples > 1 else total).transpose(0, 1), covers
-
-
-def _shadow(layers: Layers, looks: Looks, layer: Tensor, uv: Tensor) -> Tensor:
-    soft, strength = looks.shadow[layer, 2][:, None], looks.shadow[layer, 3][:, None]
-    out = uv.new_zeros(len(layer), 4, uv.shape[1])
-    out[:, 3] = strength * (layers.cover(layer, uv) / (2 * soft) + 0.5).clamp(0, 1)
-    return out
-
-
-def _project(matrix: Tensor, xy: Tensor) -> Tensor:
-    """Homographies [q, 3, 3] of points [q, P, 2]."""
-    out = torch.matmul(xy, matrix[:, :, :2].transpose(1, 2)) + matrix[:, None, :, 2]
-    return out[..., :2] / out[..., 2:]
+    return Entries(mine, t, block, slot, x * SIDE, y * SIDE, shadow[which])

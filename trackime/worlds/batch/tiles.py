@@ -15,7 +15,7 @@ from trackime.worlds.batch.pool import OUTLINE, REACH, TexturePool
 from trackime.worlds.batch.surfaces import Surfaces
 
 SIDE = 16
-"""Tiles and frames are made of blocks this many pixels a side: what is worked on at a time shares its layer."""
+"""Tiles are multiples of this: they are painted in blocks that share a layer."""
 
 MIPS = 3
 LARGEST = 2.6
@@ -39,14 +39,14 @@ class Frame:
     height: int
 
 
-def chunk(device: torch.device) -> int:
+def chunk(device: torch.device, side: int) -> int:
     """Blocks worked on at a time: what fits a processor's cache, or whatever a GPU likes."""
-    return 256 if device.type == "cpu" else 1 << 15
+    return (1 << 16 if device.type == "cpu" else 1 << 23) // (side * side)
 
 
-def block_centres(device: torch.device) -> Tensor:
-    """Centres (x, y) of a block's pixels from its corner: float32 [SIDE * SIDE, 2]."""
-    at = torch.arange(SIDE, dtype=torch.float32, device=device) + 0.5
+def block_centres(device: torch.device, side: int) -> Tensor:
+    """Centres (x, y) of a block's pixels from its corner: float32 [side * side, 2]."""
+    at = torch.arange(side, dtype=torch.float32, device=device) + 0.5
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2)
 
@@ -102,7 +102,7 @@ def paint(frame: Frame, plan: Plan, looks: Surfaces, pool: TexturePool) -> tuple
     painter = _Painter(frame, plan, looks, pool)
     rows = torch.from_numpy(layer).to(device)
     corner = torch.from_numpy(local.astype(np.float32)).to(device)
-    step = chunk(device)
+    step = chunk(device, SIDE)
     for first in range(0, len(layer), step):
         part = slice(first, first + step)
         canvas[target[part]] = painter.blocks(rows[part], corner[part])
@@ -124,7 +124,7 @@ class _Painter:
             return torch.from_numpy(np.ascontiguousarray(array, np.int64 if whole else np.float32)).to(device)
 
         self.pool = pool
-        self.centres = block_centres(device)
+        self.centres = block_centres(device, SIDE)
         self.place, self.colour, self.mix = tensor(looks.place), tensor(looks.colour), tensor(looks.mix)
         size = pool.size[tensor(looks.image), tensor(looks.level)]  # [L, 2, 2]
         self.size, self.first = size, pool.first[tensor(looks.image), tensor(looks.level)]
@@ -163,7 +163,7 @@ class _Painter:
         size = self.size[rows, which]
         wide = size[:, None].to(torch.float32)
         xy = torch.matmul(at, place[..., :2].transpose(1, 2)) + place[:, None, :, 2]
-        xy = wide - (xy.remainder(2 * wide) - wide).abs()
+        xy = wide - (xy - 2 * wide * (xy / (2 * wide)).floor() - wide).abs()
         xy = torch.minimum((xy - 0.5).clamp(min=0), wide - 1.001)
         whole = xy.to(torch.int64)
         fx, fy = (xy - whole).unbind(-1)
