@@ -260,12 +260,22 @@ def _procedural(seed: int, count: int, outlines: int, side: int, split: str) -> 
             parts.images.append(textures.make_texture(rng, kind, side, side, grain, palette))
         v, u = (np.mgrid[:OUTLINE, :OUTLINE] + 0.5) * (2 * REACH / OUTLINE) - REACH
         for k in range(outlines):
-            rng = np.random.default_rng([seed, stream, 1, k])
-            parts.outlines.append(shapes.make_shape(rng, shapes.KINDS[k % len(shapes.KINDS)], u, v))
+            parts.outlines.append(_fit(shapes.KINDS[k % len(shapes.KINDS)], [seed, stream, 1, k], u, v))
             parts.sprite.append(-1)
     if not parts.smooth:
         parts.smooth = list(parts.detailed)
     return parts
+
+
+def _fit(kind: str, seed: list[int], u: FloatArray, v: FloatArray) -> FloatArray:
+    """An outline that lies in the disc of radius 1, some of which reach a little beyond it when made."""
+    distance = shapes.make_shape(np.random.default_rng(seed), kind, u, v)
+    reach = np.hypot(u, v)[distance > -0.02].max(initial=0.0)
+    factor = max(1.0, float(reach) / 0.98)
+    if factor == 1:
+        return distance
+    wider = shapes.make_shape(np.random.default_rng(seed), kind, u * factor, v * factor)
+    return (wider / factor).astype(np.float32)
 
 
 def _pack(parts: _Parts) -> TexturePool:

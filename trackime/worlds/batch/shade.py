@@ -66,7 +66,7 @@ class Shader:
         return torch.where(self.layers.bends[:, None, None, None], inverse, tile[:, None] @ inverse).to(torch.float32)
 
     def _grid(
-        self, matrix: Tensor, layer: Tensor, t: Tensor, corner: Tensor, points: Tensor, bends: bool, level: int
+        self, matrix: Tensor, layer: Tensor, t: Tensor, corner: Tensor, points: Tensor, bends: bool
     ) -> Tensor:
         """Sampling coordinates float32 [q, P, 2] of points [3, P] relative to corners [q, 2]."""
         m = matrix[layer, t]
@@ -77,17 +77,21 @@ class Shader:
             x, y = self.layers.pose(layer, t, torch.float32).unbend(x, y)
             gain, shift = (v[layer].to(torch.float32) for v in self.layers.to_grid)
             x, y = (torch.addcmul(shift[:, k, None], v, gain[:, k, None]) for k, v in enumerate((x, y)))
+        return torch.stack([x, y], -1)
+
+    def _look(self, grid: Tensor, layer: Tensor, level: int = 0) -> Tensor:
+        """Colour and signed distance [4, q, P]; beyond its border a tile goes on as it ends."""
         low, high = self.limits[level][layer][:, :, None].unbind(1)
-        return torch.stack([x, y], -1).clamp_(low, high)
+        return self.layers.sample(grid.clamp(low, high), level)
 
     def background(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Entries of backgrounds: their indices, and colours [3, q, P]."""
         for part, _, many, level in self._groups(layer, t, torch.zeros_like(t)):
             rows, at = layer[part], t[part]
-            grid, step = self._moving(rows, at, torch.stack([x[part], y[part]], -1), False, many, level)
-            total = self.layers.sample(grid, level)[:3]
+            grid, step = self._moving(rows, at, torch.stack([x[part], y[part]], -1), False, many)
+            total = self._look(grid, rows, level)[:3]
             for k in _offsets(many):
-                total += self.layers.sample(grid + k * step, level)[:3]
+                total += self._look(grid + k * step, rows, level)[:3]
             yield part, total.mul_((self.looks.gain[rows, at] / many)[:, None])
 
     def touches(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor, shadow: Tensor) -> Tensor:
@@ -100,8 +104,8 @@ class Shader:
         for bends, rows in ((False, order[:split]), (True, order[split:])):
             mine, at = layer[rows], t[rows]
             corner = self._corner(mine, x[rows], y[rows], shadow[rows])
-            grid = self._grid(self.now, mine, at, corner, middle, bends, 0)
-            distance = self.layers.sample(grid)[3, :, 0] * self.scale[mine, at]
+            grid = self._grid(self.now, mine, at, corner, middle, bends)
+            distance = self._look(grid, mine)[3, :, 0] * self.scale[mine, at]
             steep = STEEP * self.layers.stretch[mine, at].to(torch.float32) * (2 if bends else 1)
             soft = self.looks.shadow[mine, 2] * shadow[rows] * self.scale[mine, at]
             out[rows] = distance > -(steep * (0.71 * SIDE + self.length[mine, at] / 2) + 0.5 + soft)
@@ -127,29 +131,29 @@ class Shader:
             order.append(part)
             corner = self._corner(rows, x[part], y[part], shadow[part])
             bends = kind % 2 == 1
-            grid, step = self._moving(rows, at, corner, bends, 1 if kind >= 2 else many, level)
+            grid, step = self._moving(rows, at, corner, bends, 1 if kind >= 2 else many)
             if kind >= 2:
                 soft, strength = self.looks.shadow[rows, 2:, None].unbind(1)
-                distance = self.layers.sample(grid)[3]
+                distance = self._look(grid, rows)[3]
                 paint[3, span] = (distance / (2 * soft)).add_(0.5).clamp_(0, 1).mul_(strength)
                 continue
             scale = self.scale[rows, at][:, None]
-            distance = self._texels(grid, level, scale, paint[:, span])
+            distance = self._texels(grid, rows, level, scale, paint[:, span])
             covers[span] = distance > 0
             for k in _offsets(many):
                 more = torch.empty_like(paint[:, span])
-                self._texels(grid + k * step, level, scale, more)
+                self._texels(grid + k * step, rows, level, scale, more)
                 paint[:, span] += more
             paint[:3, span] *= (self.looks.gain[rows, at] / many)[:, None]
             if many > 1:
                 paint[3, span] /= many
         return torch.cat(order), paint, covers
 
-    def _texels(self, grid: Tensor, level: int, scale: Tensor, out: Tensor) -> Tensor:
+    def _texels(self, grid: Tensor, layer: Tensor, level: int, scale: Tensor, out: Tensor) -> Tensor:
         """Writes colour times alpha and alpha [4, q, P]; returns the signed distance [q, P]."""
-        texel = self.layers.sample(grid)
+        texel = self._look(grid, layer)
         distance = texel[3]
-        light = texel if level == 0 else self.layers.sample(grid, level)
+        light = texel if level == 0 else self._look(grid, layer, level)
         # Alpha is one half exactly on the edge, and runs from 0 to 1 over one pixel of the frame.
         alpha = (distance * scale).add_(0.5).clamp_(0, 1)
         torch.mul(light[:3], alpha, out=out[:3])
@@ -160,13 +164,13 @@ class Shader:
         return torch.stack([x, y], -1) - self.looks.shadow[layer, :2] * shadow[:, None]
 
     def _moving(
-        self, layer: Tensor, t: Tensor, corner: Tensor, bends: bool, many: int, level: int
+        self, layer: Tensor, t: Tensor, corner: Tensor, bends: bool, many: int
     ) -> tuple[Tensor, Tensor]:
         """Sampling coordinates at the middle of the shutter's time, and their change until its end (0 if sharp)."""
-        grid = self._grid(self.now, layer, t, corner, self.centres, bends, level)
+        grid = self._grid(self.now, layer, t, corner, self.centres, bends)
         if many == 1:
             return grid, grid
-        return grid, self._grid(self.later, layer, t, corner, self.centres, bends, level) - grid
+        return grid, self._grid(self.later, layer, t, corner, self.centres, bends) - grid
 
     def _groups(self, layer: Tensor, t: Tensor, shadow: Tensor) -> Iterator[tuple[Tensor, int, int, int]]:
         """Chunks of entries that are looked up alike: indices; 0, +1 if they bend, +2 for shadows; samples; level."""
