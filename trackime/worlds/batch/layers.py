@@ -98,9 +98,12 @@ class Layers:
         return self.to_tile[:, 0] * unit, self.to_tile[:, 1] * unit - 1
 
     def grid_limits(self, level: int) -> Tensor:
-        """Low and high sampling coordinates float32 [L, 2, 2]: half a texel keeps a tile's neighbours out."""
+        """Low and high sampling coordinates float32 [L, 2, 2]: half a texel keeps a tile's neighbours out.
+
+        A hundredth more, as coordinates of a large atlas are not exact in float32.
+        """
         unit = 2 / self.limits.new_tensor([self.atlas[0].shape[-1], self.atlas[0].shape[-2]])
-        margin = self.limits.new_tensor([0.5, -0.5])[:, None] * 2**level
+        margin = self.limits.new_tensor([0.51, -0.51])[:, None] * 2**level
         return (self.limits + margin) * unit - 1
 
     def sample(self, grid: Tensor, level: int = 0) -> Tensor:

@@ -24,7 +24,7 @@ LARGEST = 2.6
 MOST = 416
 """Largest tile of an object."""
 
-COVERED = 1e4
+COVERED = 1.0
 """Signed distance everywhere on a background."""
 
 
