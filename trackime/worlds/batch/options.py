@@ -50,10 +50,10 @@ class BatchOptions:
     camera: float = 1.0
     shake: float = 0.4
     strides: tuple[int, ...] = (1, 2, 3, 4)
-    size: tuple[float, float] = (0.12, 0.55)
+    size: tuple[float, float] = (0.12, 0.65)
     turn: float = 45.0
     zoom: float = 2.0
-    occlusion: float = 0.5
+    occlusion: float = 0.6
     leaving: float = 0.25
     jerky: float = 0.2
     articulated: float = 0.3

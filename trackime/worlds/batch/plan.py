@@ -13,7 +13,7 @@ from trackime.worlds.batch.motion import curves, wander
 from trackime.worlds.batch.options import BatchOptions
 from trackime.worlds.motion import fold, plane, similarity
 
-SIGMA = 1.1
+SIGMA = 1.3
 """Of the log-normal speeds of objects, before strides and their own changes of pace widen it."""
 
 
@@ -73,14 +73,14 @@ def _cameras(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Backgrounds' matrices [B, T, 3, 3], the cameras' pans [B, T, 2], and shakes [B, T, 3, 3]."""
     batch = len(stride)
-    speed = 0.5 * scale * options.speed * options.camera * stride**0.7 * np.exp(rng.normal(0, SIGMA, batch))
-    speed = np.minimum(speed, 0.12 * min(width, height))
+    speed = 0.26 * scale * options.speed * options.camera * stride**0.7 * np.exp(rng.normal(0, SIGMA, batch))
+    speed = np.minimum(speed, 0.16 * min(width, height))
     half = 0.6 * np.array([width, height])
     box = np.tile(np.concatenate([-half, half]), (batch, 1))
     at = np.full(batch, frames // 2)
     period = np.clip(frames, 16, 60) / stride**0.5
     pan = wander(rng, frames, speed, period, at, np.zeros((batch, 2)), box, rng.random(batch) < 0.1)
-    strength = options.camera * rng.uniform(0, 1.3, (batch, 1))
+    strength = options.camera * 1.5 * rng.random((batch, 1)) ** 2
     zoom = np.exp(0.22 * strength * curves(rng, (batch,), frames, period * 1.5))
     roll = math.radians(8) * strength * curves(rng, (batch,), frames, period * 1.5)
     tilt = 0.12 * strength[..., None] * curves(rng, (batch, 2), frames, 40.0).transpose(0, 2, 1)
@@ -107,9 +107,9 @@ def _objects(
     low, high = (math.log(v) for v in options.size)
     radius = 0.5 * short * np.exp(rng.uniform(low, high, count))
     slow = np.clip(frames, 16, 60) / stride[clip] ** 0.5
-    size = np.exp(math.log(options.zoom) / 2 * rng.uniform(0.1, 1, (count, 1)) * curves(rng, (count,), frames, 40.0))
-    speed = 0.75 * scale * options.speed * stride[clip] ** 0.7 * np.exp(rng.normal(0, SIGMA, count))
-    speed = np.minimum(speed, 0.16 * short)
+    size = np.exp(math.log(options.zoom) / 2 * _seldom(rng, count) * curves(rng, (count,), frames, 45.0))
+    speed = 0.41 * scale * options.speed * stride[clip] ** 0.7 * np.exp(rng.normal(0, SIGMA, count))
+    speed = np.minimum(speed, 0.25 * short)
     margin = np.where(rng.random(count) < options.leaving, -1.6 * radius, np.minimum(0.6 * radius, 0.25 * short))
     box = np.stack([margin, margin, width - margin, height - margin], 1)
     place = rng.uniform(0.08, 0.92, (count, 2)) * [width, height]
@@ -127,8 +127,8 @@ def _objects(
         if thing[k] % 3 == 2 and radius[k] < radius[other]:
             radius[k], size[k] = min(1.3 * radius[other], 0.35 * short), size[other]
         reach = radius[k] + radius[other]
-        # So slow past one another that the middle of the other is hidden for 4 to 14 frames.
-        pace = 2 * radius[k] / rng.uniform(4, 14) * min(1.0, options.speed)
+        # So slow past one another that the middle of the other is hidden for 6 to 24 frames.
+        pace = 2 * radius[k] / rng.uniform(6, 24) * min(1.0, options.speed)
         along = fold(pace * (np.arange(frames) - at[k]), -1.3 * reach, 1.3 * reach)
         turn, off = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.25) * radius[other]
         path[k] = path[other] + np.outer(along, [math.cos(turn), math.sin(turn)])
@@ -136,6 +136,12 @@ def _objects(
         key[k] = key[other] + 1e-3 + (1 - key[other]) * rng.random()
     _swap_depths(rng, clip, path, radius[:, None] * size, key, options)
     return path, radius, size, key
+
+
+def _seldom(rng: Generator, count: int) -> FloatArray:
+    """Shares in [0, 1], float64 [count, 1], most of them small: few things turn or grow as much as they may."""
+    out: FloatArray = rng.random((count, 1)) ** 1.7
+    return out
 
 
 def _swap_depths(
@@ -167,7 +173,7 @@ def _bodies(
 ) -> tuple[FloatArray, tuple[IntArray, FloatArray, FloatArray]]:
     """Objects' matrices [O, T, 3, 3]; their further parts: owner [P], matrices [P, T, 3, 3], lift of the key [P]."""
     count = len(clip)
-    turn = math.radians(options.turn) * rng.uniform(0.1, 1, (count, 1)) * curves(rng, (count,), frames, 45.0)
+    turn = math.radians(options.turn) * _seldom(rng, count) * curves(rng, (count,), frames, 60.0)
     rest = rng.uniform(0, 2 * math.pi, (count, 1)) * (rng.random((count, 1)) < 0.6)
     aspect = np.exp(np.clip(rng.normal(0, 0.22, (count, 1)), -0.6, 0.6) + 0.06 * curves(rng, (count,), frames, 30.0))
     base = similarity(path, radius[:, None] * size, turn + rest, aspect if options.turn else np.ones_like(aspect))
@@ -181,8 +187,8 @@ def _bodies(
     nth = np.arange(len(owner)) - np.repeat(np.cumsum(joints) - joints, joints)
     number = len(owner)
     # A limb's own coordinates: its joint at u = -0.8, on the body's rim or on the limb before it.
-    swing = rng.uniform(0.4, 1.2, (number, 1))
-    period = np.clip(rng.uniform(10, 30, number) / stride[clip[owner]] ** 0.5, 5, None)
+    swing = 0.1 + 1.1 * _seldom(rng, number)
+    period = np.clip(rng.uniform(16, 50, number) / stride[clip[owner]] ** 0.5, 5, None)
     side = rng.uniform(0, 2 * math.pi, (number, 1))
     angle = side + swing * curves(rng, (number,), frames, period) * min(1.0, options.turn)
     length = rng.uniform(0.5, 0.8, (number, 1))
@@ -226,8 +232,8 @@ def _warps(
     across = first + math.pi / 2 + rng.normal(0, 0.2, count)
     angle = np.stack([first, across, rng.uniform(0, 2 * math.pi, count)], 1)
     frequency = rng.uniform(2.0, 4.0, (count, 2))
-    period = np.clip(frames, 16, 40) / stride**0.5
-    amplitude = np.array([[0.1], [0.1], [0.3]]) * curves(rng, (count, 3), frames, period[:, None])
+    period = np.clip(frames, 24, 40) / stride**0.5
+    amplitude = np.array([[0.1], [0.1], [0.3]]) * rng.uniform(0.2, 1, (count, 1, 1)) * curves(rng, (count, 3), frames, period[:, None])
     drift = rng.uniform(0, 6, (count, 2, 1)) + 0.8 * curves(rng, (count, 2), frames, 40.0)
     hinge = np.tile(rng.uniform(0.0, 0.25, (count, 1, 1)), (1, 1, frames))
     amplitude = amplitude * bends[:, None, None]

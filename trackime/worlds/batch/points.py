@@ -19,7 +19,7 @@ LOOKED_AT = 6
 
 
 def longest_gap(visible: Tensor) -> Tensor:
-    """Most frames in a row that points [..., T] are hidden between two frames in which they are visible: int64 [...]."""
+    """Most frames in a row that points [..., T] are hidden between two visible ones: int64 [...]."""
     frames = visible.shape[-1]
     at = torch.arange(frames, device=visible.device).expand(visible.shape)
     # The last visible frame before each; -1: none.

@@ -31,6 +31,9 @@ REACH = 1.1
 HELD_OUT = 0.15
 """Share of a folder's images whose sources are kept for validation."""
 
+OUTLINES = ("blob", "polygon", "blob", "animal", "polygon", "ring", "blob", "hand")
+"""Silhouettes in turn: simple ones more often than those with thin parts."""
+
 SPLITS = ("train", "val", "all")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -260,7 +263,7 @@ def _procedural(seed: int, count: int, outlines: int, side: int, split: str) -> 
             parts.images.append(textures.make_texture(rng, kind, side, side, grain, palette))
         v, u = (np.mgrid[:OUTLINE, :OUTLINE] + 0.5) * (2 * REACH / OUTLINE) - REACH
         for k in range(outlines):
-            parts.outlines.append(_fit(shapes.KINDS[k % len(shapes.KINDS)], [seed, stream, 1, k], u, v))
+            parts.outlines.append(_fit(OUTLINES[k % len(OUTLINES)], [seed, stream, 1, k], u, v))
             parts.sprite.append(-1)
     if not parts.smooth:
         parts.smooth = list(parts.detailed)
