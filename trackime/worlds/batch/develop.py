@@ -94,8 +94,8 @@ def _add_noise(frames: Tensor, read: np.ndarray, shot: np.ndarray, offset: np.nd
                 spread = (image.clamp(min=0) * float(shot[b] ** 2) + float(read[b] ** 2)).sqrt_()
                 image.addcmul_(grain, spread)
         return
-    start = torch.from_numpy(offset).to(frames.device)[..., None]
-    index = (start + torch.arange(size, device=frames.device)) % GRAINS
+    first = torch.from_numpy(offset).to(frames.device)[..., None]
+    index = (first + torch.arange(size, device=frames.device)) % GRAINS
     a, b2 = (torch.from_numpy(v**2).to(frames.device, torch.float32)[:, None, None, None, None] for v in (shot, read))
     spread = (frames.clamp(min=0) * a + b2).sqrt_()
     frames.addcmul_(grains[index].view_as(frames), spread)

@@ -52,7 +52,7 @@ def wander(
     total, count = frames + 2 * margin, len(speed)
     heading = rng.uniform(0, 2 * math.pi, count)[:, None] + 2.2 * curves(rng, (count,), total, period)
     gain = np.exp(0.6 * curves(rng, (count,), total, period))
-    dash = np.cumsum(rng.random((count, total)) < 1 / 6, 1)
+    dash = np.cumsum(rng.random((count, total)) < 1 / 6, 1, dtype=np.int64)
     turns = np.take_along_axis(rng.uniform(0, 2 * math.pi, (count, total)), dash, 1)
     dashes = np.exp(rng.normal(0, 0.5, (count, total))) * (rng.random((count, total)) > 0.2)
     heading = np.where(jerky[:, None], turns, heading)

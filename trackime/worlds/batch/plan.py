@@ -64,8 +64,17 @@ def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, 
     bends[batch : batch + len(clip)] = (rng.random(len(clip)) < options.nonrigid) & ~jointed
     angle, frequency, amplitude, phase = _warps(rng, bends, frames, stride[clips])
     order = np.lexsort((np.arange(len(clips)), things, clips))
-    rows = (clips, things, keys, matrices, bends, angle, frequency, amplitude, phase)
-    return Plan(*(row[order] for row in rows))
+    return Plan(
+        clips[order],
+        things[order],
+        keys[order],
+        matrices[order],
+        bends[order],
+        angle[order],
+        frequency[order],
+        amplitude[order],
+        phase[order],
+    )
 
 
 def _cameras(
@@ -233,7 +242,11 @@ def _warps(
     angle = np.stack([first, across, rng.uniform(0, 2 * math.pi, count)], 1)
     frequency = rng.uniform(2.0, 4.0, (count, 2))
     period = np.clip(frames, 24, 40) / stride**0.5
-    amplitude = np.array([[0.1], [0.1], [0.3]]) * rng.uniform(0.2, 1, (count, 1, 1)) * curves(rng, (count, 3), frames, period[:, None])
+    amplitude = (
+        np.array([[0.1], [0.1], [0.3]])
+        * rng.uniform(0.2, 1, (count, 1, 1))
+        * curves(rng, (count, 3), frames, period[:, None])
+    )
     drift = rng.uniform(0, 6, (count, 2, 1)) + 0.8 * curves(rng, (count, 2), frames, 40.0)
     hinge = np.tile(rng.uniform(0.0, 0.25, (count, 1, 1)), (1, 1, frames))
     amplitude = amplitude * bends[:, None, None]

@@ -101,9 +101,9 @@ def _candidates(rng: Generator, masks: Tensor, many: int, options: BatchOptions)
     draw = torch.from_numpy(rng.random((batch, many))).to(device)
     nth = (draw * number.gather(1, kind)).floor().to(torch.int32) + 1
     place = torch.zeros_like(kind)
-    for code in range(4):
-        found = torch.searchsorted(total[:, code].contiguous(), nth)
-        place = torch.where(kind == code, found, place)
+    for k in range(4):
+        found = torch.searchsorted(total[:, k].contiguous(), nth)
+        place = torch.where(kind == k, found, place)
     frame = place // (height * width)
     y, x = place % (height * width) // width, place % width
     jitter = torch.from_numpy(rng.uniform(0.02, 0.98, (batch, many, 2))).to(device)

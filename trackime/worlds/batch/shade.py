@@ -65,9 +65,7 @@ class Shader:
         tile[:, :2, 2] = shift
         return torch.where(self.layers.bends[:, None, None, None], inverse, tile[:, None] @ inverse).to(torch.float32)
 
-    def _grid(
-        self, matrix: Tensor, layer: Tensor, t: Tensor, corner: Tensor, points: Tensor, bends: bool
-    ) -> Tensor:
+    def _grid(self, matrix: Tensor, layer: Tensor, t: Tensor, corner: Tensor, points: Tensor, bends: bool) -> Tensor:
         """Sampling coordinates float32 [q, P, 2] of points [3, P] relative to corners [q, 2]."""
         m = matrix[layer, t]
         m = torch.cat([m[..., :2], (m[..., :2] * corner[:, None]).sum(-1, keepdim=True) + m[..., 2:]], -1)
@@ -111,9 +109,7 @@ class Shader:
             out[rows] = distance > -(steep * (0.71 * SIDE + self.length[mine, at] / 2) + 0.5 + soft)
         return out
 
-    def objects(
-        self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor, shadow: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def objects(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Entries of objects and shadows.
 
         Returns:
@@ -163,9 +159,7 @@ class Shader:
     def _corner(self, layer: Tensor, x: Tensor, y: Tensor, shadow: Tensor) -> Tensor:
         return torch.stack([x, y], -1) - self.looks.shadow[layer, :2] * shadow[:, None]
 
-    def _moving(
-        self, layer: Tensor, t: Tensor, corner: Tensor, bends: bool, many: int
-    ) -> tuple[Tensor, Tensor]:
+    def _moving(self, layer: Tensor, t: Tensor, corner: Tensor, bends: bool, many: int) -> tuple[Tensor, Tensor]:
         """Sampling coordinates at the middle of the shutter's time, and their change until its end (0 if sharp)."""
         grid = self._grid(self.now, layer, t, corner, self.centres, bends)
         if many == 1:
