@@ -69,7 +69,7 @@ class Shader:
         """Sampling coordinates float32 [q, P, 2] of points [3, P] relative to corners [q, 2]."""
         m = matrix[layer, t]
         m = torch.cat([m[..., :2], (m[..., :2] * corner[:, None]).sum(-1, keepdim=True) + m[..., 2:]], -1)
-        x, y, w = torch.mm(m.reshape(-1, 3), points).view(len(m), 3, -1).unbind(1)
+        x, y, w = torch.mm(m.reshape(-1, 3), points).view(len(m), 3, points.shape[1]).unbind(1)
         x, y = x / w, y / w
         if bends:
             x, y = self.layers.pose(layer, t, torch.float32).unbend(x, y)
