@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -195,8 +196,8 @@ def build(
 
 def _boxes(layers: Layers) -> Tensor:
     """Where the rim of every layer goes, [L, T, 4], with two pixels to spare for what lies between its 32 points."""
-    turn = torch.arange(32, dtype=torch.float64, device=layers.device) * (2 * torch.pi / 32)
-    rim = RIM / np.cos(np.pi / 32) * torch.stack([turn.cos(), turn.sin()], -1)
+    turn = torch.arange(32, dtype=torch.float64, device=layers.device) * (2 * math.pi / 32)
+    rim = RIM / math.cos(math.pi / 32) * torch.stack([turn.cos(), turn.sin()], -1)
     count, frames = layers.rank.shape
     layer = torch.arange(count, device=layers.device)[:, None].expand(-1, frames)
     t = torch.arange(frames, device=layers.device)[None].expand(count, -1)

@@ -72,7 +72,7 @@ class TexturePool:
 
     @classmethod
     def procedural(
-        cls, seed: int = 0, count: int = 60, outlines: int = 120, side: int = 256, split: str = "train"
+        cls, seed: int = 0, count: int = 60, outlines: int = 120, side: int = 320, split: str = "train"
     ) -> TexturePool:
         """Textures and silhouettes of `make_world`, nothing downloaded.
 
@@ -117,7 +117,7 @@ class TexturePool:
         Raises:
             InputError: a value outside those, a folder that is none or holds no image, an image that cannot be read.
         """
-        parts = _procedural(seed, count, outlines, 256, split)
+        parts = _procedural(seed, count, outlines, 320, split)
         for folder, has_alpha in ((images, False), (sprites, True)):
             if folder is None:
                 continue

@@ -116,7 +116,7 @@ class Shader:
             Their order in what follows, int64 [E]; colour times alpha, and alpha, float32 [4, E, P]; which pixel
             centres they cover, bool [E, P].
         """
-        paint = torch.zeros(4, len(layer), SIDE * SIDE, device=layer.device)
+        paint = torch.empty(4, len(layer), SIDE * SIDE, device=layer.device)
         covers = torch.zeros(len(layer), SIDE * SIDE, dtype=torch.bool, device=layer.device)
         order = [layer.new_zeros(0)]
         start = 0
@@ -131,6 +131,7 @@ class Shader:
             if kind >= 2:
                 soft, strength = self.looks.shadow[rows, 2:, None].unbind(1)
                 distance = self._look(grid, rows)[3]
+                paint[:3, span] = 0
                 paint[3, span] = (distance / (2 * soft)).add_(0.5).clamp_(0, 1).mul_(strength)
                 continue
             scale = self.scale[rows, at][:, None]

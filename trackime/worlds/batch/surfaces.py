@@ -58,6 +58,9 @@ def make_surfaces(rng: Generator, plan: Plan, tile: IntArray, pool: TexturePool,
     image = rng.choice(detailed, (count, 2))
     step = np.exp(rng.uniform(math.log(0.45), math.log(2.2), (count, 2)))
     step[is_ground] = np.exp(rng.uniform(math.log(0.5), math.log(1.6), (int(is_ground.sum()), 2)))
+    # A plane larger than its image shows it mirrored: rather magnified, down to half a pixel of it a texel.
+    room = (size[image, 0] / tile[:, None]).min(-1)
+    step = np.where(is_ground[:, None], np.minimum(step, np.maximum(room, 0.5)), step)
     colour = _colours(rng, count)
     mix = np.where(rng.random(count) < 0.25, rng.uniform(0.2, 0.6, count), 0.0)
     outline, own = _outlines(rng, count, sprite, is_ground)
