@@ -82,7 +82,7 @@ def _cameras(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Backgrounds' matrices [B, T, 3, 3], the cameras' pans [B, T, 2], and shakes [B, T, 3, 3]."""
     batch = len(stride)
-    speed = 0.21 * scale * options.speed * options.camera * stride**0.7 * np.exp(rng.normal(0, SIGMA, batch))
+    speed = 0.19 * scale * options.speed * options.camera * stride**0.7 * np.exp(rng.normal(0, SIGMA, batch))
     speed = np.minimum(speed, 0.16 * min(width, height))
     half = 0.6 * np.array([width, height])
     box = np.tile(np.concatenate([-half, half]), (batch, 1))
@@ -117,7 +117,7 @@ def _objects(
     radius = 0.5 * short * np.exp(rng.uniform(low, high, count))
     slow = np.clip(frames, 16, 60) / stride[clip] ** 0.5
     size = np.exp(math.log(options.zoom) / 2 * _seldom(rng, count) * curves(rng, (count,), frames, 45.0))
-    speed = 0.36 * scale * options.speed * stride[clip] ** 0.7 * np.exp(rng.normal(0, SIGMA, count))
+    speed = 0.31 * scale * options.speed * stride[clip] ** 0.7 * np.exp(rng.normal(0, SIGMA, count))
     speed = np.minimum(speed, 0.25 * short)
     margin = np.where(rng.random(count) < options.leaving, -1.6 * radius, np.minimum(0.6 * radius, 0.25 * short))
     box = np.stack([margin, margin, width - margin, height - margin], 1)
@@ -133,11 +133,11 @@ def _objects(
     partner = np.arange(count) - np.minimum(rng.integers(1, 4, count), thing - 1)
     for k in np.flatnonzero(crossing):  # in order: a partner's path is final before it is followed
         other = partner[k]
-        if thing[k] % 3 == 2 and radius[k] < radius[other]:
+        if thing[k] % 2 == 0 and radius[k] < radius[other]:
             radius[k], size[k] = min(1.3 * radius[other], 0.35 * short), size[other]
         reach = radius[k] + radius[other]
-        # So slow past one another that the middle of the other is hidden for 7 to 28 frames.
-        pace = 2 * radius[k] / rng.uniform(7, 28) * min(1.0, options.speed)
+        # So slow past one another that the middle of the other is hidden for 8 to 28 frames.
+        pace = 2 * radius[k] / rng.uniform(8, 28) * min(1.0, options.speed)
         along = fold(pace * (np.arange(frames) - at[k]), -1.3 * reach, 1.3 * reach)
         turn, off = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.25) * radius[other]
         path[k] = path[other] + np.outer(along, [math.cos(turn), math.sin(turn)])

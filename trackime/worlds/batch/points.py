@@ -117,11 +117,23 @@ def _select(visible: Tensor, points: int, options: BatchOptions) -> Tensor:
         return torch.arange(points, device=visible.device).expand(len(visible), -1)
     gap = longest_gap(visible)
     kind = (gap > 0).to(torch.int64) + (gap >= LONG_GAP).to(torch.int64)
-    long = round(options.long_gaps * points)
-    short = round(options.gaps * points) - long
-    quota = torch.tensor([points - long - short, short, long], device=visible.device)
-    nth = torch.nn.functional.one_hot(kind, 3).cumsum(1).gather(2, kind[..., None])[..., 0]
-    over = (nth > quota[kind]).to(torch.int64)
-    # Where long gaps are missing, short ones come before none at all.
-    order = torch.where(over > 0, 3 - kind, 0)
-    return order.argsort(dim=1, stable=True)[:, :points]
+    there = torch.nn.functional.one_hot(kind, 3)
+    supply = there.sum(1)  # [B, 3]
+    batch = len(visible)
+    long = _spread(supply[:, 2], round(options.long_gaps * points * batch), points // 2)
+    rest = round(options.gaps * points * batch) - long.sum()
+    short = torch.minimum(_spread(supply[:, 1], rest, points // 2), points - long)
+    quota = torch.stack([points - long - short, short, long], -1)
+    nth = there.cumsum(1).gather(2, kind[..., None])[..., 0]
+    over = (nth > quota.gather(1, kind)).to(torch.int64)
+    # Where those without a gap are missing, short ones come before long ones.
+    return (over * (1 + kind)).argsort(dim=1, stable=True)[:, :points]
+
+
+def _spread(supply: Tensor, wanted: Tensor | int, most: int) -> Tensor:
+    """Numbers int64 [B] that sum to about `wanted`, as even as supplies [B] allow, none above `most`."""
+    room = supply.clamp(max=most)
+    # The level at which cutting all off leaves as many as wanted.
+    levels = torch.arange(most + 1, device=supply.device)
+    total = torch.minimum(room[:, None], levels).sum(0)
+    return torch.minimum(room, (total < wanted).sum())
