@@ -21,6 +21,8 @@ from trackime.worlds.batch import develop
 from trackime.worlds.batch import pool as pools
 from trackime.worlds.batch.options import LONG_GAP
 from trackime.worlds.batch.points import longest_gap
+from trackime.worlds.batch.render import render
+from trackime.worlds.batch.shade import Looks
 from trackime.worlds.layer import Layer, mip_levels
 from trackime.worlds.motion import Warp
 from trackime.worlds.render import render_sharp
@@ -243,6 +245,22 @@ def test_a_track_stays_on_its_texel(seed: int, ramps: TexturePool) -> None:
     assert change[clear].quantile(0.98) < 0.03 and change[clear].mean() < 0.006
     hidden = batch.visibility == 0
     assert not hidden.any() or change[hidden].median() > 0.05
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_motion_blur_is_nearly_the_mean_over_the_shutter(seed: int, pool: TexturePool) -> None:
+    batch = small(seed, pool, replace(PLAIN, tilted=0.0, nonrigid=0.0, jerky=0.0, shake=0.0, speed=8.0))
+    count = len(batch.layers.clip)
+    looks = Looks(torch.ones(count, 7), torch.zeros(count, dtype=torch.int64), torch.ones(2), torch.zeros(count, 4))
+    blurred = render(batch.layers, looks)[0][:, 3].clamp(0, 1)
+    sharp, smooth = [], []
+    for clip in range(2):
+        world = reference(batch, clip)
+        slow = torch.stack([render_sharp(world, 3 + k / 20) for k in range(-10, 11)]).mean(0).clamp(0, 1)
+        sharp.append((batch.frames[clip, 3] - slow).abs().mean())
+        smooth.append((blurred[clip] - slow).abs().mean())
+    # Motion is taken as straight within the shutter's time, and mip levels differ.
+    assert sum(smooth) < 0.6 * sum(sharp), (smooth, sharp)
 
 
 def test_visible_points_lie_on_their_masks(pool: TexturePool) -> None:

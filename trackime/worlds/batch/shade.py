@@ -201,9 +201,13 @@ def _shutter(layers: Layers, shutter: Tensor) -> tuple[Tensor, Tensor]:
     span = torch.tensor([max(1, b - a) for a, b in zip(before, after, strict=True)], device=layers.device)
     half = shutter[layers.clip].to(matrix.dtype)[:, None, None, None] / 2
     later = matrix + half * (matrix[:, after] - matrix[:, before]) / span[:, None, None]
-    middle = matrix.new_tensor([layers.width / 2, layers.height / 2, 1.0])
-    ground = (layers.thing == 0)[:, None, None]
-    anchor = torch.where(ground, layers.inverse @ middle, matrix.new_tensor([0.0, 0.0, 1.0]))[..., None]
-    a, b = ((m @ anchor)[..., 0] for m in (matrix, later))
-    length = 2 * (b[..., :2] / b[..., 2:] - a[..., :2] / a[..., 2:]).norm(dim=-1)
+    # The fastest of five places: of the frame for a background, of the layer for an object (which may only turn).
+    star = matrix.new_tensor([[0, 0, 1], [-1, -1, 1], [1, -1, 1], [-1, 1, 1], [1, 1, 1]])
+    size = matrix.new_tensor([layers.width, layers.height, 1])
+    corners = (star * 0.5 + matrix.new_tensor([0.5, 0.5, 0.5])) * size
+    ground = (layers.thing == 0)[:, None, None, None]
+    inner = star * matrix.new_tensor([0.55, 0.55, 1])
+    anchor = torch.where(ground, corners @ layers.inverse.transpose(-1, -2), inner)
+    a, b = (anchor @ m.transpose(-1, -2) for m in (matrix, later))
+    length = 2 * (b[..., :2] / b[..., 2:] - a[..., :2] / a[..., 2:]).norm(dim=-1).amax(-1)
     return torch.linalg.inv(later), length
