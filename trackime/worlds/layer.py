@@ -50,7 +50,9 @@ class Layer:
         def tensor(array: FloatArray) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
 
-        directions = [(math.cos(a), math.sin(a)) for a in self.warp.angle.tolist()]
+        directions: list[tuple[float | Tensor, float | Tensor]] = [
+            (math.cos(a), math.sin(a)) for a in self.warp.angle.tolist()
+        ]
         # Inverted in float64 here, whatever the dtype of the points.
         inverse = tensor(np.linalg.inv(matrix))
         frequency = self.warp.frequency.tolist()

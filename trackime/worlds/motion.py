@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,9 @@ def curve(rng: Generator, frames: int, period: float | None = None) -> FloatArra
     return out
 
 
-def _fold(x: FloatArray, low: float, high: float) -> FloatArray:
+def fold(x: FloatArray, low: float | FloatArray, high: float | FloatArray) -> FloatArray:
     """x reflected into [low, high] at both ends, as often as needed."""
-    span = max(high - low, 1e-6)
+    span = np.maximum(np.subtract(high, low), 1e-6)
     phase = np.mod(x - low, 2 * span)
     out: FloatArray = low + np.minimum(phase, 2 * span - phase)
     return out
@@ -75,19 +76,19 @@ def wander(
     t, place = anchor
     path += np.asarray(place) - path[t + margin]
     x0, y0, x1, y1 = box
-    path = np.stack([_fold(path[:, 0], x0, x1), _fold(path[:, 1], y0, y1)], 1)
+    path = np.stack([fold(path[:, 0], x0, x1), fold(path[:, 1], y0, y1)], 1)
     smooth: FloatArray = gaussian_filter1d(path, 0.6 if jerky else 2.0, axis=0, mode="nearest")
     return smooth[margin:-margin]
 
 
 def similarity(centre: FloatArray, scale: FloatArray, angle: FloatArray, aspect: FloatArray) -> FloatArray:
-    """Matrices [T, 3, 3] of rotation, scale and anisotropic stretch, then translation to `centre` [T, 2]."""
-    out = np.zeros((len(scale), 3, 3))
+    """Matrices [*S, 3, 3] of rotation, scale and anisotropic stretch [*S], then translation to `centre` [*S, 2]."""
+    out = np.zeros((*scale.shape, 3, 3))
     c, s = np.cos(angle), np.sin(angle)
     a, b = scale * aspect, scale / aspect
-    out[:, 0, 0], out[:, 0, 1], out[:, 0, 2] = a * c, -b * s, centre[:, 0]
-    out[:, 1, 0], out[:, 1, 1], out[:, 1, 2] = a * s, b * c, centre[:, 1]
-    out[:, 2, 2] = 1
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = a * c, -b * s, centre[..., 0]
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = a * s, b * c, centre[..., 1]
+    out[..., 2, 2] = 1
     return out
 
 
@@ -108,15 +109,29 @@ def camera(rng: Generator, frames: int, width: int, height: int, speed: float, s
     pan = wander(rng, frames, speed * strength, (frames // 2, np.zeros(2)), box)
     zoom = np.exp(0.22 * strength * curve(rng, frames))
     roll = math.radians(7) * strength * curve(rng, frames)
-    out = similarity(pan, zoom, roll, np.ones(frames))
-    tilt = np.tile(np.eye(3), (frames, 1, 1))
-    for axis in (0, 1):
-        # 0.12 over the frame's width: one side looks 12 % larger than the other.
-        tilt[:, 2, axis] = 0.12 * strength * curve(rng, frames) / max(width, height)
+    # 0.12 over the frame's width: one side looks 12 % larger than the other.
+    tilt = np.stack([0.12 * strength * curve(rng, frames) for _ in range(2)], -1)
+    return plane(pan, zoom, roll, tilt, width, height)
+
+
+def plane(pan: FloatArray, zoom: FloatArray, roll: FloatArray, tilt: FloatArray, width: int, height: int) -> FloatArray:
+    """Homographies [*S, 3, 3] of a plane behind everything, about the frame's middle.
+
+    Args:
+        pan: [*S, 2] pixels.
+        zoom: [*S].
+        roll: [*S] radians.
+        tilt: [*S, 2], how much larger one side looks than the other, across and along, as a share.
+        width: frame width.
+        height: frame height.
+    """
+    out = similarity(pan, zoom, roll, np.ones(zoom.shape))
+    lean = np.tile(np.eye(3), (*zoom.shape, 1, 1))
+    lean[..., 2, :2] = tilt / max(width, height)
     middle = np.eye(3)
-    middle[:2, 2] = size / 2
-    matrices: FloatArray = middle @ tilt @ out @ np.linalg.inv(middle)
-    return matrices / matrices[:, 2:, 2:]
+    middle[:2, 2] = width / 2, height / 2
+    matrices: FloatArray = middle @ lean @ out @ np.linalg.inv(middle)
+    return matrices / matrices[..., 2:, 2:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,16 +191,16 @@ class Pose:
     Attributes:
         matrix: [*S, 3, 3], layer to frame, after the warp.
         inverse_matrix: [*S, 3, 3].
-        directions: one (dx, dy) a shear.
-        frequency: one a shear.
+        directions: one (dx, dy) a shear, numbers or [*S].
+        frequency: one a shear, a number or [*S]; the number 0 is a hinge.
         amplitude: [C, *S].
         phase: [C, *S].
     """
 
     matrix: Tensor
     inverse_matrix: Tensor
-    directions: list[tuple[float, float]]
-    frequency: list[float]
+    directions: Sequence[tuple[float | Tensor, float | Tensor]]
+    frequency: Sequence[float | Tensor]
     amplitude: Tensor
     phase: Tensor
 
@@ -199,17 +214,22 @@ class Pose:
     def inverse(self, xy: Tensor) -> Tensor:
         """Frame pixels [..., 2] to layer coordinates [..., 2]."""
         x, y = _project(self.inverse_matrix, *xy.unbind(-1)).unbind(-1)
+        return torch.stack(self.unbend(x, y), -1)
+
+    def unbend(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer coordinates of points whose homography has been undone already."""
         for c in reversed(range(len(self.directions))):
             x, y = self._shear(c, x, y, -1)
-        return torch.stack([x, y], -1)
+        return x, y
 
     def _shear(self, c: int, x: Tensor, y: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         dx, dy = self.directions[c]
+        frequency = self.frequency[c]
         across = dx * y - dy * x
-        if self.frequency[c] == 0:
+        if isinstance(frequency, float) and frequency == 0:
             move = torch.nn.functional.softplus(12 * (across - self.phase[c])) / 12
         else:
-            move = torch.sin(self.frequency[c] * across + self.phase[c])
+            move = torch.sin(frequency * across + self.phase[c])
         move = sign * self.amplitude[c] * move
         return x + dx * move, y + dy * move
 
