@@ -51,8 +51,8 @@ from trackime_apps.options import build_config, config_options
 def depth(
     count: int | None, folders: tuple[tuple[str, str], ...], spoiled: bool, names: tuple[str, ...], sigma: float,
     deform: float, shift: float, grid: str, paths: tuple[str, ...], seed: int, size: tuple[int, int], movers: int,
-    frames: int | None, first: int, alignment: str, farthest: float, device: str, json_path: str | None, know_focal: bool,
-    **settings: Any,
+    frames: int | None, first: int, alignment: str, farthest: float, device: str, json_path: str | None,
+    know_focal: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Consistent depth and cameras against the truth, of worlds and of RGB-D videos."""
     place = str(resolve_device(device))
