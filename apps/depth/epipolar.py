@@ -100,7 +100,7 @@ def geometry(
     by_f = infinite if f is None else sampson(f, p, q)
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:
-        by_h = np.minimum(transfer(h, p, q), transfer(np.linalg.inv(h), q, p))
+        by_h = np.minimum(transfer(h, p, q), transfer(np.asarray(np.linalg.inv(h), np.float64), q, p))
         shift = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1]])
         rotation = turning(shift @ h @ np.linalg.inv(shift), width, height)
     return Geometry(by_f, by_h, rotation)
