@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -95,15 +97,29 @@ def geometry(
     params.isParallel = False
     p, q = a - middle, b - middle
     infinite = np.full(len(a), np.inf)
+<<<<<<< HEAD
     try:
         f, _ = cv2.findFundamentalMat(p, q, params)
         h, _ = cv2.findHomography(p, q, params)
     except cv2.error:  # OpenCV 5 asserts that the best model is not empty, which degenerate samples can make it
         return None
     by_f = infinite if f is None or f.shape != (3, 3) else sampson(f, p, q)
+=======
+    f, h = _fit(cv2.findFundamentalMat, p, q, params), _fit(cv2.findHomography, p, q, params)
+    by_f = infinite if f is None else sampson(f, p, q)
+>>>>>>> 455f9605d3f6932f6e27c1d16ea1803d737e43a9
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:
-        by_h = np.minimum(transfer(h, p, q), transfer(np.linalg.inv(h), q, p))
+        by_h = np.minimum(transfer(h, p, q), transfer(np.asarray(np.linalg.inv(h), np.float64), q, p))
         shift = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1]])
         rotation = turning(shift @ h @ np.linalg.inv(shift), width, height)
     return Geometry(by_f, by_h, rotation)
+
+
+def _fit(solve: Callable[..., Any], a: Float64, b: Float64, params: cv2.UsacParams) -> Float64 | None:
+    """A matrix [3, 3], None where there is none."""
+    try:
+        matrix = solve(a, b, params)[0]
+    except cv2.error:  # raised where every sample is degenerate, instead of finding nothing
+        return None
+    return matrix if matrix is not None and matrix.shape == (3, 3) and np.isfinite(matrix).all() else None

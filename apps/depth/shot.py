@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trackime.errors import InputError
 from trackime.types import BoolArray, FloatArray
 from trackime.video import Video
 
@@ -22,8 +23,10 @@ from .config import DepthConfig
 from .fill import fill
 from .filter import smooth
 from .follow import FollowConfig, follow
+from .handles import Grid
 from .points import WorldPoints, points_of
 from .problem import Problem, SolverConfig
+from .reconstruction import Reconstruction
 from .results import DepthResult
 from .solution import Solution
 from .solve import solve
@@ -153,11 +156,27 @@ def settle(
     # Only what parallax gave itself is in the units of its cameras.
     found = first.reconstruction if asked.source.parallax else None
     poses = None if found is None else torch.from_numpy(found.cameras.poses)
+    if not config.solve:
+        return as_begun(found, width, height), 1.0, moving
     problem = Problem(frames, width, height, joined, first.focal, first.maps.disparity, poses)
     kind = "fixed" if asked.focal is not None else "free" if config.zoom else "shared"
     solution = solve(problem, replace(asked.solver, focal=kind), device=asked.device, progress=progress)
     scale = float(torch.exp(-solution.theta.mean())) if first.maps.metric else 1.0
     return solution, scale, moving
+
+
+def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
+    """The cameras of parallax and its depth, unchanged, as a solution.
+
+    Raises:
+        InputError: there are none.
+    """
+    if found is None:
+        raise InputError("solve: expected it on where depth does not come from parallax: cameras are not known else")
+    frames = len(found.cameras)
+    poses, focal = torch.from_numpy(found.cameras.poses), torch.from_numpy(found.cameras.focal)
+    theta, alone = torch.zeros(frames, 1, 1, dtype=torch.float64), torch.zeros(frames, dtype=torch.int64)
+    return Solution(poses, focal, theta, 0.0, alone, (), Grid.named("1x1", width, height), False)
 
 
 def scaled(solution: Solution, scale: float, width: int, height: int) -> Cameras:

@@ -208,3 +208,11 @@ def test_masks_are_of_the_frame_asked_for() -> None:
     found = Movers(trails, ~moving, 80, 60, open_video(video))
     assert found.mask(0)[30, 10] and not found.mask(0)[30, 70]
     assert found.mask(1)[30, 55] and not found.mask(1)[30, 2]
+
+
+@pytest.mark.parametrize("spread", [(0, 0), (1, 0)])
+def test_points_in_one_place_or_line_have_a_geometry_or_none_but_no_error(spread: tuple[int, int]) -> None:
+    a = np.arange(40.0)[:, None] * np.array(spread, float) + 50
+    found = geometry(a, a, W, H)
+    assert found is not None and found.fundamental.shape == found.homography.shape == (40,)
+    assert not np.isnan(found.fundamental).any() and not np.isnan(found.homography).any()
