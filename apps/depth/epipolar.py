@@ -82,8 +82,7 @@ def turning(matrix: Float64, width: int, height: int) -> float:
 def geometry(
     a: Float64, b: Float64, width: int, height: int, close: float | None = None, seed: int = 0
 ) -> Geometry | None:
-    """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them, or where OpenCV finds
-    only degenerate ones.
+    """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them.
 
     Fitted with MAGSAC++ (Barath et al., CVPR 2020) as OpenCV has it, which looks for degenerate samples, too.
     """
@@ -97,17 +96,8 @@ def geometry(
     params.isParallel = False
     p, q = a - middle, b - middle
     infinite = np.full(len(a), np.inf)
-<<<<<<< HEAD
-    try:
-        f, _ = cv2.findFundamentalMat(p, q, params)
-        h, _ = cv2.findHomography(p, q, params)
-    except cv2.error:  # OpenCV 5 asserts that the best model is not empty, which degenerate samples can make it
-        return None
-    by_f = infinite if f is None or f.shape != (3, 3) else sampson(f, p, q)
-=======
     f, h = _fit(cv2.findFundamentalMat, p, q, params), _fit(cv2.findHomography, p, q, params)
     by_f = infinite if f is None else sampson(f, p, q)
->>>>>>> 455f9605d3f6932f6e27c1d16ea1803d737e43a9
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:
         by_h = np.minimum(transfer(h, p, q), transfer(np.asarray(np.linalg.inv(h), np.float64), q, p))
