@@ -94,7 +94,7 @@ class _Level:
         whole[1:] += down
         whole[:-1] += down
         self.whole = np.maximum(whole, np.float32(1e-20))
-        self.step = np.float32(DAMPING) / self.whole
+        self.step: Float32 = np.asarray(np.float32(DAMPING) / self.whole, np.float32)
         self._inverse: npt.NDArray[Any] | None = None
 
     def times(self, x: Float32) -> Float32:

@@ -62,7 +62,7 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
 
     Returns:
         float32 [D, h, w], 1 - correlation in [0, 1], the mean of the better half of the sources; a source that does
-        not see the place counts `UNSEEN`.
+        not see the place counts `UNSEEN`, and all do where the reference has no texture.
     """
     h, w = reference.grey.shape
     like = reference.grey
@@ -126,15 +126,19 @@ class _Window:
         self.middle = grey.mean()
         self.grey = grey - self.middle
         self.mean = box(self.grey)
-        self.deviation = ((box(self.grey.square()) - self.mean.square()).clamp(min=0) + NOISE).rsqrt()
+        variance = (box(self.grey.square()) - self.mean.square()).clamp(min=0)
+        self.deviation = (variance + NOISE).rsqrt()
+        self.texture = variance / (variance + NOISE)
 
     def cost(self, warped: torch.Tensor) -> torch.Tensor:
-        """1 - correlation, clamped to [0, 1], of the reference with [d, h, w]."""
+        """1 - correlation, clamped to [0, 1], of the reference with [d, h, w]; `UNSEEN` without texture."""
         other = warped - self.middle
         mean = box(other)
         spread = (box(other * other) - mean * mean).clamp_(min=0).add_(NOISE).rsqrt_()
         together = box(other * self.grey) - mean * self.mean
-        return (1 - together * spread * self.deviation).clamp_(0, 1)
+        cost = (1 - together * spread * self.deviation).clamp_(0, 1)
+        # A window without texture says as little as a view that does not see the place.
+        return (cost - UNSEEN) * self.texture + UNSEEN
 
 
 def box(x: torch.Tensor) -> torch.Tensor:

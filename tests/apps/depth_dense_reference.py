@@ -55,7 +55,7 @@ def sweep(reference: swept.View, sources: list[swept.View], inverse: np.ndarray)
 
 
 def uncorrelated(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """1 - normalised cross correlation of the windows about each pixel."""
+    """1 - normalised cross correlation of the windows about each pixel; no texture in `one`: neither this nor that."""
     r = swept.RADIUS
     a, b = (np.pad(x, r, mode="edge") for x in (one, other))
     out = np.zeros(one.shape)
@@ -63,8 +63,10 @@ def uncorrelated(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         for x in range(one.shape[1]):
             p, q = (m[y : y + 2 * r + 1, x : x + 2 * r + 1] for m in (a, b))
             together = ((p - p.mean()) * (q - q.mean())).mean()
-            out[y, x] = 1 - together / np.sqrt((p.var() + swept.NOISE) * (q.var() + swept.NOISE))
-    return out.clip(0, 1)
+            cost = 1 - together / np.sqrt((p.var() + swept.NOISE) * (q.var() + swept.NOISE))
+            texture = p.var() / (p.var() + swept.NOISE)
+            out[y, x] = texture * np.clip(cost, 0, 1) + (1 - texture) * swept.UNSEEN
+    return out
 
 
 def aggregate(cost: np.ndarray, grey: np.ndarray) -> np.ndarray:
