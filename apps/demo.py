@@ -90,12 +90,12 @@ def write_world(folder: Path, world: Scene, progress: Progress) -> Path:
     from trackime.writing import VideoWriter
 
     from .depth.cameras import Cameras
-    from .depth.results import DepthResult
+    from .depth.files.results import DepthResult
 
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"
-    cameras = Cameras(world.poses, np.full(len(world), world.focal), info.width, info.height)
+    cameras = Cameras(np.asarray(world.poses, np.float64), np.full(len(world), world.focal), info.width, info.height)
     truth, all_of_it = DepthResult.begin(folder, cameras, info, metric=False), np.ones((info.height, info.width), bool)
     with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
         for t, name in enumerate(info.names):
@@ -157,13 +157,14 @@ def score_masks(
 
 def score_depth(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
-    from .depth.config import DepthConfig, Exports
+    from .depth.config import DepthConfig, Exports, FollowConfig
     from .depth.metrics import depth_scores
-    from .depth.problem import SolverConfig
+    from .depth.solver.problem import SolverConfig
     from .depth.trajectory import absolute_error
 
-    part, config, exports, solver = result.part("depth"), DepthConfig(cuts=0.0), Exports(), SolverConfig()
-    found = depth_into(part, lent(video), config, solver, exports, progress, device=device).shots[0].result
+    part, exports = result.part("depth"), Exports()
+    switches = DepthConfig(cuts=0.0), FollowConfig(), SolverConfig()
+    found = depth_into(part, lent(video), switches, exports, progress, device=device).shots[0].result
     with progress.stage("scoring"):
         scores: dict[str, dict[str, float]] = {}
         for name, measured in (("all pixels", None), ("measured", lambda t: found.maps(t)[2])):
@@ -173,7 +174,8 @@ def score_depth(result: Result, world: Scene, video: Video, progress: Progress, 
         error = absolute_error(found.cameras.poses, world.poses)
         cameras = {"ATE": round(error.share, 5), "focal": round(float(found.cameras.focal[0]) / world.focal, 4)}
     part.record["scores"] = {"depth": scores, "cameras": cameras}
-    seal(part, "depth", {**vars(config), **vars(exports), **vars(solver), "focal": None})
+    settings = {**vars(switches[1]), **vars(switches[2]), **vars(switches[0]), **vars(exports), "focal": None}
+    seal(part, "depth", settings)
     return {"depth": scores, "cameras": cameras}
 
 

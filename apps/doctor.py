@@ -285,7 +285,7 @@ def _try_segmenter(name: str, device: str) -> str:
 
 
 def _try_depth(name: str, device: str) -> str:
-    from .depth.start_models import DepthModel
+    from .depth.source.models import DepthModel
 
     start = time.perf_counter()
     network = DepthModel(name, device)

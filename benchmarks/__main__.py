@@ -29,7 +29,7 @@ from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
-from trackime_apps.depth.problem import GRIDS, SolverConfig
+from trackime_apps.depth.solver.problem import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")

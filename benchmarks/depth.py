@@ -20,16 +20,17 @@ from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
 from trackime.errors import InputError, TrackimeError
 from trackime_apps.depth.cameras import Cameras
+from trackime_apps.depth.config import FollowConfig
 from trackime_apps.depth.consistency import along, consistency, flicker
-from trackime_apps.depth.follow import FollowConfig, follow
+from trackime_apps.depth.files.results import DepthResult
+from trackime_apps.depth.follow.follow import follow
 from trackime_apps.depth.maps import InitialDepth
 from trackime_apps.depth.matches import make
 from trackime_apps.depth.metrics import DepthScores, Maps, depth_scores
-from trackime_apps.depth.movers import find
-from trackime_apps.depth.problem import Matches, Problem, SolverConfig
-from trackime_apps.depth.results import DepthResult
+from trackime_apps.depth.movers.movers import find
 from trackime_apps.depth.run import depth as run
-from trackime_apps.depth.solve import solve
+from trackime_apps.depth.solver.problem import Matches, Problem, SolverConfig
+from trackime_apps.depth.solver.solve import solve
 from trackime_apps.depth.trajectory import absolute_error, relative_error
 
 GAP = 4

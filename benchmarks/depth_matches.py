@@ -16,8 +16,8 @@ import torch
 from trackime.video import Video
 from trackime_apps.depth.maps import InitialDepth
 from trackime_apps.depth.matches import LEAST_SIGMA, hierarchy
-from trackime_apps.depth.problem import Matches
 from trackime_apps.depth.sampling import read
+from trackime_apps.depth.solver.problem import Matches
 from trackime_apps.flow import DenseFlow, disagreement
 
 Float64 = npt.NDArray[np.float64]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from trackime_apps.depth.problem import Matches, Problem
-from trackime_apps.depth.rotations import exp_rotation
+from trackime_apps.depth.solver.problem import Matches, Problem
+from trackime_apps.depth.solver.rotations import exp_rotation
 
 
 @dataclass(frozen=True, eq=False)

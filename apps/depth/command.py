@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+
 from ..options import (
     Command,
     build_config,
+    compute_options,
     config_options,
-    device_option,
     in_order,
-    offline_option,
     output_options,
     tracks_option,
 )
 from ..progress import Progress
 from ..results import Result, result_folder
-from ..track import count, describe
-from .config import DepthConfig, Exports
-from .problem import SolverConfig
-from .source import Source
+from ..track import check_names, count, describe
+from .config import DepthConfig, Exports, FollowConfig
+from .solver.problem import SolverConfig
+from .source.source import Source
 
 if TYPE_CHECKING:
     from .run import Depth
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 @click.option("--fov", type=float, metavar="DEG", help="The same as a horizontal angle of view.")
 @click.option("--intrinsics", type=click.Path(path_type=Path), metavar="FILE",
               help="The same from intrinsics.json, a 3x3 matrix, cameras.txt or transforms.json.")  # fmt: skip
-@device_option
-@offline_option
+@compute_options
 @tracks_option
 @config_options("Depth", DepthConfig)
+@config_options("Points", FollowConfig, skip=["cuts"])
 @config_options("Files", Exports)
 @config_options("Solver", SolverConfig, skip=["focal"])
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
@@ -58,14 +59,16 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     of these for each shot.
     """
     config, exports = build_config(DepthConfig, settings), build_config(Exports, settings)
+    follow = build_config(FollowConfig, {**settings, "cuts": False})
     # The solver's own `focal` says what is done with it.
     solver = build_config(SolverConfig, {name: value for name, value in settings.items() if name != "focal"})
+    check_names(settings["tracker"], settings["segmenter"])
     settings = in_order(settings)
     inputs = [video, *(settings[name] for name in ("depth_folder", "intrinsics", "tracks") if settings[name])]
     line = f"{output}: finished already, skipped"
     with Progress(quiet) as progress, result_folder(output, "depth", settings, inputs, overwrite, resume) as result:
         if result is not None:
-            found = depth_into(result, video, config, solver, exports, progress, **settings)
+            found = depth_into(result, video, (config, follow, solver), exports, progress, **settings)
             frames = sum(len(shot.result) for shot in found.shots)
             shots = f" in {count(len(found.shots), 'shot')}" if len(found.shots) > 1 else ""
             line = f"{output}: depth of {count(frames, 'frame')}{shots} in {sum(progress.seconds.values()):.1f} s"
@@ -76,8 +79,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
 def depth_into(
     result: Result,
     source: Any,
-    config: DepthConfig,
-    solver: SolverConfig,
+    switches: tuple[DepthConfig, FollowConfig, SolverConfig],
     exports: Exports,
     progress: Progress,
     *,
@@ -89,6 +91,8 @@ def depth_into(
     fov: float | None = None,
     intrinsics: Path | None = None,
     device: str = "auto",
+    tracker: str = DEFAULT_TRACKER,
+    segmenter: str = DEFAULT_SEGMENTER,
     tracks: Path | None = None,
     **_: Any,
 ) -> Depth:
@@ -97,30 +101,32 @@ def depth_into(
     Args:
         result: where to write; points, first cameras and first maps in its checkpoint are not made again.
         source: anything `open_video` takes.
-        config, solver, exports: switches.
+        switches: of depth, points and solver.
+        exports: the files.
         progress: told of the work; measures its stages.
         depth_model, depth_folder, depth_kind, depth_scale: see `Source`.
         focal, fov, intrinsics: see `focal.given`.
-        device: as in `depth`.
+        device, tracker, segmenter: as in `depth`.
         tracks: a file of tracks to reuse; nothing is followed then.
     """
     from trackime.devices import resolve_device
     from trackime.video import open_video
 
     from ..queries import load_tracks
-    from .export import export
+    from .files.export import export
     from .focal import given
     from .pictures import write_pictures
     from .run import depth
 
     place = str(resolve_device(device))
+    config, follow, solver = switches
     start = Source(depth_model, depth_folder, depth_kind, depth_scale)
     with open_video(source) as video:
         known = None if tracks is None else load_tracks(tracks, video.info)
         found = depth(
-            video, result.folder, config=config, solver=solver, source=start,
-            focal=given(focal, fov, intrinsics, video.info), tracks=known, work=result.checkpoint, device=place,
-            progress=progress,
+            video, result.folder, config=config, follow=follow, solver=solver, source=start,
+            focal=given(focal, fov, intrinsics, video.info), tracks=known, tracker=tracker,
+            segmenter=segmenter, work=result.checkpoint, device=place, progress=progress,
         )  # fmt: skip
         for shot in found.shots:
             with progress.stage("exporting"):

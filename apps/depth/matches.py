@@ -11,8 +11,8 @@ import torch
 from trackime.errors import InputError, ShapeError
 
 from .maps import InitialDepth
-from .problem import Matches
 from .sampling import read
+from .solver.problem import Matches
 from .trails import Int64, Trails
 
 PER_PAIR = 1000

@@ -14,9 +14,9 @@ from trackime.writing import VideoWriter
 
 from ..progress import Report
 from ..sheet import Sheet
-from .depthvideo import Colouring
-from .results import DepthResult
-from .survey import Survey
+from .files.colours import Colouring
+from .files.results import DepthResult
+from .files.survey import Survey
 
 
 def write_pictures(folder: Path, video: Video, results: Sequence[DepthResult], report: Report) -> None:

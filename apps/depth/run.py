@@ -11,14 +11,17 @@ from typing import Any
 from trackime.cuts import find_cuts
 from trackime.devices import resolve_device
 from trackime.errors import InputError, SolveError
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import PointTracker
 from trackime.types import Tracks
 from trackime.video import Video, open_video
 
 from ..progress import Progress
-from .config import DepthConfig
-from .problem import SolverConfig
+from .config import DepthConfig, FollowConfig
 from .shot import Asked, Shot, solve_shot
-from .source import Source
+from .solver.problem import SolverConfig
+from .source.source import Source
 from .trails import Trails
 
 SHOT = "shot_{:05d}"
@@ -43,10 +46,13 @@ def depth(
     folder: Path,
     *,
     config: DepthConfig | None = None,
+    follow: FollowConfig | None = None,
     solver: SolverConfig | None = None,
     source: Source | None = None,
     focal: float | None = None,
     tracks: Tracks | None = None,
+    tracker: PointTracker | str = DEFAULT_TRACKER,
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     work: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -58,10 +64,12 @@ def depth(
         folder: of the result (see `results.DepthResult`): of a video without cuts itself, otherwise of each shot a
             folder in it, by its first frame.
         config: switches.
+        follow: how points are followed; that it looks for cuts is set by `config.cuts`.
         solver: those of the solver; `focal` and `config.zoom` decide on its focal length.
         source: of the depth to start from; None: parallax.
         focal: pixels, kept as it is; None: found.
         tracks: to use instead of following points; they should cover every part of every frame.
+        tracker, segmenter: of points that TrackIME is asked for (`follow.asked`), as in `trackime.track`.
         work: a folder for finished stages, from which a run that broke off goes on; None: in `folder`, and removed.
         device: auto, cpu, cuda, cuda:N or mps.
         progress: told of the work; measures its stages.
@@ -82,7 +90,10 @@ def depth(
         raise InputError(f"tracks: expected those of {info.width}x{info.height}, {info.frames} frames, got {got}")
     if focal is not None and not 0 < focal < float("inf"):
         raise InputError(f"focal: expected pixels above 0, got {focal:g}")
-    asked = Asked(config, solver or SolverConfig(), source or Source(), focal, str(resolve_device(device)), progress)
+    asked = Asked(
+        config, follow or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
+        str(resolve_device(device)), progress, tracker, segmenter,
+    )  # fmt: skip
     with progress.stage("cuts"):
         cuts = find_cuts(opened, config.cuts, progress) if config.cuts else []
     given = None if tracks is None else Trails.of(tracks)

@@ -13,25 +13,29 @@ import numpy.typing as npt
 import torch
 
 from trackime.errors import InputError
+from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import PointTracker
 from trackime.types import BoolArray, FloatArray
 from trackime.video import Video
 
 from ..progress import Progress
-from . import matches, movers
+from . import matches
 from .cameras import Cameras
-from .config import DepthConfig
-from .fill import fill
+from .config import DepthConfig, FollowConfig
+from .files.points import WorldPoints, points_of
+from .files.results import DepthResult
 from .filter import smooth
-from .follow import FollowConfig, follow
-from .handles import Grid
-from .points import WorldPoints, points_of
-from .problem import Problem, SolverConfig
+from .follow.follow import follow
+from .movers import movers
 from .reconstruction import Reconstruction
-from .results import DepthResult
-from .solution import Solution
-from .solve import solve
-from .source import Source
+from .solver.handles import Grid
+from .solver.problem import Problem, SolverConfig
+from .solver.solution import Solution
+from .solver.solve import solve
+from .source.source import Source
 from .start import Start, begin
+from .stereo.fill import fill
 from .trails import Trails
 
 FILLED = 0.5
@@ -67,19 +71,23 @@ class Asked:
     """What is wanted of every shot.
 
     Attributes:
-        config, solver: switches.
+        config, follow, solver: switches.
         source: of the depth to start from.
         focal: pixels, kept as it is; None: found.
         device: where to compute.
         progress: told of the work; measures its stages.
+        tracker, segmenter: of the points that TrackIME follows.
     """
 
     config: DepthConfig
+    follow: FollowConfig
     solver: SolverConfig
     source: Source
     focal: float | None
     device: str
     progress: Progress
+    tracker: PointTracker | str = DEFAULT_TRACKER
+    segmenter: PointSegmenter | str = DEFAULT_SEGMENTER
 
 
 def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folder: Path, asked: Asked) -> Shot:
@@ -99,7 +107,7 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
     progress, config = asked.progress, asked.config
     width, height = video.info.width, video.info.height
     with progress.stage("following"):
-        trails = kept_trails(video, given, work / "trails.npz", progress)
+        trails = kept_trails(video, given, work / "trails.npz", asked)
     with progress.stage("movers"):
         moving = find_movers(trails, video, config)
     with progress.stage("starting depth"):
@@ -122,13 +130,16 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
     return Shot(start, start + len(video), result, trails, moving.static, about)
 
 
-def kept_trails(video: Video, given: Trails | None, path: Path, progress: Progress) -> Trails:
+def kept_trails(video: Video, given: Trails | None, path: Path, asked: Asked) -> Trails:
     """The points of a shot: given ones, those of the file `path`, or new ones, which are kept there."""
     if given is not None:
         return given
     if path.exists():
         return Trails.load(path)
-    trails = follow(video, config=FollowConfig(cuts=False), progress=progress)
+    trails = follow(
+        video, config=replace(asked.follow, cuts=False), tracker=asked.tracker, segmenter=asked.segmenter,
+        device=asked.device, progress=asked.progress,
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     trails.save(path)
     return trails

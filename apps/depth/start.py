@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .cameras import Cameras
 from .maps import DepthMaps
 from .reconstruction import Reconstruction
 from .sfm import reconstruct
-from .source import Source
+from .source.source import Source
 from .trails import Trails
 
 Report = Callable[[str, int, int], None]
@@ -77,7 +78,7 @@ def begin(
         if source.parallax:
             raise
     if source.parallax:
-        from .densify import densify
+        from .stereo.densify import densify
 
         assert found is not None
         maps = DepthMaps(folder / "maps", len(video))
@@ -110,11 +111,10 @@ _OWN = [item.name for item in fields(Reconstruction) if item.name != "cameras"]
 def save_reconstruction(path: str | os.PathLike[str], found: Reconstruction) -> None:
     """Write an npz; atomic."""
     cameras = found.cameras
+    arrays: dict[str, Any] = {name: np.asarray(getattr(found, name)) for name in _OWN}
+    arrays |= {"poses": cameras.poses, "focal": cameras.focal, "size": np.array([cameras.width, cameras.height])}
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file, poses=cameras.poses, focal=cameras.focal, size=np.array([cameras.width, cameras.height]),
-            **{name: np.asarray(getattr(found, name)) for name in _OWN},
-        )  # fmt: skip
+        np.savez(file, **arrays)
 
 
 def load_reconstruction(path: str | os.PathLike[str]) -> Reconstruction:
@@ -122,5 +122,5 @@ def load_reconstruction(path: str | os.PathLike[str]) -> Reconstruction:
     with reading(path, "an npz of cameras and points"):
         file = read_npz(path, ("poses", "focal", "size", *_OWN))
         width, height = file["size"].tolist()
-        values = {name: file[name] for name in _OWN} | {"error": float(file["error"])}
+        values: dict[str, Any] = {name: file[name] for name in _OWN} | {"error": float(file["error"])}
         return Reconstruction(Cameras(file["poses"], file["focal"], width, height), **values)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trackime_apps.depth import aggregate as fast
-from trackime_apps.depth import sweep as swept
+from trackime_apps.depth.stereo import aggregate as fast
+from trackime_apps.depth.stereo import sweep as swept
 
 
 def bilinear(image: np.ndarray, x: float, y: float) -> float:
@@ -30,7 +30,7 @@ def carry(pixel: np.ndarray, inverse: float, one: tuple, other: tuple) -> tuple[
 
 
 def sweep(reference: swept.View, sources: list[swept.View], inverse: np.ndarray) -> np.ndarray:
-    """As `trackime_apps.depth.sweep.sweep`, in float64; inverse [D]."""
+    """As `trackime_apps.depth.stereo.sweep.sweep`, in float64; inverse [D]."""
 
     def numbers(view: swept.View) -> tuple:
         return view.grey.numpy().astype(float), (view.intrinsics.numpy(), view.pose.numpy())
@@ -70,7 +70,7 @@ def uncorrelated(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def aggregate(cost: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """As `trackime_apps.depth.aggregate.aggregate`: every path by itself."""
+    """As `trackime_apps.depth.stereo.aggregate.aggregate`: every path by itself."""
     planes, h, w = cost.shape
     total = np.zeros(cost.shape)
     for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):

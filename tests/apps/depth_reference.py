@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from trackime_apps.depth.handles import Grid
-from trackime_apps.depth.problem import Problem, SolverConfig
-from trackime_apps.depth.state import Layout, State
+from trackime_apps.depth.solver.handles import Grid
+from trackime_apps.depth.solver.problem import Problem, SolverConfig
+from trackime_apps.depth.solver.state import Layout, State
 
 
 def theta_at(theta: torch.Tensor, grid: Grid, x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trackime.types import Queries, Tracks, VideoInfo
 from trackime_apps.depth.cameras import Cameras
-from trackime_apps.depth.results import DepthResult
+from trackime_apps.depth.files.results import DepthResult
 from trackime_apps.depth.trails import Trails
 
 W, H, FRAMES = 33, 25, 4

@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.solver_scene import make_scene
 from tests.apps.depth_reference import Reference
-from trackime_apps.depth.handles import Grid
-from trackime_apps.depth.problem import SolverConfig
-from trackime_apps.depth.solve import solve
-from trackime_apps.depth.state import Layout, State
+from trackime_apps.depth.solver.handles import Grid
+from trackime_apps.depth.solver.problem import SolverConfig
+from trackime_apps.depth.solver.solve import solve
+from trackime_apps.depth.solver.state import Layout, State
 
 pyceres = pytest.importorskip("pyceres")
 

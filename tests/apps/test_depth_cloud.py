@@ -12,16 +12,16 @@ import pytest
 from tests.apps import depth_readers as readers
 from tests.apps.depth_wall import FRAMES, H, W, painted, plane, seen_points, some_cameras, some_info, write
 from trackime.errors import FormatError, InputError, ShapeError
-from trackime_apps.depth import export as exporting
 from trackime_apps.depth.cameras import Cameras
-from trackime_apps.depth.cloud import CloudFusion, flying, surface
-from trackime_apps.depth.colmap import write_colmap
 from trackime_apps.depth.config import Exports
-from trackime_apps.depth.depthvideo import Colouring
-from trackime_apps.depth.export import export
-from trackime_apps.depth.ply import read_ply, write_ply
-from trackime_apps.depth.points import PointColours, WorldPoints, explained, points_of
-from trackime_apps.depth.results import DepthResult
+from trackime_apps.depth.files import export as exporting
+from trackime_apps.depth.files.cloud import CloudFusion, flying, surface
+from trackime_apps.depth.files.colmap import write_colmap
+from trackime_apps.depth.files.colours import Colouring
+from trackime_apps.depth.files.export import export
+from trackime_apps.depth.files.ply import read_ply, write_ply
+from trackime_apps.depth.files.points import PointColours, WorldPoints, explained, points_of
+from trackime_apps.depth.files.results import DepthResult
 from trackime_apps.depth.trails import Trails
 
 # ---- bad input

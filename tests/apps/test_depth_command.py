@@ -14,10 +14,10 @@ from trackime.types import Queries, Tracks, VideoInfo
 from trackime.worlds import Scene, make_scene
 from trackime.writing import VideoWriter
 from trackime_apps.depth.config import DepthConfig, Exports
+from trackime_apps.depth.files.results import load
 from trackime_apps.depth.metrics import depth_scores
-from trackime_apps.depth.results import load
 from trackime_apps.depth.run import depth
-from trackime_apps.depth.source import Source
+from trackime_apps.depth.source.source import Source
 from trackime_apps.depth.trajectory import absolute_error
 
 

@@ -12,13 +12,13 @@ from tests.apps import depth_dense_reference as slow
 from trackime.errors import InputError
 from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
-from trackime_apps.depth.aggregate import aggregate, lowest
-from trackime_apps.depth.agree import Surface, agree
 from trackime_apps.depth.cameras import Cameras
-from trackime_apps.depth.densify import Dense, densify
 from trackime_apps.depth.maps import DepthMaps
-from trackime_apps.depth.neighbours import Sightings, bounds, choose
-from trackime_apps.depth.sweep import View, best_mean, sweep
+from trackime_apps.depth.stereo.aggregate import aggregate, lowest
+from trackime_apps.depth.stereo.agree import Surface, agree
+from trackime_apps.depth.stereo.densify import Dense, densify
+from trackime_apps.depth.stereo.neighbours import Sightings, bounds, choose
+from trackime_apps.depth.stereo.sweep import View, best_mean, sweep
 from trackime_apps.depth.trails import Trails
 
 

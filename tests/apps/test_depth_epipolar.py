@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trackime_apps.depth import epipolar
+from trackime_apps.depth.movers import epipolar
 
 
 @pytest.mark.parametrize("name", ["findFundamentalMat", "findHomography"])

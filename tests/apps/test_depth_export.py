@@ -17,13 +17,13 @@ from tests.apps import depth_readers as readers
 from tests.apps.depth_wall import FRAMES, H, W, painted, plane, some_cameras, some_info, write
 from trackime.errors import FormatError, InputError, MissingExtraError, ShapeError
 from trackime.video import open_video
-from trackime_apps.depth import camerafiles
 from trackime_apps.depth.config import Exports
-from trackime_apps.depth.depthvideo import UNKNOWN, Colouring
-from trackime_apps.depth.export import export
-from trackime_apps.depth.mapfiles import PngScale, read_png, write_npz, write_png
-from trackime_apps.depth.results import DepthResult, load
-from trackime_apps.depth.survey import Survey
+from trackime_apps.depth.files import cameras as camerafiles
+from trackime_apps.depth.files.colours import UNKNOWN, Colouring
+from trackime_apps.depth.files.export import export
+from trackime_apps.depth.files.frames import PngScale, read_png, write_npz, write_png
+from trackime_apps.depth.files.results import DepthResult, load
+from trackime_apps.depth.files.survey import Survey
 
 # ---- bad input
 

@@ -8,9 +8,9 @@ from scipy.sparse import coo_array, csc_array
 from scipy.sparse.linalg import spsolve
 
 from trackime.errors import InputError, ShapeError
-from trackime_apps.depth.fill import fill
-from trackime_apps.depth.movers_fill import stand
-from trackime_apps.depth.multigrid import Membrane
+from trackime_apps.depth.stereo.fill import fill
+from trackime_apps.depth.stereo.multigrid import Membrane
+from trackime_apps.depth.stereo.stand import stand
 
 
 def matrix(diagonal: np.ndarray, across: np.ndarray, down: np.ndarray) -> csc_array:

@@ -11,10 +11,11 @@ from trackime.trackers.base import Features, PointTracker
 from trackime.trackers.framepair import Frame
 from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
-from trackime_apps.depth.follow import FollowConfig, follow
-from trackime_apps.depth.live import Live, at, born
-from trackime_apps.depth.seeds import Cells
-from trackime_apps.depth.sightings import Sightings
+from trackime_apps.depth.config import FollowConfig
+from trackime_apps.depth.follow.follow import follow
+from trackime_apps.depth.follow.live import Live, at, born
+from trackime_apps.depth.follow.seeds import Cells
+from trackime_apps.depth.follow.sightings import Sightings
 from trackime_apps.depth.trails import Trails
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from trackime.errors import InputError, ShapeError
 from trackime.video import open_video
-from trackime_apps.depth import movers
 from trackime_apps.depth.cameras import Cameras
-from trackime_apps.depth.epipolar import geometry, sampson, turning
-from trackime_apps.depth.groups import alike, share
-from trackime_apps.depth.movers import Movers
-from trackime_apps.depth.region import region
+from trackime_apps.depth.movers import movers
+from trackime_apps.depth.movers.epipolar import geometry, sampson, turning
+from trackime_apps.depth.movers.groups import alike, share
+from trackime_apps.depth.movers.movers import Movers
+from trackime_apps.depth.movers.region import region
 from trackime_apps.depth.trails import Trails
 
 W, H, FOCAL, FRAMES = 320, 240, 280.0, 20

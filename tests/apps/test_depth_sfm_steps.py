@@ -11,7 +11,6 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from tests.apps.depth_cloud import seen_by, shaken, trails_of, views_of
-from trackime_apps.depth.rotations import exp_rotation
 from trackime_apps.depth.sfm import bundle
 from trackime_apps.depth.sfm.bundle import Observed, Prior, Views, adjust, cost, errors, linearise
 from trackime_apps.depth.sfm.focal import candidates, likely, sweep
@@ -21,6 +20,7 @@ from trackime_apps.depth.sfm.resection import refine_poses, resect
 from trackime_apps.depth.sfm.rotation import explained, parallax
 from trackime_apps.depth.sfm.sightings import Sightings
 from trackime_apps.depth.sfm.triangulate import angles, meet, thinned, triangulate
+from trackime_apps.depth.solver.rotations import exp_rotation
 from trackime_apps.depth.trails import Trails
 
 # ---- bundle adjustment

@@ -11,19 +11,19 @@ import torch
 from benchmarks.solver_scene import Scene, delta1, hierarchical, make_scene, position_error
 from tests.apps.depth_reference import Reference, theta_at
 from trackime.errors import InputError, ShapeError, SolveError
-from trackime_apps.depth.assemble import Objective
-from trackime_apps.depth.cholesky import BlockCholesky, Elimination, NotPositiveError
-from trackime_apps.depth.gauge import FirstScale, MedianScale
-from trackime_apps.depth.gradients import TwoLevel
-from trackime_apps.depth.handles import Grid
-from trackime_apps.depth.pairs import Pairs, components
-from trackime_apps.depth.problem import Matches, Problem, SolverConfig
-from trackime_apps.depth.residuals import Frame
-from trackime_apps.depth.rotations import exp_rotation, log_rotation
-from trackime_apps.depth.solution import Solution
-from trackime_apps.depth.solve import solve, stages
-from trackime_apps.depth.state import Layout, State
-from trackime_apps.depth.steps import Linear
+from trackime_apps.depth.solver.assemble import Objective
+from trackime_apps.depth.solver.cholesky import BlockCholesky, Elimination, NotPositiveError
+from trackime_apps.depth.solver.gauge import FirstScale, MedianScale
+from trackime_apps.depth.solver.gradients import TwoLevel
+from trackime_apps.depth.solver.handles import Grid
+from trackime_apps.depth.solver.pairs import Pairs, components
+from trackime_apps.depth.solver.problem import Matches, Problem, SolverConfig
+from trackime_apps.depth.solver.residuals import Frame
+from trackime_apps.depth.solver.rotations import exp_rotation, log_rotation
+from trackime_apps.depth.solver.solution import Solution
+from trackime_apps.depth.solver.solve import solve, stages
+from trackime_apps.depth.solver.state import Layout, State
+from trackime_apps.depth.solver.steps import Linear
 
 torch.manual_seed(0)
 
@@ -175,7 +175,7 @@ def test_second_level_is_what_makes_gradients_fast():
 
 def test_a_step_that_gradients_are_slow_for_is_solved_exactly(monkeypatch):
     system, rule, layout, plan = damped_system(SolverConfig())
-    monkeypatch.setattr("trackime_apps.depth.steps.PATIENCE", 2)
+    monkeypatch.setattr("trackime_apps.depth.solver.steps.PATIENCE", 2)
     basis = rule.basis(layout)
     exact, (auto, _, taken) = (Linear(plan, name).solve(system, basis) for name in ("cholesky", "auto"))
     assert taken == 2 and torch.equal(auto, exact[0])
@@ -183,7 +183,7 @@ def test_a_step_that_gradients_are_slow_for_is_solved_exactly(monkeypatch):
 
 @pytest.mark.parametrize("group", [1, 4, 16])
 def test_second_level_solves_the_shared_unknowns(group, monkeypatch):
-    monkeypatch.setattr("trackime_apps.depth.gradients.GROUP", group)
+    monkeypatch.setattr("trackime_apps.depth.solver.gradients.GROUP", group)
     system, rule, layout, _ = damped_system(SolverConfig())
     basis = rule.basis(layout)
     matrix = system.dense()[0][: layout.frames * layout.block, : layout.frames * layout.block]

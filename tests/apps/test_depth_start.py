@@ -32,10 +32,12 @@ from trackime.errors import (
 from trackime.types import VideoInfo
 from trackime.video import Video, open_video
 from trackime_apps import doctor
-from trackime_apps.depth import focal, start_folder, start_models
-from trackime_apps.depth.depth_files import READERS, SINTEL, read_map
+from trackime_apps.depth import focal
 from trackime_apps.depth.maps import DepthMaps
-from trackime_apps.depth.prepare import Recipe
+from trackime_apps.depth.source import folder as start_folder
+from trackime_apps.depth.source import models as start_models
+from trackime_apps.depth.source.prepare import Recipe
+from trackime_apps.depth.source.readers import READERS, SINTEL, read_map
 
 WIDTH, HEIGHT, FRAMES = 80, 60, 5
 

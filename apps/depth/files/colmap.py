@@ -17,8 +17,8 @@ import numpy.typing as npt
 from trackime.errors import InputError, ShapeError
 from trackime.files import atomic
 
-from .camerafiles import quaternions
-from .cameras import Cameras
+from ..cameras import Cameras
+from .cameras import quaternions
 from .points import POINTS, WorldPoints
 
 _PINHOLE = 1  # COLMAP's number of the model: fx, fy, cx, cy

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from trackime.errors import ShapeError
 from trackime.types import BoolArray, FloatArray
 
-from .cameras import NEAR, Cameras, Float64
-from .trails import Trails
+from ..cameras import NEAR, Cameras, Float64
+from ..trails import Trails
 
 POINTS = 100_000
 _SPREAD = 0.05  # expected relative error of depth, which holds points that the cameras see from one side only

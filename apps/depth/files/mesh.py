@@ -12,7 +12,7 @@ from trackime.errors import InputError, MissingExtraError, OutputError
 from trackime.files import atomic
 from trackime.types import BoolArray, FloatArray
 
-from .cameras import Cameras
+from ..cameras import Cameras
 from .cloud import flying
 
 _BAND = 6  # voxels to each side of a surface; frames that differ by more make holes

@@ -8,7 +8,7 @@ import numpy as np
 
 from trackime.types import FloatArray
 
-from .trails import Int64, Trails
+from ..trails import Int64, Trails
 
 
 @dataclass

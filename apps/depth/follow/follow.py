@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from trackime.config import check_choices, option
 from trackime.cuts import find_cuts
-from trackime.errors import InputError
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
@@ -18,38 +15,15 @@ from trackime.trackers.framepair import Frame, FramePair
 from trackime.trackers.lk import STRIDE_SIDE
 from trackime.video import Video
 
-from ..flow import DenseFlow
-from ..interp.pictures import Pictures
+from ...flow import DenseFlow
+from ...interp.pictures import Pictures
+from ..trails import Trails
 from . import chained, live
-from .seeds import LINES, Cells
+from .seeds import Cells
 from .sightings import Sightings
-from .trails import Trails
 
 LEAST = 3
 """Frames in which a point is seen at least, where its shot has as many."""
-
-
-@dataclass(frozen=True)
-class FollowConfig:
-    """How points are followed."""
-
-    method: str = option(
-        "patch",
-        "patch: each point set right by its first appearance; flow: dense flow from frame to frame alone",
-        ("patch", "flow"),
-    )
-    spacing: float = option(16.0, f"pixels between points in a frame of {LINES} lines, in proportion in others")
-    asked: int = option(
-        0, "points each 48 frames that TrackIME follows, too (200 or so); takes far longer than all others"
-    )
-    cuts: bool = option(True, "find cuts: no point is followed across one; off: the video is one shot")
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        if not 1 <= self.spacing <= LINES:
-            raise InputError(f"spacing: expected 1 .. {LINES} pixels, got {self.spacing:g}")
-        if self.asked < 0:
-            raise InputError(f"asked: expected 0 points or more, got {self.asked}")
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -16,8 +16,8 @@ from trackime.files import reading
 from trackime.types import BoolArray, FloatArray, VideoInfo
 from trackime.video import natural
 
-from .depth_files import READERS, read_map
-from .maps import DepthMaps
+from ..maps import DepthMaps
+from .readers import READERS, read_map
 
 Progress = Callable[[str, int, int], None]
 

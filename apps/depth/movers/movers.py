@@ -17,11 +17,11 @@ import numpy.typing as npt
 from trackime.errors import InputError, ShapeError
 from trackime.types import BoolArray, FloatArray
 
-from .cameras import Cameras
+from ..cameras import Cameras
+from ..trails import Int64, Trails
 from .epipolar import Geometry, geometry, within
 from .groups import alike, share
 from .region import region
-from .trails import Int64, Trails
 
 if TYPE_CHECKING:
     from trackime.video import Video

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from .trails import Trails
+from ..trails import Trails
 
 NEIGHBOURS = 6
 """Points around each that may tell of it."""

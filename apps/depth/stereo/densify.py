@@ -21,15 +21,15 @@ from trackime.errors import InputError, SolveError
 from trackime.types import BoolArray, FloatArray
 from trackime.video import Video
 
+from ..cameras import Cameras, Float64
+from ..maps import DepthMaps
+from ..trails import Int64, Trails
 from .aggregate import aggregate, lowest
 from .agree import Surface, agree
-from .cameras import Cameras, Float64
 from .fill import fill
-from .maps import DepthMaps
-from .movers_fill import stand
 from .neighbours import Sightings, bounds, choose
+from .stand import stand
 from .sweep import View, sweep
-from .trails import Int64, Trails
 
 Progress = Callable[[str, int, int], None]
 

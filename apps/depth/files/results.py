@@ -1,6 +1,6 @@
 """A folder of consistent depth, written frame by frame and read back: `load`.
 
-from trackime_apps.depth.results import load
+from trackime_apps.depth.files.results import load
 
 result = load("OUT")
 depth, confidence, measured = result.maps(0)  # [H, W] each
@@ -21,10 +21,10 @@ from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import read_npz, reading
 from trackime.types import BoolArray, FloatArray, VideoInfo
 
-from ..results import write_frames
-from .camerafiles import read_cameras, write_intrinsics, write_tum
-from .cameras import Cameras
-from .mapfiles import read_image, write_image, write_npz
+from ...results import write_frames
+from ..cameras import Cameras
+from .cameras import read_cameras, write_intrinsics, write_tum
+from .frames import read_image, write_image, write_npz
 
 DEPTH, IMAGES, DYNAMIC = "depth", "images", "dynamic"
 CAMERAS, INTRINSICS, FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"

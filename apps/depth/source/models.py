@@ -24,7 +24,7 @@ from trackime.pretrained import check_folder, load_network, network_class, read_
 from trackime.types import FloatArray
 from trackime.video import Video
 
-from .maps import DepthMaps
+from ..maps import DepthMaps
 from .prepare import IMAGENET, Frames, Recipe
 
 Progress = Callable[[str, int, int], None]

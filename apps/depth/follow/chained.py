@@ -9,7 +9,7 @@ import numpy as np
 from trackime.trackers.framepair import FramePair
 from trackime.trackers.patches import length
 
-from ..flow import Field
+from ...flow import Field
 from .live import Live, at, inside
 
 ENDS = 1.0

@@ -27,8 +27,8 @@ from trackime.trackers.patches import (
 )
 from trackime.types import FloatArray
 
-from ..flow import Field
-from .trails import Int64
+from ...flow import Field
+from ..trails import Int64
 
 Rows = npt.NDArray[np.intp]
 

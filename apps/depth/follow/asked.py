@@ -16,7 +16,7 @@ from trackime.trackers import PointTracker
 from trackime.types import FloatArray, Queries, Tracks
 from trackime.video import Video
 
-from .trails import Int64, Trails
+from ..trails import Int64, Trails
 
 STRETCH = 48
 """Frames asked about at a time."""

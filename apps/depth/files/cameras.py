@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic, reading
 
-from .cameras import Cameras
+from ..cameras import Cameras
 
 Float64 = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from trackime.errors import InputError
 from trackime.video import Video
 
-from .maps import DepthMaps
+from ..maps import DepthMaps
 
 Report = Callable[[str, int, int], None]
 
@@ -47,10 +47,10 @@ class Source:
     def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
         """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
         if self.model is not None:
-            from .start_models import estimate
+            from .models import estimate
 
             return estimate(video, kept, self.model, device=device, progress=report)
-        from .start_folder import take
+        from .folder import take
 
         assert self.folder is not None
         return take(self.folder, video.info, kept, kind=self.kind, scale=self.scale, progress=report)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from trackime.errors import InputError
 from trackime.types import BoolArray, FloatArray
 
-from .cameras import Cameras
+from ..cameras import Cameras
 
 POINTS = 500_000
 _CELLS = 1 << 20  # cells to each side of the origin: three coordinates are packed into 63 bits

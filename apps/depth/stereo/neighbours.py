@@ -6,8 +6,8 @@ import numpy as np
 
 from trackime.types import BoolArray
 
-from .cameras import Cameras, Float64
-from .trails import Int64, Trails
+from ..cameras import Cameras, Float64
+from ..trails import Int64, Trails
 
 ANGLE = 5.0
 """Degrees between the rays of two views that suit the sweep best."""

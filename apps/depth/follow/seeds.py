@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from trackime.types import FloatArray
 
-from ..flow import Field
+from ...flow import Field
 
-LINES = 480
 """Lines of the frame that spacings are given for."""
 LEAST_CELL = 4.0
 """Pixels of a cell's side at least, however small the frame."""

@@ -21,13 +21,13 @@ import numpy.typing as npt
 from trackime.types import BoolArray, FloatArray
 from trackime.writing import VideoWriter
 
-from ..progress import Report
-from .camerafiles import write_transforms
+from ...progress import Report
+from ..config import Exports
+from .cameras import write_transforms
 from .cloud import CloudFusion, surface
 from .colmap import write_colmap
-from .config import Exports
-from .depthvideo import Colouring
-from .mapfiles import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
+from .colours import Colouring
+from .frames import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
 from .mesh import MeshFusion
 from .ply import write_ply
 from .points import POINTS as MODEL_POINTS

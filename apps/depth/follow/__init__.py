@@ -1,0 +1,1 @@
+"""Many points followed through a video."""

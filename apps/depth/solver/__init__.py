@@ -1,0 +1,1 @@
+"""Cameras and depth from matches: the optimisation."""

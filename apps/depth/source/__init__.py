@@ -1,0 +1,1 @@
+"""Depth to start from, made elsewhere: networks, folders."""

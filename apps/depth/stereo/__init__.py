@@ -1,0 +1,1 @@
+"""Dense depth from known cameras, and filling it."""
