@@ -17,10 +17,10 @@ from trackime.types import Tracks
 from trackime.video import Video
 
 from ..flow import DenseFlow, Field, disagreement, lands, length, pull
+from ..motionframes import Pictures
 from .choose import choose
 from .curve import from_positions, from_third, smoothed
 from .motion import Motion, Side
-from .pictures import Pictures
 from .points import BEYOND, FollowedPoints, GivenPoints, Seen
 from .spread import Spreader
 from .synthesis import Synthesis

@@ -24,8 +24,8 @@ from trackime.trackers import PointTracker
 from trackime.types import Queries, Tracks
 
 from ..flow import DenseFlow, disagreement
+from ..motionframes import Pictures
 from .curve import faith
-from .pictures import Pictures
 
 BEYOND = 2
 """Frames before and after a pair in which positions are of use."""

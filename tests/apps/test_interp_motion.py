@@ -18,9 +18,9 @@ from trackime_apps import flow as flows
 from trackime_apps.interp import choose as choosing
 from trackime_apps.interp import curve, points
 from trackime_apps.interp.dense import AT_ENDS, DenseMotion, visibility
-from trackime_apps.interp.pictures import Pictures
 from trackime_apps.interp.points import FollowedPoints, GivenPoints
 from trackime_apps.interp.spread import Spreader
+from trackime_apps.motionframes import Pictures
 
 H, W = 72, 96
 
@@ -215,7 +215,7 @@ class TestPictures:
                 pictures.around(i, j, 2)
 
     def test_large_frames_are_halved(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime_apps.interp.pictures.LARGEST", 100)
+        monkeypatch.setattr("trackime_apps.motionframes.LARGEST", 100)
         pictures = Pictures(self.video(), kept=3)
         assert pictures.shrink == 4 and pictures.size == (5, 8)
         for t in range(10):
@@ -225,7 +225,7 @@ class TestPictures:
 
 class TestPoints:
     def test_given_tracks_at_the_pictures_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime_apps.interp.pictures.LARGEST", 20 * 30 // 4)
+        monkeypatch.setattr("trackime_apps.motionframes.LARGEST", 20 * 30 // 4)
         video = TestPictures().video()
         xy = np.tile(np.arange(10, dtype=np.float32)[None, :, None], (2, 1, 2))
         tracks = Tracks(
@@ -337,7 +337,7 @@ class TestDense:
         assert off[0] < 3 and off[1] > 2 * off[0]
 
     def test_the_videos_own_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime_apps.interp.pictures.LARGEST", H * W // 4)
+        monkeypatch.setattr("trackime_apps.motionframes.LARGEST", H * W // 4)
         motion = self.motion(slide([(4 * t, 0) for t in range(5)]), 2, 3, False)
         assert motion.forward.flow.shape == (2, H, W) and motion.forward.visibility.shape == (H, W)
         assert np.median(motion.forward.flow.numpy()[0]) == pytest.approx(4, abs=0.3)

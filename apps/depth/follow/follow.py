@@ -16,7 +16,8 @@ from trackime.trackers.lk import STRIDE_SIDE
 from trackime.video import Video
 
 from ...flow import DenseFlow
-from ...interp.pictures import Pictures
+from ...motionframes import Pictures
+from ..config import LINES, FollowConfig
 from ..trails import Trails
 from . import chained, live
 from .seeds import Cells
