@@ -141,7 +141,7 @@ def test_a_point_covered_for_two_frames_comes_back() -> None:
 
 
 def test_large_frames_are_followed_small_and_given_back_large(frames: np.ndarray, monkeypatch) -> None:
-    from trackime_apps.interp import pictures
+    from trackime_apps import motionframes as pictures
 
     monkeypatch.setattr(pictures, "LARGEST", 80 * 60)
     found = follow(open_video(frames[:4]), config=FollowConfig(cuts=False))

@@ -153,6 +153,8 @@ def _shot(trails: Trails, start: int, stop: int, width: int, height: int, eviden
         if not turns and np.median(found.homography) < PARALLAX * close:
             continue
         residual = found.homography if turns else found.fundamental
+        if not np.isfinite(residual).any():  # no geometry was found: the pair says nothing
+            continue
         evidence[points, 0] += gap * np.minimum(residual / error, CAP)
         evidence[points, 1] += gap
         if turns:
