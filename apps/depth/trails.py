@@ -23,8 +23,8 @@ Int64 = npt.NDArray[np.int64]
 SCHEMA = "trackime-trails/1"
 """Schema of the npz that `Trails.save` writes."""
 
-SIGMA = 1.0
-"""Expected error in pixels of a point of which no tracker says any."""
+SIGMA = 0.5
+"""Expected error in pixels of a point of which no tracker says any: too large a one costs accuracy of the cameras."""
 
 
 @dataclass(frozen=True, eq=False)

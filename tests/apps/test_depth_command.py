@@ -71,6 +71,13 @@ class TestChain:
             depth(small(**options).video, tmp_path / "out")
         assert said in str(error.value) and "\n" not in str(error.value)
 
+    def test_three_frames_will_do(self, tmp_path: Path) -> None:
+        scene = small(frames=3, movers=0, path="orbit")
+        result = depth(scene.video, tmp_path).shots[0].result
+        seen = depth_scores(result.depth, scene.depth, range(3), measured=lambda t: result.maps(t)[2])
+        assert seen.delta1 > 0.95 and seen.coverage > 0.3
+        assert absolute_error(result.cameras.poses, scene.poses).share < 0.02
+
     def test_a_cut_parts_two_worlds(self, tmp_path: Path) -> None:
         scene = small(frames=12, cut=True, path="orbit", movers=0)
         found = depth(scene.video, tmp_path)
