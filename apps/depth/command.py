@@ -65,6 +65,8 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     check_names(settings["tracker"], settings["segmenter"])
     settings = in_order(settings)
     inputs = [video, *(settings[name] for name in ("depth_folder", "intrinsics", "tracks") if settings[name])]
+    if settings["depth_model"] and Path(settings["depth_model"]).is_dir():
+        inputs.append(settings["depth_model"])
     line = f"{output}: finished already, skipped"
     with Progress(quiet) as progress, result_folder(output, "depth", settings, inputs, overwrite, resume) as result:
         if result is not None:
@@ -113,7 +115,7 @@ def depth_into(
     from trackime.video import open_video
 
     from ..queries import load_tracks
-    from .files.export import export
+    from .files.export import check, export
     from .focal import given
     from .pictures import write_pictures
     from .run import depth
@@ -122,6 +124,7 @@ def depth_into(
     config, follow, solver = switches
     start = Source(depth_model, depth_folder, depth_kind, depth_scale)
     with open_video(source) as video:
+        check(exports, video.info.names)
         known = None if tracks is None else load_tracks(tracks, video.info)
         found = depth(
             video, result.folder, config=config, follow=follow, solver=solver, source=start,

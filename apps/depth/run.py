@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from trackime.video import Video, open_video
 
 from ..progress import Progress
 from .config import DepthConfig, FollowConfig
+from .files.results import check_names
+from .sfm.refusal import check_frames
 from .shot import Asked, Shot, solve_shot
-from .solver.problem import SolverConfig
+from .solver.problem import SolverConfig, check_gauge
 from .source.source import Source
 from .trails import Trails
 
@@ -77,7 +81,7 @@ def depth(
     Raises:
         SolveError: parallax cannot tell depth (the camera only turns or rests, too few frames or points), or a solve
             that diverged.
-        InputError: tracks of another video, a focal length that is none.
+        InputError: tracks of another video, a focal length that is none, switches that exclude each other.
         VideoError: a video that cannot be read.
     """
     config, progress = config or DepthConfig(), progress or Progress(quiet=True)
@@ -88,32 +92,68 @@ def depth(
     ):  # fmt: skip
         got = f"{tracks.video.width}x{tracks.video.height}, {tracks.video.frames} frames"
         raise InputError(f"tracks: expected those of {info.width}x{info.height}, {info.frames} frames, got {got}")
-    if focal is not None and not 0 < focal < float("inf"):
-        raise InputError(f"focal: expected pixels above 0, got {focal:g}")
     asked = Asked(
         config, follow or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
         str(resolve_device(device)), progress, tracker, segmenter,
     )  # fmt: skip
+    asked = checked(asked, opened)
     with progress.stage("cuts"):
         cuts = find_cuts(opened, config.cuts, progress) if config.cuts else []
     given = None if tracks is None else Trails.of(tracks)
-    kept = folder / ".work" if work is None else work
+    bounds = list(pairwise([0, *cuts, len(opened)]))
+    if asked.source.parallax:  # before the others are worked on
+        for start, stop in bounds:
+            with named(start, stop, len(opened)):
+                check_frames(stop - start)
     shots = []
-    for start, stop in pairwise([0, *cuts, len(opened)]):
-        name = SHOT.format(start)
-        part = None if given is None else given.window(start, stop)[0]
-        where = folder / name if cuts else folder
-        shots.append(named(opened, start, stop, part, kept / name, where, asked))
-    if work is None:
-        shutil.rmtree(kept, ignore_errors=True)
+    with workplace(folder, work) as kept:
+        for start, stop in bounds:
+            name = SHOT.format(start)
+            part = None if given is None else given.window(start, stop)[0]
+            where = folder / name if cuts else folder
+            mine = replace(asked, source=asked.source.part(start, stop))
+            with named(start, stop, len(opened)):
+                shots.append(solve_shot(opened.clip(start, stop), start, part, kept / name, where, mine))
     return Depth(tuple(shots), progress.seconds)
 
 
-def named(video: Video, start: int, stop: int, given: Trails | None, work: Path, folder: Path, asked: Asked) -> Shot:
-    """`solve_shot`, whose errors say which shot of several it is."""
+def checked(asked: Asked, video: Video) -> Asked:
+    """What is asked, with what it needs found, so that nothing is wrong with it after minutes of work.
+
+    Raises:
+        InputError: a focal length that is none, switches that exclude each other; and as `Source.matched`.
+    """
+    config, focal = asked.config, asked.focal
+    if focal is not None and not 0 < focal < float("inf"):
+        raise InputError(f"focal: expected pixels above 0, got {focal:g}")
+    if focal is not None and config.zoom:
+        raise InputError("zoom: expected it off where the focal length is given: that is kept for all frames")
+    if not config.solve and not asked.source.parallax:
+        raise InputError("solve: expected it on where depth does not come from parallax: cameras are not known else")
+    check_names(video.info)
+    source, disparity = asked.source.matched(video.info)
+    check_gauge(asked.solver, disparity)
+    return replace(asked, source=source)
+
+
+@contextmanager
+def workplace(folder: Path, work: Path | None) -> Iterator[Path]:
+    """Where finished stages are kept: `work`; or a folder in `folder` that is gone afterwards, come what may."""
+    kept = folder / ".work" if work is None else work
     try:
-        return solve_shot(video.clip(start, stop), start, given, work, folder, asked)
+        yield kept
+    finally:
+        if work is None:
+            shutil.rmtree(kept, ignore_errors=True)
+
+
+@contextmanager
+def named(start: int, stop: int, frames: int) -> Iterator[None]:
+    """Has errors of a solve say which shot of several they are of."""
+    try:
+        yield
     except SolveError as error:
-        if stop - start == len(video):
+        if stop - start == frames:
             raise
-        raise SolveError(f"frames {start} .. {stop - 1} (a shot between cuts): {error}") from None
+        where = f"frames {start} .. {stop - 1} (a shot between cuts)"
+        raise SolveError(f"{where}: {error}; --cuts 0 where there is no cut") from None

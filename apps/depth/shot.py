@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trackime.errors import InputError
+from trackime.errors import SolveError
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
@@ -161,14 +161,16 @@ def settle(
     Metric depth keeps its mean scale over the video: the solver itself keeps the first frame's.
     """
     config, progress, frames = asked.config, asked.progress, trails.frames
+    # Only what parallax gave itself is in the units of its cameras.
+    found = first.reconstruction if asked.source.parallax else None
+    if not config.solve:
+        return as_begun(found, width, height), 1.0, moving
     joined = matches.make(
         trails, first.maps, width, height, static=moving.static, per_pair=config.matches, progress=progress
     )
-    # Only what parallax gave itself is in the units of its cameras.
-    found = first.reconstruction if asked.source.parallax else None
+    if frames > 1 and not len(joined):
+        raise SolveError("depth: expected points that stand still and are seen in two frames or more, found none")
     poses = None if found is None else torch.from_numpy(found.cameras.poses)
-    if not config.solve:
-        return as_begun(found, width, height), 1.0, moving
     problem = Problem(frames, width, height, joined, first.focal, first.maps.disparity, poses)
     kind = "fixed" if asked.focal is not None else "free" if config.zoom else "shared"
     solution = solve(problem, replace(asked.solver, focal=kind), device=asked.device, progress=progress)
@@ -177,13 +179,8 @@ def settle(
 
 
 def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
-    """The cameras of parallax and its depth, unchanged, as a solution.
-
-    Raises:
-        InputError: there are none.
-    """
-    if found is None:
-        raise InputError("solve: expected it on where depth does not come from parallax: cameras are not known else")
+    """The cameras of parallax and its depth, unchanged, as a solution."""
+    assert found is not None  # see `run.checked`
     frames = len(found.cameras)
     poses, focal = torch.from_numpy(found.cameras.poses), torch.from_numpy(found.cameras.focal)
     theta, alone = torch.zeros(frames, 1, 1, dtype=torch.float64), torch.zeros(frames, dtype=torch.int64)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -63,6 +65,7 @@ class TestChain:
             ({"path": "static", "frames": 6}, "--depth-model"),
             ({"path": "rotation", "frames": 6}, "--depth-model"),
             ({"frames": 1}, "--depth-model"),
+            ({"frames": 4, "cut": True}, "frames 0 .. 1 (a shot between cuts)"),
             ({"frames": 12, "path": "rotation", "cut": True}, "frames 0 .. 5 (a shot between cuts)"),
         ],
     )
@@ -70,6 +73,7 @@ class TestChain:
         with pytest.raises(SolveError) as error:
             depth(small(**options).video, tmp_path / "out")
         assert said in str(error.value) and "\n" not in str(error.value)
+        assert not (tmp_path / "out" / ".work").exists()  # or another video would go on from there
 
     def test_three_frames_will_do(self, tmp_path: Path) -> None:
         scene = small(frames=3, movers=0, path="orbit")
@@ -108,6 +112,24 @@ class TestChain:
             depth(video, tmp_path, tracks=other)
         with pytest.raises(SolveError, match="--depth-model"):
             depth(video, tmp_path)  # black
+        (tmp_path / "maps").mkdir()
+        for t in range(4):
+            np.save(tmp_path / "maps" / f"{t}.npy", np.ones((48, 64)))
+        never = Tracks(np.zeros((1, 4, 2)), np.zeros((1, 4)), Queries(np.zeros((1, 3))), VideoInfo.regular(64, 48, 4))
+        with pytest.raises(SolveError, match="expected points that stand still"):
+            depth(video, tmp_path / "out", source=Source(folder=tmp_path / "maps"), tracks=never)
+
+    def test_maps_in_order_of_a_video_with_a_cut(self, tmp_path: Path) -> None:
+        """They bear no frames' names: which is whose is told for the whole video, not shot by shot."""
+        scene = small(frames=8, cut=True, path="orbit", movers=0)
+        (tmp_path / "maps").mkdir()
+        for t in range(8):
+            np.save(tmp_path / "maps" / f"map {t}.npy", scene.depth(t)[::2, ::2])
+        found = depth(scene.video, tmp_path / "out", source=Source(folder=tmp_path / "maps"), focal=scene.focal)
+        assert [shot.start for shot in found.shots] == [0, 4]
+        for shot in found.shots:
+            scores = depth_scores(shot.result.depth, lambda t, first=shot.start: scene.depth(first + t), range(4))
+            assert scores.delta1 > 0.98
 
     def test_maps_of_a_folder(self, tmp_path: Path, room: tuple[Scene, Path]) -> None:
         """Metric depth spoiled by a factor a frame: the factors go, the metres stay."""
@@ -156,8 +178,6 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("typed", "said"),
         [
-            (("--depth-model", "nothing"), "nothing"),
-            (("--depth-folder", "nowhere"), "nowhere"),
             (("--depth-kind", "metric"), "--depth-folder"),
             (("--depth-model", "dpt-large", "--depth-folder", "x"), "--depth-model and --depth-folder"),
             (("--focal", "100", "--fov", "60"), "--focal and --fov"),
@@ -165,6 +185,8 @@ class TestCommand:
             (("--intrinsics", "none.txt"), "none.txt"),
             (("--filter", "-1"), "filter"),
             (("--grid", "3x3"), "grid"),
+            (("--focal", "100", "--zoom"), "zoom"),
+            (("--depth-folder", ".", "--no-solve"), "solve"),
         ],
     )
     def test_bad_words_are_one_line(
@@ -173,3 +195,31 @@ class TestCommand:
         ran = run("depth", room[1], "-o", tmp_path / "out", *typed)
         assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("typed", "code", "said"),
+        [
+            (("--depth-model", "nothing"), 2, "nothing"),
+            (("--depth-folder", "nowhere"), 2, "nowhere"),
+            (("--depth-folder", "maps", "--depth-kind", "disparity", "--gauge", "median"), 2, "gauge"),
+            (("--exr",), 1, "trackime[exr]"),
+            (("--mesh",), 1, "trackime[open3d]"),
+            (("--colmap", "text"), 2, "'a b.png'"),
+        ],
+    )
+    def test_what_is_wrong_is_said_before_the_work(
+        self, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...], code: int, said: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("OpenEXR", "open3d"):
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setattr("trackime_apps.depth.run.solve_shot", None)
+        monkeypatch.setattr("trackime_apps.depth.run.find_cuts", None)
+        (tmp_path / "maps").mkdir()
+        (tmp_path / "frames").mkdir()
+        for name in ("a b", "c", "d"):
+            np.save(tmp_path / "maps" / f"{name}.npy", np.ones((48, 64)))
+            cv2.imwrite(str(tmp_path / "frames" / f"{name}.png"), np.zeros((48, 64, 3), np.uint8))
+        ran = run("depth", "frames", "-o", "out", *typed)
+        assert ran.code == code and said in ran.err and ran.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()

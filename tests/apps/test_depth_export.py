@@ -40,7 +40,7 @@ def test_maps_and_results_of_other_sizes_are_refused(tmp_path: Path) -> None:
     cameras, info = some_cameras(), some_info()
     with pytest.raises(InputError, match="got 3 frames"):
         DepthResult.begin(tmp_path, cameras, some_info(3), False)
-    with pytest.raises(InputError, match="two of one name"):
+    with pytest.raises(InputError, match="two called 'a'"):
         DepthResult.begin(tmp_path, cameras, replace(info, names=("a", "b", "a", "c")), False)
     result = DepthResult.begin(tmp_path / "out", cameras, info, False)
     good = (np.zeros((H, W, 3), np.uint8), np.ones((H, W)), np.ones((H, W)), np.ones((H, W), bool))

@@ -26,6 +26,15 @@ _SIGHTING = np.dtype([("xy", "<f8", 2), ("point", "<i8")])
 _MEMBER = np.dtype([("image", "<i4"), ("index", "<i4")])
 
 
+def check_images(names: Sequence[str], text: bool) -> None:
+    """Raises InputError for file names that a model, text or binary, cannot hold."""
+    for name in names:
+        if "\0" in name or (text and (len(name.split()) != 1 or not name.isprintable())):
+            raise InputError(
+                f"colmap: expected names of images without spaces (binary models may have them), got {name!r}"
+            )
+
+
 def write_colmap(
     folder: Path,
     cameras: Cameras,
@@ -56,11 +65,7 @@ def write_colmap(
     if len(images) != len(cameras) or world.trails.frames != len(cameras):
         got = f"{len(images)} images and points of {world.trails.frames} frames"
         raise InputError(f"colmap: expected as many images as cameras, {len(cameras)}, got {got}")
-    for name in images:
-        if "\0" in name or (text and (len(name.split()) != 1 or not name.isprintable())):
-            raise InputError(
-                f"colmap: expected names of images without spaces (binary models may have them), got {name!r}"
-            )
+    check_images(images, text)
     shades = np.full((len(world), 3), 128, np.uint8) if colours is None else np.asarray(colours)
     if shades.shape != (len(world), 3):
         raise ShapeError("colours", f"[{len(world)}, 3]", shades.shape)

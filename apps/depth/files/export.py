@@ -11,7 +11,7 @@ transforms.json     cameras for Nerfstudio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -25,10 +25,10 @@ from ...progress import Report
 from ..config import Exports
 from .cameras import write_transforms
 from .cloud import CloudFusion, surface
-from .colmap import write_colmap
+from .colmap import check_images, write_colmap
 from .colours import Colouring
 from .frames import METRE, MILLIMETRE, PngScale, openexr, write_exr, write_png
-from .mesh import MeshFusion
+from .mesh import MeshFusion, open3d
 from .ply import write_ply
 from .points import POINTS as MODEL_POINTS
 from .points import PointColours, WorldPoints
@@ -57,6 +57,21 @@ class _Shot:
 
 
 _Add = Callable[[_Shot], None]
+
+
+def check(wanted: Exports, names: Sequence[str]) -> None:
+    """Whether `wanted` can be written for frames of these names: before minutes of work for it.
+
+    Raises:
+        MissingExtraError: EXR or mesh without their extra.
+        InputError: names that a COLMAP model cannot hold.
+    """
+    if wanted.exr:
+        openexr()
+    if wanted.mesh:
+        open3d()
+    if wanted.colmap != "none":
+        check_images([f"{name}.png" for name in names], wanted.colmap == "text")
 
 
 def export(

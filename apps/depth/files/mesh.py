@@ -19,6 +19,16 @@ _BAND = 6  # voxels to each side of a surface; frames that differ by more make h
 _CRUMB = 50  # triangles; pieces smaller than that are noise
 
 
+def open3d() -> Any:
+    """The module Open3D. MissingExtraError where it is not installed, or a system library that it needs is not."""
+    try:
+        import open3d as module
+    except (ImportError, OSError) as error:
+        lacking = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+        raise MissingExtraError(f"a mesh{lacking}", "open3d") from None
+    return module
+
+
 class MeshFusion:
     """Depth maps fused into a mesh; memory follows the surface seen, not the number of frames.
 
@@ -35,15 +45,11 @@ class MeshFusion:
     def __init__(self, cameras: Cameras, voxel: float, reach: float) -> None:
         if not (voxel > 0 and reach > 0):
             raise InputError(f"mesh: expected a voxel and a reach above 0, got {voxel:g} and {reach:g}")
-        try:
-            import open3d
-        except (ImportError, OSError) as error:
-            lacking = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
-            raise MissingExtraError(f"a mesh{lacking}", "open3d") from None
-        self._cameras, self._reach, self._open3d, self._frames = cameras, reach, open3d, 0
-        core = open3d.core
+        module = open3d()
+        self._cameras, self._reach, self._open3d, self._frames = cameras, reach, module, 0
+        core = module.core
         # Open3D's older ScalableTSDFVolume finds no surface at all as of 0.20.
-        self._volume: Any = open3d.t.geometry.VoxelBlockGrid(
+        self._volume: Any = module.t.geometry.VoxelBlockGrid(
             attr_names=("tsdf", "weight", "color"),
             attr_dtypes=(core.float32, core.float32, core.float32),
             attr_channels=((1), (1), (3)),

@@ -30,6 +30,13 @@ DEPTH, IMAGES, DYNAMIC = "depth", "images", "dynamic"
 CAMERAS, INTRINSICS, FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"
 
 
+def check_names(info: VideoInfo) -> None:
+    """Raises InputError for two frames of one name: their files would be one."""
+    if len(set(info.names)) != len(info.names):
+        twice = next(name for k, name in enumerate(info.names) if name in info.names[:k])
+        raise InputError(f"{info.source or 'video'}: expected frames of different names, got two called {twice!r}")
+
+
 class DepthResult:
     """Depth maps, cameras and frames of a result; maps and pictures are read when asked for.
 
@@ -44,8 +51,7 @@ class DepthResult:
         if (info.frames, info.width, info.height) != (len(cameras), cameras.width, cameras.height):
             size = f"{len(cameras)} cameras of {cameras.width}x{cameras.height}"
             raise InputError(f"depth: expected {size}, got {info.frames} frames of {info.width}x{info.height}")
-        if len(set(info.names)) != len(info.names):
-            raise InputError(f"{info.source or 'video'}: expected frames of different names, got two of one name")
+        check_names(info)
         self.folder, self.cameras, self.info, self.metric = folder, cameras, info, metric
         self._last: tuple[int, tuple[FloatArray, FloatArray, BoolArray]] | None = None
 

@@ -28,10 +28,15 @@ def refuse(where: str, why: str) -> SolveError:
     return SolveError(f"depth from parallax{where}: {why}; {INSTEAD}")
 
 
+def check_frames(frames: int, where: str = "") -> None:
+    """Raises SolveError for too few frames."""
+    if frames < FRAMES:
+        raise refuse(where, f"expected at least {FRAMES} frames, got {frames}")
+
+
 def check_enough(sightings: Sightings, where: str) -> None:
     """Raises SolveError for too few frames or points."""
-    if sightings.frames < FRAMES:
-        raise refuse(where, f"expected at least {FRAMES} frames, got {sightings.frames}")
+    check_frames(sightings.frames, where)
     long = int((np.diff(sightings.first) >= FRAMES).sum())
     if long < POINTS:
         raise refuse(where, f"expected at least {POINTS} points seen in {FRAMES} frames or more, got {long}")

@@ -62,6 +62,12 @@ class SolverConfig:
             raise InputError(f"iterations: expected 1 or more, got {self.iterations}")
 
 
+def check_gauge(config: SolverConfig, disparity: bool) -> None:
+    """Raises InputError for a gauge that does not go with depth that is disparity up to scale and shift."""
+    if config.gauge == "median" and disparity:
+        raise InputError("gauge: expected first where the backend gives disparity with a shift, got median")
+
+
 @dataclass(frozen=True, eq=False)
 class Matches:
     """Points seen in two frames; a match is directed, and both directions may be given.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from trackime.devices import resolve_device
-from trackime.errors import InputError, SolveError
+from trackime.errors import SolveError
 
 from .assemble import Objective
 from .cholesky import Elimination
@@ -23,7 +23,7 @@ from .gauge import FirstScale, MedianScale, Scale
 from .handles import Grid
 from .levenberg import Trace, minimise
 from .pairs import Pairs, components
-from .problem import GRIDS, Problem, SolverConfig
+from .problem import GRIDS, Problem, SolverConfig, check_gauge
 from .residuals import Frame
 from .solution import Solution
 from .state import Layout, State
@@ -105,8 +105,7 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 class _Solver:
     def __init__(self, problem: Problem, config: SolverConfig, device: torch.device) -> None:
         self.problem, self.config, self.device = problem, config, device
-        if config.gauge == "median" and problem.disparity:
-            raise InputError("gauge: expected first where the backend gives disparity with a shift, got median")
+        check_gauge(config, problem.disparity)
         self.pairs = Pairs.of(problem.matches.to(device), problem.frames)
         self.component = components(problem.frames, self.pairs.low, self.pairs.high)
         self.plan = Elimination.of(problem.frames, self.pairs.low, self.pairs.high)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def take(
     *,
     kind: str | None = None,
     scale: float | None = None,
+    files: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> DepthMaps:
     """The maps of a folder for the frames of a video, kept in another; those that are there already are not read again.
@@ -49,6 +51,7 @@ def take(
         kind: one of `KINDS`; None: metric where the sidecar's unit is metre, else depth.
         scale: what a value is multiplied by; None: as a json in the folder, or beside it by its name, says (`scale`;
             `unit`: relative or metre), else 1; png of metric depth need one.
+        files: one a frame; none: found by their names, see above.
         progress: told of the stage "depth".
 
     Raises:
@@ -56,11 +59,40 @@ def take(
         FormatError: a file that is no map, has another shape than the frame, or no positive number in it.
         MissingExtraError: see `read_map`.
     """
+    chosen = choose(folder, info, kind, scale, files)
+    made = DepthMaps(maps, info.frames, chosen.kind == "disparity", chosen.kind == "metric")
+    holes = 0
+    for t, file in enumerate(chosen.files):
+        if t not in made:
+            values, measured = read_map(file)
+            check_shape(file, values, info)
+            holes += bool(np.isnan(values).any())
+            _keep(made, t, file, values * np.float32(chosen.scale), measured)
+        if progress is not None:
+            progress("depth", t + 1, len(chosen.files))
+    if holes:
+        _log.warning("%s: %d of %d maps hold NaN: taken as unknown", folder, holes, len(chosen.files))
+    return made
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is taken of a folder: a file a frame, what they hold (`KINDS`), what values are multiplied by."""
+
+    files: Sequence[Path]
+    kind: str
+    scale: float
+
+
+def choose(
+    folder: Path, info: VideoInfo, kind: str | None = None, scale: float | None = None, files: Sequence[Path] = ()
+) -> Chosen:
+    """What `take` will read; arguments and errors as there, but for those of what is in the files."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"--depth-kind: expected {', '.join(KINDS)}, got {kind!r}")
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise InputError(f"--depth-scale: expected a number above 0, got {scale:g}")
-    files = match(folder, info)
+    files = files or match(folder, info)
     sidecar = _sidecar(folder)
     kind = kind or ("metric" if sidecar.get("unit") == "metre" else "depth")
     if kind == "metric" and sidecar.get("unit") == "relative":
@@ -71,19 +103,7 @@ def take(
             f"{folder}: expected how many metres a step of its pngs is (0.001 for millimetres): --depth-scale, or a"
             " json beside them with scale and unit"
         )
-    made = DepthMaps(maps, info.frames, kind == "disparity", kind == "metric")
-    holes = 0
-    for t, file in enumerate(files):
-        if t not in made:
-            values, measured = read_map(file)
-            check_shape(file, values, info)
-            holes += bool(np.isnan(values).any())
-            _keep(made, t, file, values * np.float32(1 if scale is None else scale), measured)
-        if progress is not None:
-            progress("depth", t + 1, len(files))
-    if holes:
-        _log.warning("%s: %d of %d maps hold NaN: taken as unknown", folder, holes, len(files))
-    return made
+    return Chosen(files, kind, 1.0 if scale is None else scale)
 
 
 def match(folder: Path, info: VideoInfo) -> list[Path]:

@@ -58,6 +58,22 @@ FAMILIES = {
 """By the kind of model, as config.json calls it."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A model whose weights are not loaded yet: its class in transformers, its folder, config.json, how frames are
+    prepared."""
+
+    network: Any
+    folder: Path
+    config: dict[str, Any]
+    recipe: Recipe
+
+    @property
+    def disparity(self) -> bool:
+        relative = self.config.get("depth_estimation_type", "relative") == "relative"
+        return self.config["model_type"] != "zoedepth" and relative
+
+
 def names() -> list[str]:
     """The models known by name."""
     return [row.name for row in CHECKPOINTS.values() if row.kind == "depth"]
@@ -85,17 +101,12 @@ class DepthModel:
     def __init__(self, model: str, device: str | torch.device = "auto") -> None:
         self.device = resolve_device(device)
         self.name = model
-        kinds = {family.network: network_class(model, family.network) for family in FAMILIES.values()}
-        folder = _folder(model)
-        config = check_folder(model, folder, tuple(FAMILIES))
-        family = FAMILIES[config["model_type"]]
-        _check_backbone(model, folder, config)
-        self.recipe = _recipe(model, folder, config, family)
-        network = load_network(model, kinds[family.network], folder, _attention(config))
+        found = _find(model)
+        self.recipe = found.recipe
+        network = load_network(model, found.network, found.folder, _attention(found.config))
         self.network = network.to(self.device).eval()
         self.network.requires_grad_(False)
-        relative = getattr(self.network.config, "depth_estimation_type", "relative") == "relative"
-        self.disparity = family.network != "ZoeDepthForDepthEstimation" and relative
+        self.disparity = found.disparity
         self.metric = not self.disparity
         self.votes = len(getattr(self.network.config, "bin_configurations", None) or [0]) > 1
 
@@ -205,6 +216,21 @@ def _write(maps: DepthMaps, t: int, values: FloatArray, model: str) -> None:
         maps.write(t, depth, good & (values > least))
     else:
         maps.write(t, np.where(good, values, 0))
+
+
+def gives_disparity(model: str) -> bool:
+    """Whether a model gives disparity rather than metres; fetches it where it must be. Errors as `DepthModel`."""
+    return _find(model).disparity
+
+
+def _find(model: str) -> _Found:
+    """Everything of a model but its weights."""
+    kinds = {family.network: network_class(model, family.network) for family in FAMILIES.values()}
+    folder = _folder(model)
+    config = check_folder(model, folder, tuple(FAMILIES))
+    family = FAMILIES[config["model_type"]]
+    _check_backbone(model, folder, config)
+    return _Found(kinds[family.network], folder, config, _recipe(model, folder, config, family))
 
 
 def _folder(model: str) -> Path:

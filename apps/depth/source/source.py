@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trackime.errors import InputError
+from trackime.types import VideoInfo
 from trackime.video import Video
 
 from ..maps import DepthMaps
@@ -19,10 +20,11 @@ class Source:
     """Neither a model nor a folder: parallax alone.
 
     Attributes:
-        model: a name of `start_models.names()`, or a model's folder.
+        model: a name of `models.names()`, or a model's folder.
         folder: of depth maps made elsewhere.
         kind: what they are: depth, disparity or metric; None: as their sidecar says, else depth.
         scale: what their values are multiplied by; None: as their sidecar says, else 1.
+        files: of the folder, one a frame of the video, once `matched`.
 
     Raises:
         InputError: both a model and a folder, or a kind or scale without a folder.
@@ -32,6 +34,7 @@ class Source:
     folder: Path | None = None
     kind: str | None = None
     scale: float | None = None
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.model is not None and self.folder is not None:
@@ -44,6 +47,28 @@ class Source:
         """Nothing but the video is needed."""
         return self.model is None and self.folder is None
 
+    def matched(self, info: VideoInfo) -> tuple[Source, bool]:
+        """The source with what it needs for a video found, before any work on it; and whether it gives disparity.
+
+        Raises:
+            InputError, FormatError, MissingExtraError, UnknownNameError, DownloadError: there is no such model, or not
+                what it needs; no map for some frame, or options that do not go with the maps.
+        """
+        if self.model is not None:
+            from .models import gives_disparity
+
+            return self, gives_disparity(self.model)
+        if self.folder is None:
+            return self, False
+        from .folder import choose
+
+        chosen = choose(self.folder, info, self.kind, self.scale)
+        return replace(self, files=tuple(chosen.files)), chosen.kind == "disparity"
+
+    def part(self, start: int, stop: int) -> Source:
+        """That of frames start .. stop - 1 alone."""
+        return replace(self, files=self.files[start:stop])
+
     def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
         """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
         if self.model is not None:
@@ -53,4 +78,4 @@ class Source:
         from .folder import take
 
         assert self.folder is not None
-        return take(self.folder, video.info, kept, kind=self.kind, scale=self.scale, progress=report)
+        return take(self.folder, video.info, kept, kind=self.kind, scale=self.scale, files=self.files, progress=report)
