@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +37,10 @@ from .solver.solve import solve
 from .source.source import Source
 from .start import Start, begin
 from .stereo.fill import fill
-from .trails import Trails
+from .stereo.stand import stand
+from .trails import Int64, Trails
+
+_log = logging.getLogger(__name__)
 
 FILLED = 0.5
 """Confidence in what was filled in rather than seen, of that in what was seen."""
@@ -109,22 +113,26 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
     with progress.stage("following"):
         trails = kept_trails(video, given, work / "trails.npz", asked)
     with progress.stage("movers"):
-        moving = find_movers(trails, video, config)
+        moving = find_movers(trails, video, config, progress)
     with progress.stage("starting depth"):
         first = begin(
-            video, trails, asked.source, work / "start", focal=asked.focal, static=moving.static, dynamic=moving.mask,
+            video, trails, asked.source, work / "start", focal=asked.focal, moving=moving, judge=config.moving,
             device=asked.device, report=progress,
         )  # fmt: skip
+    moving = first.moving
     with progress.stage("solving"):
-        solution, scale, moving = settle(first, trails, moving, width, height, asked)
-    cameras = scaled(solution, scale, width, height)
+        solution, scale = settle(first, trails, width, height, asked)
+    cameras, joined = scaled(solution, scale, width, height), worlds(solution)
+    for t in np.unique(joined)[1:].tolist():
+        _log.warning("frame %d shares no points with those before it: a world of its own begins there", start + t)
     result = DepthResult.begin(folder, cameras, video.info, first.maps.metric)
     with progress.stage("filtering"):
-        write_maps(result, video, first, solution, scale, moving, config.filter, progress)
+        write_maps(result, video, first, solution, scale, joined, asked.source.parallax, config.filter, progress)
     about = {
         "points": len(trails),
         "moving_points": int((~moving.static).sum()),
         "focal": [round(float(v), 3) for v in np.unique(cameras.focal.round(3))[[0, -1]]],
+        "worlds": len(np.unique(joined)),
         "cost": solution.cost,
     }
     return Shot(start, start + len(video), result, trails, moving.static, about)
@@ -145,18 +153,16 @@ def kept_trails(video: Video, given: Trails | None, path: Path, asked: Asked) ->
     return trails
 
 
-def find_movers(trails: Trails, video: Video, config: DepthConfig) -> movers.Movers:
+def find_movers(trails: Trails, video: Video, config: DepthConfig, progress: Progress) -> movers.Movers:
     """What moves by itself; nothing where that is not asked for."""
     width, height = video.info.width, video.info.height
     if not config.moving:
         return movers.Movers(trails, np.ones(len(trails), bool), width, height)
-    return movers.find(trails, width, height, video=video)
+    return movers.find(trails, width, height, video=video, progress=progress)
 
 
-def settle(
-    first: Start, trails: Trails, moving: movers.Movers, width: int, height: int, asked: Asked
-) -> tuple[Solution, float, movers.Movers]:
-    """The solve, the factor that depth and cameras are to be multiplied by, and what moves once they are known.
+def settle(first: Start, trails: Trails, width: int, height: int, asked: Asked) -> tuple[Solution, float]:
+    """The solve, and the factor that depth and cameras are to be multiplied by.
 
     Metric depth keeps its mean scale over the video: the solver itself keeps the first frame's.
     """
@@ -164,9 +170,9 @@ def settle(
     # Only what parallax gave itself is in the units of its cameras.
     found = first.reconstruction if asked.source.parallax else None
     if not config.solve:
-        return as_begun(found, width, height), 1.0, moving
+        return as_begun(found, width, height), 1.0
     joined = matches.make(
-        trails, first.maps, width, height, static=moving.static, per_pair=config.matches, progress=progress
+        trails, first.maps, width, height, static=first.moving.static, per_pair=config.matches, progress=progress
     )
     if frames > 1 and not len(joined):
         raise SolveError("depth: expected points that stand still and are seen in two frames or more, found none")
@@ -175,7 +181,7 @@ def settle(
     kind = "fixed" if asked.focal is not None else "free" if config.zoom else "shared"
     solution = solve(problem, replace(asked.solver, focal=kind), device=asked.device, progress=progress)
     scale = float(torch.exp(-solution.theta.mean())) if first.maps.metric else 1.0
-    return solution, scale, moving
+    return solution, scale
 
 
 def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
@@ -183,8 +189,22 @@ def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
     assert found is not None  # see `run.checked`
     frames = len(found.cameras)
     poses, focal = torch.from_numpy(found.cameras.poses), torch.from_numpy(found.cameras.focal)
-    theta, alone = torch.zeros(frames, 1, 1, dtype=torch.float64), torch.zeros(frames, dtype=torch.int64)
-    return Solution(poses, focal, theta, 0.0, alone, (), Grid.named("1x1", width, height), False)
+    theta = torch.zeros(frames, 1, 1, dtype=torch.float64)
+    component = torch.from_numpy(np.searchsorted(found.part, found.part))  # the first frame of each part
+    return Solution(poses, focal, theta, 0.0, component, (), Grid.named("1x1", width, height), False)
+
+
+def worlds(solution: Solution) -> Int64:
+    """int64 [F], the first frame of those that share a world with each; frames without points are with their
+    neighbours, from which their camera is."""
+    component = solution.component.numpy()
+    alone = np.bincount(component, minlength=len(component))[component] == 1
+    if alone.all():
+        return np.zeros_like(component)
+    known = np.flatnonzero(~alone)
+    before = np.maximum(np.searchsorted(known, np.arange(len(component)), side="right") - 1, 0)
+    own = component[known[before]]
+    return np.asarray(np.where(own == own[0], 0, own))
 
 
 def scaled(solution: Solution, scale: float, width: int, height: int) -> Cameras:
@@ -200,7 +220,8 @@ def write_maps(
     first: Start,
     solution: Solution,
     scale: float,
-    moving: movers.Movers,
+    joined: Int64,
+    parallax: bool,
     radius: int,
     progress: Progress,
 ) -> None:
@@ -211,10 +232,14 @@ def write_maps(
     def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
         for t, image in enumerate(video):
             depth = solution.depth(t, torch.from_numpy(first.maps.depth(t))).numpy() * np.float32(scale)
-            masks[t], measured[t] = moving.mask(t), whole(first.maps.measured(t), image)
-            yield image, at_resolution(depth, image), masks[t]
+            masks[t] = first.moving.mask(t)
+            measured[t] = whole(first.maps.measured(t), image) & ~masks[t]
+            depth = at_resolution(depth, image)
+            if parallax:  # which takes for far what moves along with the camera
+                depth = np.minimum(depth, stand(depth, masks[t]))
+            yield image, depth, masks[t]
 
-    for done in smooth(frames(), result.cameras, radius):
+    for done in smooth(frames(), result.cameras, radius, shots=joined):
         seen = measured.pop(done.t)
         confidence = done.agreement * np.where(seen, np.float32(1), np.float32(FILLED))
         result.write(done.t, done.frame, done.depth, confidence, seen, masks.pop(done.t))

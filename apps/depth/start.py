@@ -17,6 +17,7 @@ from trackime.video import Video
 
 from .cameras import Cameras
 from .maps import DepthMaps
+from .movers.movers import Movers
 from .reconstruction import Reconstruction
 from .sfm import reconstruct
 from .source.source import Source
@@ -33,11 +34,13 @@ class Start:
     """Attributes:
     maps: depth of every frame, perhaps at another resolution than the video's.
     focal: pixels, to start from.
+    moving: what moves by itself; told by the cameras where there are any.
     reconstruction: cameras and points of parallax; None where it told nothing.
     """
 
     maps: DepthMaps
     focal: float
+    moving: Movers
     reconstruction: Reconstruction | None = None
 
 
@@ -48,8 +51,8 @@ def begin(
     folder: Path,
     *,
     focal: float | None,
-    static: BoolArray,
-    dynamic: Callable[[int], BoolArray],
+    moving: Movers,
+    judge: bool,
     device: str,
     report: Report,
 ) -> Start:
@@ -61,8 +64,8 @@ def begin(
         source: of depth.
         folder: where maps and cameras are kept; what is there already is not made again.
         focal: pixels; None: found by parallax, else that of a horizontal angle of view of `FOV`.
-        static: bool [N], the points that stand still.
-        dynamic: what moves in a frame, bool [H, W].
+        moving: what moves, as far as pairs of frames tell.
+        judge: have cameras of parallax tell it once more; else it stays as it is.
         device: where to compute.
         report: progress.
 
@@ -72,8 +75,10 @@ def begin(
     """
     width, height = video.info.width, video.info.height
     found: Reconstruction | None = None
+    surely = moving
     try:
-        found = kept_reconstruction(folder / "cameras.npz", trails, width, height, focal, static, report)
+        found = kept_reconstruction(folder / "cameras.npz", trails, width, height, focal, moving.static, report)
+        surely = moving.again(found) if judge else moving
     except SolveError:
         if source.parallax:
             raise
@@ -82,15 +87,17 @@ def begin(
 
         assert found is not None
         maps = DepthMaps(folder / "maps", len(video))
+        still = surely.static[found.point]
+        # What is so slow that only all frames together tell it is better measured as if it stood still than filled in.
         densify(
-            video, found.cameras, found.points, found.point, trails, maps, dynamic=dynamic, usable=found.known,
-            device=device, progress=report,
+            video, found.cameras, found.points[still], found.point[still], trails, maps, dynamic=moving.mask,
+            usable=found.known, device=device, progress=report,
         )  # fmt: skip
     else:
         maps = source.maps(video, folder / "maps", device, report)
     if focal is None:
         focal = width / 2 / np.tan(np.radians(FOV) / 2) if found is None else float(np.median(found.cameras.focal))
-    return Start(maps, focal, found)
+    return Start(maps, focal, surely, found)
 
 
 def kept_reconstruction(

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from trackime.errors import InputError, SolveError
 from trackime.types import Queries, Tracks, VideoInfo
@@ -19,6 +20,9 @@ from trackime_apps.depth.config import DepthConfig, Exports
 from trackime_apps.depth.files.results import load
 from trackime_apps.depth.metrics import depth_scores
 from trackime_apps.depth.run import depth
+from trackime_apps.depth.shot import worlds
+from trackime_apps.depth.solver.handles import Grid
+from trackime_apps.depth.solver.solution import Solution
 from trackime_apps.depth.source.source import Source
 from trackime_apps.depth.trajectory import absolute_error
 
@@ -146,6 +150,38 @@ class TestChain:
         assert scores.delta1 > 0.95 and scores.coverage == 1
         relative = depth_scores(result.depth, scene.depth, range(len(scene)))
         assert abs(np.log(relative.scale) + np.log(factors).mean()) < 0.1
+
+    def test_frames_that_share_no_points_are_worlds_of_their_own(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scene = small(frames=8, cut=True, path="orbit", movers=0)
+        (tmp_path / "maps").mkdir()
+        for t in range(8):
+            np.save(tmp_path / "maps" / f"{t:05d}.npy", scene.depth(t))
+        tracks = Tracks.concat([scene.sample(200, t=t, seed=t) for t in (0, 7)])
+        source = Source(folder=tmp_path / "maps")
+        (shot,) = depth(
+            scene.video, tmp_path / "out", source=source, tracks=tracks, focal=scene.focal, config=DepthConfig(cuts=0)
+        ).shots
+        assert shot.about["worlds"] == 2 and (shot.start, shot.stop) == (0, 8)
+        assert [message for message in caplog.messages if "frame 4 shares no points" in message]
+
+    @pytest.mark.parametrize(
+        ("component", "expected"),
+        [
+            ([0, 0, 0], [0, 0, 0]),
+            ([0], [0]),
+            ([0, 1, 2], [0, 0, 0]),  # nothing was solved for
+            ([0, 1, 1, 3, 1], [0, 0, 0, 0, 0]),  # frames without points are with those before them, or after
+            ([0, 0, 2, 3, 3, 5], [0, 0, 0, 3, 3, 3]),
+        ],
+    )
+    def test_worlds(self, component: list[int], expected: list[int]) -> None:
+        frames = len(component)
+        poses, theta = torch.eye(4).repeat(frames, 1, 1), torch.zeros(frames, 1, 1)
+        grid = Grid.named("1x1", 8, 8)
+        found = Solution(poses, torch.ones(frames), theta, 0.0, torch.tensor(component), (), grid, False)
+        assert worlds(found).tolist() == expected
 
 
 class TestCommand:

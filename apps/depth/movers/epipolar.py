@@ -14,6 +14,8 @@ Float64 = npt.NDArray[np.float64]
 
 LEAST = 16
 """Points a geometry is fitted to at least."""
+INSTEAD = 0.7
+"""Share of the points that fit an epipolar geometry which fit a homography where the camera only turns, at least."""
 FOCALS = np.geomspace(0.4, 3.0, 16)
 """Focal lengths tried, as shares of the longer side, for a homography to be a rotation."""
 
@@ -33,9 +35,12 @@ class Geometry:
     rotation: float
 
     def turns(self, close: float) -> bool:
-        """Whether the camera may only have turned, or rested: most points fit a homography that a turn makes."""
-        fits = float((self.homography < close).mean())
-        return bool(fits > 0.6 and np.median(self.homography) < 0.4 * close and self.rotation < 2 * close)
+        """Whether the camera may only have turned, or rested: most points fit a homography that a turn makes, and
+        hardly fewer than fit an epipolar geometry: a wall behind the scene fits one, too, and what stands before it,
+        whose parallax the epipolar geometry explains, does not move."""
+        fits, parallax = ((off < close).mean() for off in (self.homography, self.fundamental))
+        alone = fits > max(0.6, INSTEAD * parallax)
+        return bool(alone and np.median(self.homography) < 0.4 * close and self.rotation < 2 * close)
 
 
 def within(width: int, height: int) -> float:

@@ -8,6 +8,7 @@ every point and spread among neighbours that move alike; a single pair is never 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trackime.errors import InputError, ShapeError
-from trackime.types import BoolArray, FloatArray
+from trackime.types import BoolArray
 
-from ..cameras import Cameras
+from ..reconstruction import Reconstruction
+from ..sfm.bundle import Observed, Views, errors
+from ..sfm.triangulate import triangulate
 from ..trails import Int64, Trails
 from .epipolar import Geometry, geometry, within
 from .groups import alike, share
@@ -40,6 +43,16 @@ LINE, PLACE = 2.0, 3.0
 """Mean residual in expected errors from which a point moves: off its epipolar line; off its place."""
 PARALLAX = 1.3
 """Median error of the homography, as a share of `within`, from which the epipolar geometry of a pair is known."""
+SIGHTINGS = 3
+"""Sightings of a point that cameras can contradict, at least."""
+SLACK = 0.1
+"""Pixels of error that known cameras add to a sighting's own."""
+TOLERANCE = 1.3
+"""Error up to which a sighting goes into its point's place, as a share of `within`."""
+MOVES = 2.0
+"""Mean error, in expected ones, of the place of a point and of its neighbours from which they move."""
+USUAL = 0.35
+"""That of most points, where cameras and expected errors are right; where it is more, so is the limit."""
 LONG = 8
 """Distance of the pairs that say whether the camera only turns."""
 
@@ -79,9 +92,9 @@ class Movers:
         picture = None if self._reader is None else self._reader[t]
         return region(self._trails.xy[rows], moving, self._size, picture)
 
-    def again(self, cameras: Cameras, depth: FloatArray) -> Movers:
-        """Told once more by known cameras and depth: see `again`."""
-        return self.with_static(again(self._trails, cameras, depth))
+    def again(self, found: Reconstruction) -> Movers:
+        """Told once more by cameras that are known: see `again`."""
+        return self.with_static(again(self._trails, found))
 
     def with_static(self, static: BoolArray) -> Movers:
         """The same points and frames with another verdict."""
@@ -175,54 +188,49 @@ def _verdict(trails: Trails, evidence: Float64, limit: Float64, width: int, heig
     return np.asarray(moving)
 
 
-def again(trails: Trails, cameras: Cameras, depth: FloatArray, *, limit: float = 3.0) -> BoolArray:
-    """Tell what moves once cameras and depth are known.
+def again(trails: Trails, found: Reconstruction) -> BoolArray:
+    """Tell what moves once cameras are known: far surer than from pairs of frames, as every point is held against all
+    frames it is seen in at once.
 
-    Each sighting is lifted by its own depth; the point's place is the median of these, and the point moves where the
-    median error of that place, seen in its frames again, is larger than `limit` expected errors. Unlike epipolar
-    lines this sees motion along them, too.
+    Each point is triangulated from its sightings by the cameras, which know nothing of it where it was taken for a
+    mover and are robust against it where it was not; how far off its sightings it is seen again is shared among
+    neighbours that move alike. What moves alongside the camera is still taken for something farther away: nothing in
+    the tracks tells them apart.
 
     Args:
         trails: the points.
-        cameras: of all frames.
-        depth: [K], of each sighting, in the cameras' units; 0 where unknown.
-        limit: expected errors: those of the sighting, and 1 pixel (at a diagonal of 400) of cameras and depth.
+        found: cameras of all frames; sightings in frames whose camera is not known do not count, nor do those of a
+            point after it has left the part of the video, and so the world, that it was first seen in.
 
     Returns:
-        static bool [N]; True for points with depth in fewer than two frames.
+        static bool [N]; True for points with fewer than `SIGHTINGS` that count.
 
     Raises:
-        ShapeError: depth not [K], or cameras of another number of frames.
+        ShapeError: cameras of another number of frames.
     """
-    depth = np.asarray(depth, np.float64)
-    if depth.shape != trails.frame.shape:
-        raise ShapeError("depth", f"[{len(trails.frame)}]", depth.shape)
+    cameras = found.cameras
     if len(cameras) != trails.frames:
         raise ShapeError("cameras", f"{trails.frames} of them", (len(cameras),))
-    known = np.isfinite(depth) & (depth > 0)
-    centre = np.array([cameras.width / 2, cameras.height / 2])
-    pose, focal = cameras.poses[trails.frame], cameras.focal[trails.frame]
-    ray = np.concatenate(((trails.xy - centre) / focal[:, None], np.ones((len(depth), 1))), 1)
-    world = np.einsum("kij,kj->ki", pose[:, :3, :3], ray * np.where(known, depth, 1)[:, None]) + pose[:, :3, 3]
-    point = trails.point
-    place = np.stack([_median(world[known, c], point[known], len(trails)) for c in range(3)], 1)[point]
-    local = np.einsum("kji,kj->ki", pose[:, :3, :3], place - pose[:, :3, 3])
-    ahead = known & (local[:, 2] > 1e-9)
-    seen = local[:, :2] / np.where(ahead, local[:, 2], 1)[:, None] * focal[:, None] + centre
-    noise = within(cameras.width, cameras.height) / 1.5
-    error = np.linalg.norm(seen - trails.xy, axis=1) / np.hypot(trails.sigma, noise)
-    error = np.where(ahead, error, np.inf)
-    off = _median(error[known], point[known], len(trails))
-    enough = np.bincount(point[known], minlength=len(trails)) >= 2
-    return np.asarray(~(enough & (off > limit)))
-
-
-def _median(values: Float64, group: Int64, groups: int) -> Float64:
-    """Lower median [groups] of the values [K] of each group int64 [K]; 0 where it has none."""
-    order = np.lexsort((values, group))
-    count = np.bincount(group, minlength=groups)
-    first = np.cumsum(count) - count
-    middle = np.minimum(first + np.maximum(count - 1, 0) // 2, max(len(values) - 1, 0))
-    if not len(values):
-        return np.zeros(groups)
-    return np.where(count > 0, values[order][middle], 0.0)
+    if not len(trails):
+        return np.ones(0, bool)
+    part = found.part[trails.frame]
+    counts = found.known[trails.frame] & (part == part[trails.first[:-1]][trails.point])
+    turn = cameras.poses[:, :3, :3].transpose(0, 2, 1)
+    shift = -np.einsum("fij,fj->fi", turn, cameras.poses[:, :3, 3])
+    xy = trails.xy - np.array([cameras.width / 2, cameras.height / 2])
+    off = np.zeros(len(trails.frame))
+    for number in np.unique(part[counts]):
+        rows = np.flatnonzero(counts & (part == number))
+        focal = float(np.median(cameras.focal[found.part == number]))
+        seen = Observed(trails.frame[rows], trails.point[rows], xy[rows], np.ones(len(rows)))
+        views = Views(turn, shift, np.zeros((0, 3)), focal)
+        points = triangulate(views, seen, len(trails), TOLERANCE * within(cameras.width, cameras.height)).points
+        off[rows] = errors(replace(views, points=points), seen)
+    error = np.minimum(off / np.hypot(trails.sigma, SLACK), CAP)
+    length = np.bincount(trails.point[counts], minlength=len(trails)).astype(np.float64)
+    length[length < SIGHTINGS] = 0
+    total = np.where(length > 0, np.bincount(trails.point[counts], error[counts], len(trails)), 0)
+    own = np.stack([total, length], 1)
+    usual = np.median((total / np.maximum(length, 1))[length > 0]) if length.any() else 0.0
+    limit = MOVES * max(1.0, float(usual) / USUAL)
+    return ~_verdict(trails, own, np.full(len(trails), limit), cameras.width, cameras.height)

@@ -76,7 +76,7 @@ def reconstruct(
     parts = []
     for k, (begin, end) in enumerate(pairwise(bounds)):
         where = "" if len(bounds) == 2 else f", frames {begin} to {end - 1} (between cuts)"
-        piece, whose = _stretch(trails, begin, end)
+        piece, whose = trails.window(begin, end)
         solved = _Part(Sightings(piece, width, height, scale), max(width, height) * scale, where, progress).solve(
             None if focal is None else focal * scale
         )
@@ -98,15 +98,6 @@ def _bounds(trails: Trails) -> list[int]:
     ends = [*cuts[1:], trails.frames]
     seeing = [a for a, b in zip(cuts, ends, strict=True) if count[a:b].max(initial=0) >= CROSSING]
     return [0, *seeing[1:], trails.frames]
-
-
-def _stretch(trails: Trails, begin: int, end: int) -> tuple[Trails, Int64]:
-    """The trails within frames begin .. end - 1, and which of the points they are."""
-    rows = (trails.frame >= begin) & (trails.frame < end)
-    whose = np.unique(trails.point[rows])
-    part = trails.seen(rows) if len(whose) else Trails.none(trails.frames)
-    moved = Trails(end - begin, part.first, part.frame - begin, part.xy, part.sigma, part.instance)
-    return moved, whose
 
 
 @dataclass(frozen=True, eq=False)
