@@ -253,7 +253,7 @@ def test_points_in_one_place_or_line_have_a_geometry_or_none_but_no_error(spread
 
 
 def test_a_wall_behind_the_scene_is_no_camera_that_turns() -> None:
-    """Two thirds of the points lie on a plane, whose homography is all but that of a turn; the rest stands before it."""
+    """Two thirds of the points lie on a plane, whose homography is all but that of a turn, the rest before it."""
     view = cameras("sideways", 8)
     rng = np.random.default_rng(0)
     wall = np.stack([rng.uniform(-3, 4, 200), rng.uniform(-2, 2, 200), np.full(200, 6.0)], 1)
