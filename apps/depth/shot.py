@@ -214,7 +214,9 @@ def write_maps(
     def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
         for t, image in enumerate(video):
             depth = solution.depth(t, torch.from_numpy(first.maps.depth(t))).numpy() * np.float32(scale)
-            masks[t], measured[t] = moving.mask(t), whole(first.maps.measured(t), image)
+            judged = first.maps.moving(t)
+            masks[t] = moving.mask(t) if judged is None else judged
+            measured[t] = whole(first.maps.measured(t), image)
             yield image, at_resolution(depth, image), masks[t]
 
     for done in smooth(frames(), result.cameras, radius):
