@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,26 +54,39 @@ class DepthMaps:
     def __contains__(self, t: int) -> bool:
         return self._path(t).exists()
 
-    def write(self, t: int, depth: FloatArray, measured: BoolArray | None = None) -> None:
-        """Keep a map [h, w] (0, NaN, infinite: unknown); measured None: all that is known. ShapeError if not [h, w]."""
+    def write(
+        self, t: int, depth: FloatArray, measured: BoolArray | None = None, moving: BoolArray | None = None
+    ) -> None:
+        """Keep a map.
+
+        Args:
+            t: the frame.
+            depth: [h, w]; 0, NaN, infinite: unknown.
+            measured: bool [h, w]; None: all that is known.
+            moving: bool [h, w], what its maker found to move by itself; None: it did not look.
+
+        Raises:
+            ShapeError: not [h, w], all the same.
+        """
         known = np.asarray(np.isfinite(depth) & (depth > 0))
         seen = known if measured is None else known & measured
-        if known.ndim != 2 or seen.shape != known.shape:
-            raise ShapeError("depth map", "[h, w], and measured the same", np.shape(depth))
+        if known.ndim != 2 or seen.shape != known.shape or (moving is not None and moving.shape != known.shape):
+            raise ShapeError("depth map", "[h, w], and measured and moving the same", np.shape(depth))
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(self._path(t)) as temporary, open(temporary, "wb") as file:
             values = np.where(known, depth, 0).astype(np.float32)
-            np.savez(file, depth=values, measured=np.packbits(seen, axis=1))
+            arrays: dict[str, Any] = {"depth": values, "measured": np.packbits(seen, axis=1)}
+            if moving is not None:
+                arrays["moving"] = np.packbits(moving, axis=1)
+            np.savez(file, **arrays)
 
     def _read(self, t: int) -> dict[str, FloatArray]:
         path = self._path(t)
         with reading(path, "a depth map"):
-            file = read_npz(path, ("depth", "measured"))
-            if file["depth"].ndim != 2 or file["measured"].shape != (
-                len(file["depth"]),
-                -(-file["depth"].shape[1] // 8),
-            ):
-                raise FormatError(f"expected depth [h, w] and packed bits, got {list(file['depth'].shape)}")
+            file = read_npz(path, ("depth", "measured"), ("moving",))
+            depth, masks = file["depth"], [mask for name, mask in file.items() if name != "depth"]
+            if depth.ndim != 2 or any(mask.shape != (len(depth), -(-depth.shape[1] // 8)) for mask in masks):
+                raise FormatError(f"expected depth [h, w] and packed bits, got {list(depth.shape)}")
             return file
 
     def depth(self, t: int) -> FloatArray:
@@ -82,5 +95,13 @@ class DepthMaps:
 
     def measured(self, t: int) -> BoolArray:
         """bool [h, w]. FormatError where it was never written."""
+        return _unpacked(self._read(t), "measured")
+
+    def moving(self, t: int) -> BoolArray | None:
+        """bool [h, w], what moves by itself; None where the maker did not look. FormatError as `depth`."""
         file = self._read(t)
-        return np.unpackbits(file["measured"].astype(np.uint8), axis=1, count=file["depth"].shape[1]).astype(bool)
+        return _unpacked(file, "moving") if "moving" in file else None
+
+
+def _unpacked(file: dict[str, FloatArray], name: str) -> BoolArray:
+    return np.unpackbits(file[name].astype(np.uint8), axis=1, count=file["depth"].shape[1]).astype(bool)

@@ -37,7 +37,6 @@ from .solver.solve import solve
 from .source.source import Source
 from .start import Start, begin
 from .stereo.fill import fill
-from .stereo.stand import stand
 from .trails import Int64, Trails
 
 _log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
         _log.warning("frame %d shares no points with those before it: a world of its own begins there", start + t)
     result = DepthResult.begin(folder, cameras, video.info, first.maps.metric)
     with progress.stage("filtering"):
-        write_maps(result, video, first, solution, scale, joined, asked.source.parallax, config.filter, progress)
+        write_maps(result, video, first, solution, scale, joined, config.filter, progress)
     about = {
         "points": len(trails),
         "moving_points": int((~moving.static).sum()),
@@ -221,7 +220,6 @@ def write_maps(
     solution: Solution,
     scale: float,
     joined: Int64,
-    parallax: bool,
     radius: int,
     progress: Progress,
 ) -> None:
@@ -232,12 +230,10 @@ def write_maps(
     def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
         for t, image in enumerate(video):
             depth = solution.depth(t, torch.from_numpy(first.maps.depth(t))).numpy() * np.float32(scale)
-            masks[t] = first.moving.mask(t)
+            judged = first.maps.moving(t)
+            masks[t] = first.moving.mask(t) if judged is None else judged
             measured[t] = whole(first.maps.measured(t), image) & ~masks[t]
-            depth = at_resolution(depth, image)
-            if parallax:  # which takes for far what moves along with the camera
-                depth = np.minimum(depth, stand(depth, masks[t]))
-            yield image, depth, masks[t]
+            yield image, at_resolution(depth, image), masks[t]
 
     for done in smooth(frames(), result.cameras, radius, shots=joined):
         seen = measured.pop(done.t)

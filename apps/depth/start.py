@@ -88,10 +88,9 @@ def begin(
         assert found is not None
         maps = DepthMaps(folder / "maps", len(video))
         still = surely.static[found.point]
-        # What is so slow that only all frames together tell it is better measured as if it stood still than filled in.
         densify(
             video, found.cameras, found.points[still], found.point[still], trails, maps, dynamic=moving.mask,
-            usable=found.known, device=device, progress=report,
+            slow=surely.mask if judge else None, usable=found.known, device=device, progress=report,
         )  # fmt: skip
     else:
         maps = source.maps(video, folder / "maps", device, report)

@@ -219,7 +219,8 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
     assert sorted(p.name for p in maps.folder.iterdir()) == [f"{t:05d}.npz" for t in range(6)]
     depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, maps.measured))
     still = np.stack([~scene.dynamic(t) for t in range(6)])
-    assert (depth > 0).all() and not (measured & ~still).any()
+    moving = np.stack([maps.moving(t) for t in range(6)])  # type: ignore[arg-type]
+    assert (depth > 0).all() and not (measured & moving).any() and not (moving & still).any()
     error = np.abs(depth / scene.depths - 1)
     assert measured.mean() > 0.4 and error[measured].mean() < 0.02 and error[still].mean() < 0.06
     # Frames that are there are not made again, the others come out as before.
@@ -229,6 +230,22 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
     densify(video, cameras, points, point, trails, maps, dynamic=scene.dynamic, config=SMALL)
     assert (maps.folder / "00002.npz").read_bytes() == before
     assert (maps.folder / "00003.npz").stat().st_mtime_ns == stamp
+
+
+def test_what_only_seems_to_move_stands_still(tmp_path: Path) -> None:
+    """A piece of a wall and what does move are both said to move: the wall's depth is confirmed by other frames."""
+    scene = make_scene(seed=1, width=128, height=96, frames=6, objects=4, movers=2, path="wander")
+    cameras, points, point, trails = scene_points(scene)
+    maps = DepthMaps(tmp_path / "maps", len(scene))
+    wall = np.zeros((96, 128), bool)
+    wall[60:90, 10:40] = True
+    assert not any((scene.dynamic(t) & wall).any() for t in range(6))
+    densify(
+        open_video(scene.video), cameras, points, point, trails, maps, dynamic=lambda t: scene.dynamic(t) | wall,
+        config=SMALL,
+    )  # fmt: skip
+    for t in range(6):
+        assert (maps.moving(t) == scene.dynamic(t)).all() and maps.measured(t)[wall].mean() > 0.4
 
 
 def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) -> None:

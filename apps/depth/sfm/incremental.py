@@ -18,7 +18,7 @@ from .focal import PAIRS, candidates, likely, sweep, wide_pairs
 from .frames import all_frames, interpolated
 from .keyframes import WIDE, keyframes
 from .mapper import AGREE, EARLY, NARROW, VIEWS, Lens, Mapper, observed
-from .refusal import ANGLE, check_better, check_enough, check_translates, refuse
+from .refusal import ANGLE, check_better, check_enough, check_frames, check_translates, refuse
 from .relative import Relative, relative
 from .sightings import Sightings
 from .triangulate import triangulate
@@ -65,6 +65,7 @@ def reconstruct(
         raise InputError(f"expected frames of at least 1x1 pixels, got {width}x{height}")
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise InputError(f"focal: expected a positive number of pixels, got {focal}")
+    check_frames(trails.frames)
     number = np.arange(len(trails))
     if static is not None:
         static = np.asarray(static, bool)
