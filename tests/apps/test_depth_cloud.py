@@ -20,7 +20,7 @@ from trackime_apps.depth.files.colmap import write_colmap
 from trackime_apps.depth.files.colours import Colouring
 from trackime_apps.depth.files.export import export
 from trackime_apps.depth.files.ply import read_ply, write_ply
-from trackime_apps.depth.files.points import PointColours, WorldPoints, explained, points_of
+from trackime_apps.depth.files.points import PointColours, WorldPoints, points_of
 from trackime_apps.depth.files.results import DepthResult
 from trackime_apps.depth.trails import Trails
 
@@ -179,25 +179,11 @@ def test_points_come_from_depth_and_tracks() -> None:
     assert len(fewer) == 7 and fewer.trails.length.min() >= np.sort(world.trails.length)[-7:].min()
 
 
-def test_known_points_keep_the_sightings_that_fit() -> None:
-    cameras = some_cameras(5)
-    trails, true = seen_points(cameras)
-    chosen = np.array([4, 1, 9])
-    moved = true[chosen].copy()
-    moved[2, 0] += 3  # fits nowhere
-    world = explained(trails, moved, chosen, cameras)
-    keep = [k for k in (0, 1) if trails.length[chosen[k]] >= 2]
-    assert (world.points == moved[keep]).all() and world.error.max(initial=0) < 1e-4
-    assert (world.trails.instance == trails.instance[chosen[keep]]).all()
-    with pytest.raises(ShapeError, match="points"):
-        explained(trails, true, chosen, cameras)
-
-
 def test_no_points_are_points_too(tmp_path: Path) -> None:
     cameras = some_cameras()
     for trails in (Trails.none(FRAMES), seen_points(cameras)[0]):
         world = points_of(trails, np.zeros(len(trails), bool), cameras, lambda t: plane(cameras, t))
-        assert len(world) == 0 and len(explained(trails, np.zeros((0, 3)), [], cameras)) == 0
+        assert len(world) == 0
     blind = points_of(seen_points(cameras)[0], np.ones(30, bool), cameras, lambda t: np.zeros((H, W), np.float32))
     assert len(blind) == 0
     write_colmap(tmp_path / "0", cameras, list("abcd"), world)

@@ -248,6 +248,23 @@ def test_what_only_seems_to_move_stands_still(tmp_path: Path) -> None:
         assert (maps.moving(t) == scene.dynamic(t)).all() and maps.measured(t)[wall].mean() > 0.4
 
 
+def test_what_moves_slowly_is_no_farther_than_what_it_hides_and_never_measured(tmp_path: Path) -> None:
+    scene = make_scene(seed=1, width=128, height=96, frames=6, objects=4, movers=2, path="wander")
+    cameras, points, point, trails = scene_points(scene)
+    video, found = open_video(scene.video), {}
+    for name, masks in (("without", None), ("with", scene.dynamic)):
+        found[name] = DepthMaps(tmp_path / name, len(scene))
+        densify(video, cameras, points, point, trails, found[name], slow=masks, config=SMALL)
+    assert found["without"].moving(0) is None
+    for t in range(6):
+        mask = found["with"].moving(t)
+        assert mask is not None and mask.any() and not (mask & ~scene.dynamic(t)).any()
+        before, after = found["without"].depth(t), found["with"].depth(t)
+        assert (after[~mask] == before[~mask]).all() and (after[mask] <= before[mask]).all()
+        assert (found["with"].measured(t) == found["without"].measured(t) & ~mask).all()
+    assert sum(found["without"].measured(t)[scene.dynamic(t)].sum() for t in range(6)) > 0
+
+
 def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) -> None:
     _, points, _, _ = scene_points(scene)
     still = Cameras(np.repeat(np.eye(4)[None], 3, 0), np.full(3, scene.focal), 128, 96)

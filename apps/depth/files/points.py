@@ -93,29 +93,6 @@ def points_of(
     return WorldPoints(points, trails, mean)
 
 
-def explained(
-    trails: Trails, points: npt.ArrayLike, point: npt.ArrayLike, cameras: Cameras, worst: float = _WORST
-) -> WorldPoints:
-    """Points that are known already, e.g. of bundle adjustment, with the sightings that fit them.
-
-    Args:
-        trails: N points.
-        points: [P, 3], world.
-        point: int [P], which of `trails` each is.
-        cameras: of all frames.
-        worst: sightings that miss by more pixels are left out, and points with fewer than two left.
-    """
-    xyz, index = np.asarray(points, np.float64), np.asarray(point, np.int64)
-    if xyz.shape != (len(index), 3):
-        raise ShapeError("points", f"[{len(index)}, 3]", xyz.shape)
-    part = trails.take(index)
-    part, kept = _without(part, _errors(xyz, part, cameras) <= worst)
-    xyz = xyz[kept]
-    error = _errors(xyz, part, cameras)
-    mean = np.add.reduceat(error, part.first[:-1]) / part.length if len(part) else np.zeros(0)
-    return WorldPoints(xyz, part, mean)
-
-
 def _lift(trails: Trails, cameras: Cameras, depth: Callable[[int], FloatArray]) -> Float64:
     """World points [K, 3] of sightings by the depth of the pixel they are in; NaN where that is unknown."""
     lifted = np.full((len(trails.frame), 3), np.nan)

@@ -9,6 +9,7 @@ import numpy as np
 
 from trackime.cuts import find_cuts
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.operations import silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.trackers.framepair import Frame, FramePair
@@ -25,10 +26,6 @@ from .sightings import Sightings
 
 LEAST = 3
 """Frames in which a point is seen at least, where its shot has as many."""
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def follow(
