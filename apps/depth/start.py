@@ -88,8 +88,9 @@ def begin(
         assert found is not None
         maps = DepthMaps(folder / "maps", len(video))
         still = surely.static[found.point]
+        fast = moving.with_static(moving.static | surely.static)  # the cameras know better of false alarms, too
         densify(
-            video, found.cameras, found.points[still], found.point[still], trails, maps, dynamic=moving.mask,
+            video, found.cameras, found.points[still], found.point[still], trails, maps, dynamic=fast.mask,
             slow=surely.mask if judge else None, usable=found.known, device=device, progress=report,
         )  # fmt: skip
     else:

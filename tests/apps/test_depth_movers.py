@@ -141,7 +141,7 @@ def test_cameras_show_what_pairs_of_frames_do_not(noise: float, speed: float) ->
 
 
 @pytest.mark.parametrize("kind", ["moves", "sideways"])
-@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("noise", [0.05, 1.0])
 def test_cameras_raise_no_alarm_where_nothing_moves(kind: str, noise: float) -> None:
     view = cameras(kind)
     trails, _, _ = trails_of(view, 0, (0, 0, 0), noise)
