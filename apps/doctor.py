@@ -47,7 +47,7 @@ EXTRAS = {
 
 GOOD, MISSING, BAD = "ok", "missing", "FAILED"
 OLDEST = (3, 11)
-EMBEDDED = ("lk", "correlation", "graphcut")
+EMBEDDED = ("lk", "correlation", "trackime-s", "graphcut")
 """What must work wherever the package is installed: nothing of it is downloaded."""
 
 

@@ -18,7 +18,7 @@ from benchmarks import solver as solver_benchmark
 from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
-from benchmarks.cases import worlds
+from benchmarks.cases import validation_worlds, worlds
 from benchmarks.depth_command import depth
 from benchmarks.interp_worst import Worst
 from benchmarks.options import Size
@@ -29,6 +29,7 @@ from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.training.validate import Held
 from trackime_apps.depth.solver.problem import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
@@ -73,9 +74,13 @@ main.add_command(depth)
 @click.option("--windows", type=click.Choice(["query", "instance"]), default="instance", show_default=True)
 @click.option("--badja", type=click.Path(exists=True, file_okay=False), help="score PCK-T on BADJA sequences instead")
 @click.option("--davis", type=click.Path(exists=True, file_okay=False), help="score in-mask survival on DAVIS instead")
+@click.option("--held-out", is_flag=True, help="the worlds that trackime-s is validated on; --seeds of them")
+@click.option("--images", type=click.Path(exists=True, file_okay=False), help="--held-out: folder of photographs")
+@click.option("--sprites", type=click.Path(exists=True, file_okay=False), help="--held-out: folder of cut-outs")
 def tracking(
     names: tuple[str, ...], table: str, seeds: int, size: tuple[int, int], frames: int, points: int, objects: int,
     background: bool, mode: Any, windows: str, badja: str | None, davis: str | None,
+    held_out: bool, images: str | None, sprites: str | None,
     json_path: str | None, device: str, segmenter: str, chunk: int,
 ) -> None:  # fmt: skip
     """The tracker on worlds, or on BADJA or DAVIS folders."""
@@ -84,6 +89,8 @@ def tracking(
     title = (
         f"{table}, {size[0]}x{size[1]}, {frames} frames, {points} queries ({mode}), {seeds} worlds, windows={windows}"
     )
+    if held_out:
+        title = f"{table}, {seeds} held-out worlds of {size[1]}x{size[1]}, {frames} frames, {points} queries each"
     if badja or davis:
         title = f"PCK-T on {badja}" if badja else f"in-mask survival on {davis}"
     report = Report(title, place)
@@ -91,7 +98,8 @@ def tracking(
     for index, name in enumerate(names):
         bench = tracking_benchmark.Bench(
             name, segmenter, place, base,
-            lambda: worlds(seeds, size, frames, points, mode, objects, background),
+            (lambda: validation_worlds(Held(seeds, size[1], frames, points), images, sprites)) if held_out
+            else (lambda: worlds(seeds, size, frames, points, mode, objects, background)),
         )  # fmt: skip
         if badja:
             tracking_benchmark.badja(bench, samples, report)

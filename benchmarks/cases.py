@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from trackime.metrics import Mode, benchmark_queries
-from trackime.types import Tracks
+from trackime.training.data import Worlds
+from trackime.training.validate import Held
+from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
 
@@ -45,3 +49,18 @@ def worlds(
         if mode == "strided":  # every fifth frame asks again: keep as many queries as were wanted
             truth = truth[:: max(1, len(truth) // queries)][:queries]
         yield Case(f"world {seed}", open_video(world.video), truth, mode)
+
+
+def validation_worlds(held: Held, images: str | None, sprites: str | None) -> Iterator[Case]:
+    """The worlds that `trackime-s` is validated on: other seeds, and of images and cut-outs those held out.
+
+    Args:
+        images: folder of photographs; None: procedural textures alone.
+        sprites: folder of cut-outs.
+    """
+    for k, clips in enumerate(held.make(Worlds(images, sprites, "val"))):
+        video = open_video(np.ascontiguousarray(clips.compact().frames[0].permute(0, 2, 3, 1).numpy()))
+        asked = np.concatenate([clips.query_xy[0].numpy(), clips.query_frame[0, :, None].numpy()], 1)
+        truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), Queries(asked), video.info)
+        # Every query has its own frame, anywhere: all frames but that are scored.
+        yield Case(f"held-out world {k}", video, truth, "strided")

@@ -60,6 +60,7 @@ SMALL = {
     "locotrack-base": {"max_frames": 5, "overlap": 2},
     "cotracker3": {"input_size": (48, 64), "support_grid": 2, "iterations": 2, "window": 5, "overlap": 2},
     "cotracker3-online": {"input_size": (48, 64), "support_grid": 2, "iterations": 1},
+    "trackime-s": {"input_size": (48, 64)},
     "pips": {"input_size": (64, 80), "iterations": 2, "max_frames": 9},
     "pips2": {"input_size": (64, 80), "iterations": 2, "max_frames": 10, "check_iterations": 1},
 }

@@ -22,6 +22,8 @@ H, W, T = 96, 128, 9
 
 
 WEIGHTLESS = [name for name in trackers.names() if name not in NETWORKS]
+WINDOWED = {"trackime-s"}
+"""Look both ways in time: they are fed windows of their own length, not chunks of any (their own tests do that)."""
 
 
 @cache
@@ -102,9 +104,14 @@ def test_before_its_query_a_point_rests_hidden(tracker: trackers.PointTracker) -
         assert (visibility[0, n, : int(t)] == 0).all()
 
 
+def test_who_is_fed_windows(tracker: trackers.PointTracker) -> None:
+    assert (tracker.max_frames is not None) == (tracker.name in WINDOWED)
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHTLESS if name not in WINDOWED])
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_chunks_change_nothing(tracker: trackers.PointTracker, size: int) -> None:
-    video = covered()
+def test_chunks_change_nothing(name: str, size: int) -> None:
+    tracker, video = make(name), covered()
     features = tracker.encode(video)
     whole = tracker.advance(tracker.open(QUERIES, features.size), features)
     state, parts = tracker.open(QUERIES, features.size), []

@@ -13,6 +13,7 @@ REGISTRY: Registry[PointTracker] = Registry(
     {
         "lk": "trackime.trackers.lk:LucasKanade",
         "correlation": "trackime.trackers.correlation:Correlation",
+        "trackime-s": "trackime.trackers.trackime_s:trackime_s",
         "cotracker3": "trackime.trackers.cotracker:cotracker3",
         "cotracker3-online": "trackime.trackers.cotracker:cotracker3_online",
         "locotrack-small": "trackime.trackers.locotrack:small",

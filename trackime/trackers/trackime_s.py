@@ -1,0 +1,330 @@
+"""The embedded tracker: a small network of our own, its weights in the package.
+
+It looks both ways in time, at a window of frames together, and searches every frame whole (see
+`trackime.trackers.networks.trackime_s`). A clip that fits in one window is followed in both directions at once. Longer
+ones go window by window, once each way: queries keep the descriptors of their query frame, beside those of where they
+were last seen, and what was found in the frames that two windows share is what the next one begins with. `advance`
+returns these frames anew, since frames that have others after them are told better. Chunks are some windows long.
+
+The network's positions are then laid onto the pixels (see `settle`), which know a place better than its features do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import FormatError, InputError
+from trackime.files import atomic
+from trackime.geometry import resize_frames, scale_points
+from trackime.trackers import settle as settling
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_frames,
+)
+from trackime.trackers.networks.fpn import STRIDES, unit
+from trackime.trackers.networks.trackime_s import Estimate, Points, Size, TrackimeS
+from trackime.trackers.settle import Templates, blocks, lightness
+from trackime.trackers.weights import shipped
+from trackime.weights import fill, read_weights
+
+NAME = "trackime-s"
+GRAIN = 16
+"""Frames' sides are multiples of this many pixels."""
+WINDOWS = 5
+"""Windows of a chunk: frames that two chunks share are encoded twice."""
+RECENT = 1.0
+"""Weight of a point's recent appearance beside that of its query."""
+BLOCK = 32
+"""Points are followed in multiples of this many, the last one repeated: in blocks of one size a point's result does
+not depend on how many are followed with it. (What vector instructions leave over at the end of a row is computed
+another way, and rounds differently: 32 floats are two vectors of the widest.)"""
+FORMAT = "trackime-s 1"
+"""What the metadata of weights calls them."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where `advance` left off.
+
+    Attributes:
+        t: the next frame's index.
+        queries: [B, N, 3] as given.
+        size: (h, w) of the frames.
+        descriptors: a level: [B, N, C]; zeros until a point's frame was met.
+        recent: a level: [B, N, C] mean descriptors where the point was last seen; zeros before.
+        templates: [B, N, ...] the query frame's pixels, and their warp before the first of the last frames.
+        tail: estimates in the last frames that were seen, as many as windows overlap; NaN where a point was not met.
+    """
+
+    t: int
+    queries: Tensor
+    size: tuple[int, int]
+    descriptors: list[Tensor]
+    recent: list[Tensor]
+    templates: Templates
+    tail: Estimate | None = None
+
+
+class EmbeddedTracker(PointTracker):
+    """The network behind `PointTracker`; made by `trackime_s`.
+
+    Args:
+        network: with its weights.
+        device: cpu, cuda, cuda:N, mps or auto.
+        input_size: (h, w) frames are resized to, multiples of 16.
+        query_chunk: points followed at once: bounds memory (about 1 MB a point for 24 frames).
+        iterations: refinements of a window; None: as many as the network was trained with.
+        align: lay positions onto the pixels; off: as the network says.
+
+    Raises:
+        InputError: an option outside its range.
+        DeviceError: no such device.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        network: TrackimeS,
+        device: str | torch.device = "cpu",
+        input_size: tuple[int, int] = (256, 256),
+        query_chunk: int | None = None,
+        iterations: int | None = None,
+        align: bool = True,
+    ) -> None:
+        self.device = resolve_device(device)
+        size = tuple(int(v) for v in input_size)
+        if len(size) != 2 or any(v % GRAIN or v < 2 * GRAIN for v in size):
+            raise InputError(
+                f"input_size: expected (h, w), multiples of {GRAIN} of at least {2 * GRAIN}, got {input_size}"
+            )
+        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
+            if value is not None and value < 1:
+                raise InputError(f"{option}: expected 1 or more, got {value}")
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.input_size: tuple[int, int] = (size[0], size[1])
+        # Small blocks stay in a CPU's cache; a GPU wants many at once.
+        self.query_chunk = query_chunk or (BLOCK if self.device.type == "cpu" else 256)
+        self.iterations, self.align = iterations, align
+        self.window, self.overlap = network.size.window, network.size.overlap
+        self.max_frames: int = self.window + (WINDOWS - 1) * (self.window - self.overlap)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Three levels of descriptors of each frame (2 MB a frame of 256 x 256), and its pixels (0.8 MB)."""
+        check_frames(frames)
+        b, t, _, h, w = frames.shape
+        # On a CPU a frame at a time: rounding cannot depend on how many came together, and memory stays flat.
+        flat, at_once = frames.flatten(0, 1), 1 if self.device.type == "cpu" else 16
+        levels: list[list[Tensor]] = []
+        images: list[Tensor] = []
+        for part in flat.split(at_once):
+            resized = resize_frames(part.to(self.device, torch.float32), self.input_size)
+            levels.append(self.network.encode(resized))
+            images.append(lightness(resized) if self.align else resized[:, :, :0, :0])
+        data = {f"level{i}": torch.cat([part[i] for part in levels]).unflatten(0, (b, t)) for i in range(len(STRIDES))}
+        return Features(data | {"image": torch.cat(images).unflatten(0, (b, t))}, (h, w))
+
+    @torch.no_grad()
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """See `PointTracker.open`."""
+        check_queries(queries)
+        queries = queries.to(self.device, torch.float32)
+        blank = queries.new_zeros(*queries.shape[:2], self.network.size.dim)
+        blanks = [blank] * len(STRIDES)
+        return State(0, queries, size, blanks, blanks, settling.blank(tuple(queries.shape[:2]), queries))
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's anew.
+
+        A chunk longer than a window is taken window by window.
+        """
+        head = min(state.t, self.overlap)
+        check_features(features, len(state.queries), head)
+        first = state.t - head
+        xy, visibility, state = self._advance(state, features, first)
+        return *pin(xy, visibility, state.queries, first), state
+
+    @torch.no_grad()
+    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PointTracker.track_features`. Both directions at once where the clip fits in the window."""
+        if features.frames > self.window:
+            return super().track_features(features, queries)
+        check_queries(queries, features.batch)
+        xy, visibility, state = self._advance(self.open(queries, features.size), features, 0, both=True)
+        return pin(xy, visibility, state.queries, rest=False)
+
+    def _advance(
+        self, state: State, features: Features, first: int, both: bool = False
+    ) -> tuple[Tensor, Tensor, State]:
+        """What is found in all frames of a chunk that begins at frame `first`.
+
+        Args:
+            both: frames before a point's own matter, too.
+        """
+        length, queries = features.frames, state.queries
+        xy = queries[:, :, None, :2].repeat(1, 1, length, 1)
+        visibility = xy.new_zeros(xy.shape[:3])
+        done = state.t - first
+        while done < length:
+            t0 = done - min(first + done, self.overlap)
+            t1 = min(length, t0 + self.window)
+            estimate, seen, state = self._follow_window(state, features.window(t0, t1), first + t0, first + done, both)
+            told = seen.isfinite()
+            place = scale_points(estimate.xy, self.input_size, state.size)
+            xy[:, :, t0:t1] = torch.where(told[..., None], place, xy[:, :, t0:t1])
+            visibility[:, :, t0:t1] = torch.where(told, seen, 0.0)
+            done = t1
+        h, w = state.size
+        inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
+        return xy, visibility * inside, state
+
+    def _follow_window(
+        self, state: State, window: Features, start: int, new: int, both: bool
+    ) -> tuple[Estimate, Tensor, State]:
+        """Estimates in a window that begins at frame `start`, whose frames from `new` on are new.
+
+        Returns:
+            The estimate, in pixels of the resized frames, and visibility [B, N, T]; NaN for points whose query frame
+            lies after the window. And the new state.
+        """
+        b, n = state.queries.shape[:2]
+        *maps, images = window.data.values()
+        length = window.frames
+        end, shared = start + length, max(0, length - self.overlap)
+        place = scale_points(state.queries[..., :2], state.size, self.input_size)
+        t = query_frames(state.queries)
+        descriptors, recent = [d.clone() for d in state.descriptors], [d.clone() for d in state.recent]
+        templates = state.templates.clone()
+        blank = place.new_full((b, n, length), torch.nan)
+        whole, seen = Estimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
+        for clip in range(b):
+            levels = [level[clip] for level in maps]
+            for rows in blocks((t[clip] >= new) & (t[clip] < end), BLOCK, BLOCK):
+                found = self.network.describe(levels, t[clip, rows] - start, place[clip, rows])
+                for mine, theirs in zip(descriptors, found, strict=True):
+                    mine[clip, rows] = theirs
+            for rows in blocks(t[clip] < end, BLOCK, self.query_chunk):
+                alike = [
+                    unit(own[clip, rows] + RECENT * late[clip, rows])[None]
+                    for own, late in zip(descriptors, recent, strict=True)
+                ]
+                points = Points(place[clip, rows][None], t[clip, rows][None] - start, alike)
+                before = None if state.tail is None else Estimate(*(part[clip, rows][None] for part in state.tail))
+                estimate = self.network([level[None] for level in levels], points, before, self.iterations).estimates[
+                    -1
+                ]
+                for mine, theirs in zip(whole, estimate, strict=True):
+                    mine[clip, rows] = theirs[0]
+                seen[clip, rows] = probability(estimate, self.network.threshold)[0]
+            if self.align:
+                mine_t, fresh = t[clip] - start, (t[clip] >= new) & (t[clip] < end)
+                settling.meet(images[clip], templates, clip, mine_t, place[clip], fresh)
+                whole.xy[clip], warp = settling.settle(
+                    images[clip], templates.of(clip), mine_t, whole.xy[clip], shared, both
+                )
+                templates.warp[clip] = warp
+            for rows in blocks(t[clip] < end, BLOCK):
+                found = self._recent(levels, whole.xy[clip, rows], seen[clip, rows], shared)
+                some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
+                for mine, theirs in zip(recent, found, strict=True):
+                    mine[clip, rows] = torch.where(some, theirs, mine[clip, rows])
+        tail = Estimate(*(part[:, :, shared:] for part in whole))
+        return (
+            whole,
+            seen,
+            replace(state, t=end, descriptors=descriptors, recent=recent, templates=templates, tail=tail),
+        )
+
+    def _recent(self, levels: list[Tensor], xy: Tensor, seen: Tensor, first: int) -> list[Tensor]:
+        """Mean descriptors [N, C] a level in the frames from `first` on, of points [N, T, 2] where they are seen."""
+        frames = torch.arange(first, xy.shape[1], device=xy.device).expand(len(xy), -1)
+        weight = torch.where(seen > 0.5, seen, 0.0)[:, first:]
+        found = self.network.describe(levels, frames, xy[:, first:])
+        total = weight.sum(1, keepdim=True).clamp(min=1.0)
+        return [(level * weight[..., None]).sum(1) / total for level in found]
+
+
+def probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
+    """Visibility in [0, 1]; above 0.5: seen, and where the position says.
+
+    P(visible) x P(right), as TAPIR's (1 - occlusion) x (1 - expected distance), its logit shifted so that `threshold`
+    comes to lie at 0.5.
+    """
+    both = torch.sigmoid(estimate.visibility) * torch.sigmoid(-estimate.error)
+    return torch.sigmoid(torch.logit(both, eps=1e-6) - math.log(threshold / (1 - threshold)))
+
+
+def trackime_s(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    input_size: tuple[int, int] = (256, 256),
+    query_chunk: int | None = None,
+    iterations: int | None = None,
+    align: bool = True,
+) -> EmbeddedTracker:
+    """The tracker ``trackime-s``; see `EmbeddedTracker`.
+
+    Args:
+        path: weights as `save_weights` writes them, of any size; None: those in the package.
+
+    Raises:
+        InputError: no such file; an option outside its range.
+        FormatError: a file that is damaged, or holds something else.
+        DeviceError: no such device.
+    """
+    device = resolve_device(device)
+    network = load_network(shipped(NAME) if path is None else Path(path))
+    return EmbeddedTracker(network, device, input_size, query_chunk, iterations, align)
+
+
+def load_network(path: Path) -> TrackimeS:
+    """The network of a weights file, as large as its metadata says.
+
+    Raises:
+        InputError: no such file.
+        FormatError: not such weights.
+    """
+    state = read_weights(path)
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except (SafetensorError, OSError):
+        about = {}
+    if about.get("format") != FORMAT:
+        raise FormatError(f"weights {path}: expected weights of {FORMAT!r}, found {about.get('format', 'others')!r}")
+    try:
+        size, threshold = Size(**json.loads(about["size"])), float(about.get("threshold", 0.5))
+    except (LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"weights {path}: expected the network's size in the metadata: {error}") from None
+    if not 0 < threshold < 1:
+        raise FormatError(f"weights {path}: expected a threshold between 0 and 1, got {threshold:g}")
+    network = TrackimeS(size)
+    network.threshold = threshold
+    fill(network, {name: t.float() for name, t in state.items()}, NAME)
+    return network
+
+
+def save_weights(network: TrackimeS, path: Path) -> None:
+    """Write weights in half precision, the network's size and threshold in the metadata. Raises OutputError."""
+    state = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in network.state_dict().items()}
+    with atomic(path) as temporary:
+        about = {"format": FORMAT, "size": json.dumps(asdict(network.size)), "threshold": str(network.threshold)}
+        save_file(state, temporary, about)
+        temporary.chmod(0o644)  # it is written for its owner alone

@@ -1,0 +1,37 @@
+"""Weights that are in the package, and what their files must be."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from trackime.errors import FormatError, UnknownNameError
+
+SHA256 = {
+    "trackime-s": "a4c7b4bef80160815224eccc7e91263e08b407dd20946624415ae288c7727e76",
+}
+"""Digests by tracker."""
+
+FOLDER = Path(__file__).parent
+
+
+def shipped(name: str) -> Path:
+    """The file of a tracker's weights, its bytes checked.
+
+    Raises:
+        UnknownNameError: no weights of that name are in the package.
+        FormatError: the file is missing, or not the one that was shipped.
+    """
+    if name not in SHA256:
+        raise UnknownNameError("weights", name, SHA256)
+    file = FOLDER / f"{name}.safetensors"
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise FormatError(f"{name}: {file}: {error.strerror or error}: install trackime again") from None
+    if digest != SHA256[name]:
+        raise FormatError(
+            f"{name}: {file} is not the file that was shipped: expected sha256 {SHA256[name]}, got {digest}: "
+            "install trackime again"
+        )
+    return file

@@ -1,0 +1,1 @@
+"""How the embedded tracker is trained: `python -m trackime.training --help`."""

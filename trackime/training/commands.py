@@ -1,0 +1,164 @@
+"""What `python -m trackime.training` does: train in slices, validate, export."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from trackime import trackers
+from trackime.devices import resolve_device
+from trackime.errors import InputError, TrackimeError
+from trackime.trackers.base import PointTracker
+from trackime.trackers.networks.trackime_s import TrackimeS
+from trackime.trackers.trackime_s import EmbeddedTracker, save_weights
+from trackime.training.config import PRESETS, TrainConfig
+from trackime.training.data import Clips, Worlds
+from trackime.training.loop import BEST, CONFIG, LOG, STATE, VALIDATION, Pace, Run, train
+from trackime.training.pictures import draw_curve, draw_sheet
+from trackime.training.state import load_state
+from trackime.training.team import Team, together
+from trackime.training.validate import CALIBRATION_SEED, Held, Watch, calibrate, score
+
+SHOW = "draw the validation worlds in which a tracker does worst"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Returns the exit code: 1 for a failure told in one line."""
+    parser = argparse.ArgumentParser("python -m trackime.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_train(commands.add_parser("train", help="run a slice of training, or go on with a run"))
+    _add_validate(commands.add_parser("validate", help="score a tracker on worlds that were never trained on"))
+    _add_export(commands.add_parser("export", help="write the weights that the tracker loads"))
+    _add_pictures(commands.add_parser("curve", help="draw the curve of a run"), commands.add_parser("show", help=SHOW))
+    options = parser.parse_args(arguments)
+    try:
+        options.work(options)
+    except TrackimeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _add_worlds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", help="folder of photographs; without: procedural textures alone")
+    parser.add_argument("--sprites", help="folder of cut-outs with alpha")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of the run; gone on with if it is there")
+    _add_worlds(parser)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu", help="of a new run")
+    parser.add_argument("--config", type=Path, help="of a new run: a file as runs have, in place of a preset")
+    parser.add_argument("--steps", type=int, help="steps of the whole run; of one begun: stretches its cosine")
+    parser.add_argument("--minutes", type=float, help="end the slice after this long")
+    parser.add_argument("--until", type=int, help="end the slice before this step")
+    parser.add_argument("--processes", type=int, help="of a new run: processes that share each step")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make worlds; 0: those that train")
+    parser.add_argument("--log-every", type=int, default=20, help="steps a line of the log")
+    parser.add_argument("--validate-every", type=int, default=0, help="steps between validations; 0: none")
+    parser.set_defaults(work=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    file = options.run / CONFIG
+    if file.is_file():
+        config = TrainConfig.from_json(file.read_text(encoding="utf-8"))
+    elif options.config is not None:
+        config = TrainConfig.from_json(options.config.read_text(encoding="utf-8"))
+    else:
+        config = PRESETS[options.preset]
+    if options.processes is not None and not file.is_file():
+        config = replace(config, processes=options.processes)
+    if options.steps is not None:
+        config = replace(config, steps=options.steps)
+    device = resolve_device(options.device)
+    worlds = Worlds(options.images, options.sprites, "train", tuple(config.world.items()), str(device))
+    pace = Pace(options.minutes, options.until, log_every=options.log_every,
+                validate_every=options.validate_every, workers=options.workers)  # fmt: skip
+    together(config.processes, _slice, options.run, config, worlds, device, pace)
+
+
+def _slice(team: Team, run: Path, config: TrainConfig, worlds: Worlds, device: torch.device, pace: Pace) -> None:
+    logging.basicConfig(level=logging.INFO if team.leads else logging.ERROR, format="%(asctime)s %(message)s")
+    train(run, config, worlds, device, pace, Watch(replace(worlds, split="val")), team)
+
+
+def _add_held(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tracker", help="a tracker's name, or trackime-s:FILE")
+    _add_worlds(parser)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--side", type=int, default=256, help="pixels")
+    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--points", type=int, default=32)
+
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    _add_held(parser)
+    parser.set_defaults(work=_validate)
+
+
+def _held(options: argparse.Namespace) -> tuple[PointTracker, Iterable[Clips]]:
+    """The tracker, and the clips it is tried on."""
+    device = resolve_device(options.device)
+    tracker = trackers.create(options.tracker, device=str(device))
+    held = Held(options.clips, options.side, options.frames, options.points)
+    return tracker, held.make(Worlds(options.images, options.sprites, "val", device=str(device)))
+
+
+def _validate(options: argparse.Namespace) -> None:
+    scores = score(*_held(options))
+    sys.stdout.write(json.dumps({"tracker": options.tracker, **{k: round(v, 4) for k, v in scores.items()}}) + "\n")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
+    parser.add_argument("--last", action="store_true", help="the last mean weights, not those validation liked best")
+    _add_worlds(parser)
+    told = "set the threshold of visibility on N held-out worlds; 0: leave it at 0.5"
+    parser.add_argument("--calibrate", type=int, default=0, metavar="N", help=told)
+    parser.set_defaults(work=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    if not (options.run / CONFIG).is_file():
+        raise InputError(f"{options.run}: expected the folder of a run, found no {CONFIG}")
+    config = TrainConfig.from_json((options.run / CONFIG).read_text(encoding="utf-8"))
+    if options.last or not (options.run / BEST).exists():
+        run = Run(config, torch.device("cpu"))
+        run.load(options.run / STATE)
+        network = run.mean_network()
+    else:
+        network = TrackimeS(config.size)
+        network.load_state_dict(load_state(options.run / BEST)[0])
+    if options.calibrate:
+        device = resolve_device(options.device)
+        worlds = Worlds(options.images, options.sprites, "val", device=str(device))
+        held = Held(options.calibrate, seed=CALIBRATION_SEED)
+        network.threshold = calibrate(EmbeddedTracker(network.eval(), device), held.make(worlds))
+    save_weights(network, options.output)
+    digest = hashlib.sha256(options.output.read_bytes()).hexdigest()
+    sys.stdout.write(f"{digest}  {options.output}\n")
+
+
+def _add_pictures(curve: argparse.ArgumentParser, show: argparse.ArgumentParser) -> None:
+    curve.add_argument("run", type=Path, help="folder of a run")
+    _add_held(show)
+    for parser in (curve, show):
+        parser.add_argument("-o", "--output", type=Path, required=True, help="an image file")
+    curve.set_defaults(work=lambda o: draw_curve(o.run / LOG, o.run / VALIDATION, o.output))
+    show.set_defaults(work=_show)
+
+
+def _show(options: argparse.Namespace) -> None:
+    tracker, clips = _held(options)
+    draw_sheet(tracker, list(clips), options.output)

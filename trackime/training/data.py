@@ -1,0 +1,204 @@
+"""Clips to train on: made by number, so that a run is the same however it is cut into slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trackime.training.config import Stage, TrainConfig
+from trackime.training.losses import Truth
+
+AHEAD = 3
+"""Batches made ahead by each worker."""
+SEEDS = 10_000_000
+"""Worlds of a run; those of validation have seeds from `VALIDATION_SEED` on."""
+VALIDATION_SEED = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Clips:
+    """B clips with N points each; pixel centres at half-integers.
+
+    Attributes:
+        frames: [B, T, 3, H, W], uint8, or float in [0, 1].
+        xy: float32 [B, N, T, 2] pixels.
+        visible: bool [B, N, T].
+        query_frame: int64 [B, N], in which the point is visible.
+        object: int64 [B, N], 0 for the background.
+        masks: uint8 [B, T, H, W], 0 for the background.
+    """
+
+    frames: Tensor
+    xy: Tensor
+    visible: Tensor
+    query_frame: Tensor
+    object: Tensor
+    masks: Tensor
+
+    def to(self, device: torch.device) -> Clips:
+        """The same on a device, frames as float."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
+        if moved["frames"].dtype == torch.uint8:
+            moved["frames"] = moved["frames"].to(torch.float32).div_(255)
+        return Clips(**moved)
+
+    def compact(self) -> Clips:
+        """Frames as bytes: a quarter of what travels between processes."""
+        if self.frames.dtype == torch.uint8:
+            return self
+        return replace(self, frames=(self.frames * 255 + 0.5).clamp(0, 255).to(torch.uint8))
+
+    @property
+    def query_xy(self) -> Tensor:
+        """[B, N, 2]: where the points are in their query frames."""
+        index = self.query_frame[..., None, None].expand(*self.query_frame.shape, 1, 2)
+        return self.xy.gather(2, index)[:, :, 0]
+
+    def truth(self) -> Truth:
+        """What is true of all frames, scored but for the query's."""
+        frames = torch.arange(self.xy.shape[2], device=self.xy.device)
+        scored = frames != self.query_frame[..., None]
+        return Truth(self.xy, self.visible, scored, self.object, self.masks)
+
+
+Maker = Callable[[int, Stage], Clips]
+"""Clips of a seed, for a stage of the curriculum."""
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Makes clips of `trackime.worlds.batch`; what they are made from is read when first needed, in each process once.
+
+    Attributes:
+        images: folder of photographs; None: procedural textures alone.
+        sprites: folder of cut-outs.
+        split: train or val: sources of images are held out whole.
+        options: of the worlds.
+        device: where they are made.
+    """
+
+    images: str | None = None
+    sprites: str | None = None
+    split: str = "train"
+    options: tuple[tuple[str, Any], ...] = ()
+    device: str = "cpu"
+
+    def __call__(self, seed: int, stage: Stage) -> Clips:
+        """Clips of a seed."""
+        from trackime.worlds.batch import BatchOptions, make_batch
+
+        options = BatchOptions(**{**dict(self.options), **stage.world})
+        made = make_batch(
+            seed, stage.batch, stage.frames, stage.side, stage.side, stage.points,
+            options=options, pool=_pool(self), device=self.device,
+        )  # fmt: skip
+        clips = Clips(
+            made.frames, made.xy, made.visibility > 0.5, made.query_frame, made.object, made.masks.to(torch.uint8)
+        )
+        return clips.compact()
+
+
+_POOLS: dict[tuple[str | None, str | None, str, str], Any] = {}
+
+
+def _pool(worlds: Worlds) -> Any:
+    key = (worlds.images, worlds.sprites, worlds.split, worlds.device)
+    if key not in _POOLS:
+        from trackime.worlds.batch import TexturePool
+
+        pool = TexturePool.from_folders(worlds.images, worlds.sprites, split=worlds.split)
+        _POOLS[key] = pool.to(worlds.device)
+    return _POOLS[key]
+
+
+def vary(clips: Clips, generator: torch.Generator, anew: bool) -> Clips:
+    """Square clips mirrored, transposed, reversed in time, their colours exchanged, at random.
+
+    Args:
+        generator: on the CPU.
+        anew: ask for the points in other frames, too.
+    """
+
+    def toss() -> bool:
+        return bool(torch.rand((), generator=generator) < 0.5)
+
+    frames, xy, visible, query, masks = clips.frames, clips.xy, clips.visible, clips.query_frame, clips.masks
+    h, w = frames.shape[-2:]
+    if toss():
+        frames, masks = frames.flip(-1), masks.flip(-1)
+        xy = torch.stack([w - xy[..., 0], xy[..., 1]], -1)
+    if toss():
+        frames, masks = frames.flip(-2), masks.flip(-2)
+        xy = torch.stack([xy[..., 0], h - xy[..., 1]], -1)
+    if toss() and h == w:
+        frames, masks, xy = frames.transpose(-1, -2), masks.transpose(-1, -2), xy.flip(-1)
+    if toss():
+        frames, masks, xy, visible = frames.flip(1), masks.flip(1), xy.flip(2), visible.flip(2)
+        query = frames.shape[1] - 1 - query
+    if toss():
+        frames = frames[:, :, torch.randperm(3, generator=generator)]
+    if anew:
+        lots = torch.rand(visible.shape, generator=generator).to(visible.device)
+        query = (lots * visible).argmax(-1)
+    return Clips(frames.contiguous(), xy, visible, query, clips.object, masks)
+
+
+def batches(
+    config: TrainConfig, make: Maker, first: int, workers: int = 0, rank: int = 0
+) -> Generator[Clips, None, None]:
+    """The batches of steps first, first + 1, ... to the end of the run.
+
+    Args:
+        workers: processes that make them; 0: this one. It changes nothing but time.
+        rank: which of the `config.processes` that share each step.
+    """
+    for step, clips in zip(range(first, config.steps), _worlds(config, make, first, workers, rank), strict=False):
+        generator = torch.Generator().manual_seed(1_000_003 * (config.seed + 1) + step * config.processes + rank)
+        yield vary(clips, generator, anew=step % config.uses > 0)
+
+
+def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: int) -> Generator[Clips, None, None]:
+    """A batch of worlds a step, each `config.uses` times."""
+    numbers = range(first // config.uses, -(-config.steps // config.uses))
+
+    def arguments(number: int) -> tuple[int, Stage]:
+        return config.seed * SEEDS + number * config.processes + rank, config.stage(number * config.uses)
+
+    skip = first % config.uses
+    if workers == 0:
+        for number in numbers:
+            clips = make(*arguments(number))
+            for _ in range(config.uses - skip):
+                yield clips
+            skip = 0
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
+        queue: list[Future[Clips]] = []
+        remaining = iter(numbers)
+        try:
+            for number in remaining:
+                queue.append(pool.submit(make, *arguments(number)))
+                if len(queue) < AHEAD * workers:
+                    continue
+                for _ in range(config.uses - skip):
+                    yield queue[0].result()
+                queue.pop(0)
+                skip = 0
+            for future in queue:
+                for _ in range(config.uses - skip):
+                    yield future.result()
+                skip = 0
+        finally:
+            for future in queue:
+                future.cancel()
+
+
+def _settle() -> None:
+    # Two processes that both use all cores get in each other's way.
+    torch.set_num_threads(1)

@@ -1,0 +1,152 @@
+"""How well a tracker does on worlds that were never trained on: other seeds, and sources held out whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from trackime.metrics import tap_vid
+from trackime.trackers.base import PointTracker
+from trackime.trackers.networks.trackime_s import TrackimeS
+from trackime.trackers.trackime_s import EmbeddedTracker
+from trackime.training.config import Stage
+from trackime.training.data import VALIDATION_SEED, Clips, Maker
+from trackime.types import BoolArray, FloatArray
+
+LONG = 8
+"""Hidden frames from which a return is one to be found again."""
+FOUND_PX, FOUND_FRAMES = 8.0, 3
+"""A point is found again where it is called visible within this many pixels, in one of as many frames."""
+CALIBRATION_SEED = VALIDATION_SEED + 100_000
+THRESHOLDS = tuple(i / 20 for i in range(2, 17))
+KEYS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "J1": "jaccard_1"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """The fixed set.
+
+    Attributes:
+        clips: how many.
+        side: height and width in pixels; scores are in pixels at 256.
+        frames: of a clip.
+        points: of a clip.
+    """
+
+    clips: int = 24
+    side: int = 256
+    frames: int = 32
+    points: int = 32
+    seed: int = VALIDATION_SEED
+
+    def make(self, maker: Maker) -> Iterable[Clips]:
+        """Its clips, one at a time."""
+        stage = Stage(1.0, self.side, self.frames, 1, self.points)
+        return (maker(self.seed + i, stage) for i in range(self.clips))
+
+
+def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
+    """TAP-Vid's measures over all frames but the query's, and what becomes of hidden points.
+
+    Returns:
+        AJ, d_avg, OA, J1 and d1 (means over clips, in shares); error_visible and error_hidden, median pixels at 256;
+        d_hidden, the share of hidden points within the same thresholds (as far as they are in the frame), meaned;
+        found, the share of points that are found again within `FOUND_FRAMES` frames of coming back after `LONG` hidden
+        frames or more, and returns, how many of these there were.
+    """
+    rows: list[dict[str, float]] = []
+    visible_errors, hidden_errors, found = [], [], []
+    for clip in clips:
+        whole = clip.to(torch.device("cpu"))
+        queries = torch.cat([whole.query_xy, whole.query_frame[..., None].float()], -1)
+        predicted, visibility = tracker.track(whole.frames, queries)
+        scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
+        for b in range(len(queries)):
+            at, true, seen = (part[b].numpy() for part in (whole.query_frame, whole.xy, whole.visible))
+            xy, told = predicted[b].cpu().numpy() * scale, visibility[b].cpu().numpy() > 0.5
+            true = true * scale
+            row = tap_vid(at, true, seen, xy, told, "strided")
+            rows.append({name: float(row[key]) for name, key in KEYS.items()} | {"d1": float(row["pts_within_1"])})
+            error = np.linalg.norm(xy - true, axis=-1)
+            others = np.arange(seen.shape[1]) != at[:, None]
+            inside = ((true >= 0) & (true <= 256)).all(-1)
+            visible_errors.append(error[seen & others])
+            hidden_errors.append(error[~seen & others & inside])
+            found += [returned for n in range(len(at)) for returned in _returns(at[n], seen[n], told[n], error[n])]
+    hidden = np.concatenate(hidden_errors)
+    out = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+    return {
+        **out,
+        "error_visible": float(np.median(np.concatenate(visible_errors))),
+        "error_hidden": float(np.median(hidden)) if len(hidden) else float("nan"),
+        "d_hidden": float(np.mean([(hidden < limit).mean() for limit in (1, 2, 4, 8, 16)])) if len(hidden) else 0.0,
+        "found": float(np.mean(found)) if found else float("nan"),
+        "returns": float(len(found)),
+    }
+
+
+def _returns(at: int, seen: BoolArray, told: BoolArray, error: FloatArray) -> list[bool]:
+    """Whether each return of one point after a long gap was noticed, both ways from its query frame."""
+    out = []
+    for step in (1, -1):
+        frames = np.arange(len(seen))[at::step] if step > 0 else np.arange(at, -1, -1)
+        hidden = 0
+        for k, t in enumerate(frames):
+            if seen[t] and hidden >= LONG:
+                after = frames[k : k + FOUND_FRAMES]
+                out.append(bool((told[after] & (error[after] < FOUND_PX)).any()))
+            hidden = 0 if seen[t] else hidden + 1
+    return out
+
+
+def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
+    """The threshold of visibility with the best AJ (mean over clips); the network's own is left as it was.
+
+    Args:
+        tracker: with weights as trained.
+        clips: others than those it will be scored on.
+    """
+    network, own = tracker.network, tracker.network.threshold
+    totals = dict.fromkeys(THRESHOLDS, 0.0)
+    network.threshold = 0.5
+    for clip in clips:
+        whole = clip.to(torch.device("cpu"))
+        queries = torch.cat([whole.query_xy, whole.query_frame[..., None].float()], -1)
+        predicted, visibility = (part.cpu().numpy() for part in tracker.track(whole.frames, queries))
+        scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
+        truth = whole.xy.numpy() * scale, whole.visible.numpy()
+        for threshold in THRESHOLDS:
+            row = tap_vid(whole.query_frame.numpy(), *truth, predicted * scale, visibility > threshold, "strided")
+            totals[threshold] += float(np.nanmean(row["average_jaccard"]))
+    network.threshold = own
+    return max(totals, key=lambda threshold: totals[threshold])
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Validation while training: a few clips, made once.
+
+    Attributes:
+        make: makes worlds of what was held out.
+        held: how many, how large.
+    """
+
+    make: Maker
+    held: Held = Held(clips=8, frames=16)
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Scores of a network, on its own device."""
+        assert isinstance(network, TrackimeS)
+        device = next(network.parameters()).device
+        # The network alone: alignment hides what it learns.
+        return score(EmbeddedTracker(network, device, align=False), _kept(self))
+
+
+@lru_cache(maxsize=1)
+def _kept(watch: Watch) -> tuple[Clips, ...]:
+    return tuple(watch.held.make(watch.make))
