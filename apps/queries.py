@@ -104,8 +104,5 @@ def load_tracks(path: Path, info: VideoInfo) -> Tracks:
     from trackime import formats
 
     tracks = formats.load(path)
-    got, expected = ((v.width, v.height, v.frames) for v in (tracks.video, info))
-    if got != expected:
-        words = ["{}x{}, {} frames".format(*size) for size in (expected, got)]
-        raise InputError(f"{path}: expected tracks of this video ({words[0]}), got {words[1]}")
+    tracks.check(info, str(path))
     return Tracks(tracks.xy, tracks.visibility, tracks.queries, info)

@@ -195,6 +195,14 @@ class TestTracks:
         tracks = Tracks(np.zeros((1, 2, 2)), [[0.5, 0.5001]], Queries([[0, 0, 0]]), VideoInfo.regular(4, 4, 2))
         assert tracks.visible.tolist() == [[False, True]]
 
+    @pytest.mark.parametrize(("width", "height", "frames"), [(5, 4, 2), (4, 5, 2), (4, 4, 3)])
+    def test_check_refuses_another_video(self, width: int, height: int, frames: int) -> None:
+        tracks = Tracks(np.zeros((1, 2, 2)), np.ones((1, 2)), Queries([[0, 0, 0]]), VideoInfo.regular(4, 4, 2))
+        tracks.check(VideoInfo.regular(4, 4, 2, fps=7))
+        expected = rf"points\.npz: expected tracks of a video of {width}x{height}, {frames} frames, got 4x4, 2"
+        with pytest.raises(InputError, match=expected):
+            tracks.check(VideoInfo.regular(width, height, frames), "points.npz")
+
     @pytest.mark.parametrize(("t0", "t1"), [(-1, 2), (2, 2), (3, 2), (0, 7)])
     def test_window_refuses(self, t0: int, t1: int) -> None:
         with pytest.raises(InputError, match="window"):

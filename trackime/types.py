@@ -282,6 +282,12 @@ class Tracks:
         """bool [N, T]: visibility above one half."""
         return self.visibility > VISIBLE
 
+    def check(self, info: VideoInfo, name: str = "tracks") -> None:
+        """Raise InputError, beginning with `name`, unless these are of a video of `info`'s frame size and length."""
+        expected, got = (f"{v.width}x{v.height}, {v.frames} frames" for v in (info, self.video))
+        if got != expected:
+            raise InputError(f"{name}: expected tracks of a video of {expected}, got {got}")
+
     def at(self, t: int) -> tuple[FloatArray, BoolArray]:
         """Positions [N, 2] and visible [N] of frame t (negative counts from the end).
 

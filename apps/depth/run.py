@@ -86,12 +86,8 @@ def depth(
     """
     config, progress = config or DepthConfig(), progress or Progress(quiet=True)
     opened = open_video(video)
-    info = opened.info
-    if tracks is not None and (tracks.video.width, tracks.video.height, tracks.video.frames) != (
-        info.width, info.height, info.frames,
-    ):  # fmt: skip
-        got = f"{tracks.video.width}x{tracks.video.height}, {tracks.video.frames} frames"
-        raise InputError(f"tracks: expected those of {info.width}x{info.height}, {info.frames} frames, got {got}")
+    if tracks is not None:
+        tracks.check(opened.info)
     asked = Asked(
         config, follow or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
         str(resolve_device(device)), progress, tracker, segmenter,

@@ -31,11 +31,13 @@ FOV = 60.0
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Attributes:
-    maps: depth of every frame, perhaps at another resolution than the video's.
-    focal: pixels, to start from.
-    moving: what moves by itself; told by the cameras where there are any.
-    reconstruction: cameras and points of parallax; None where it told nothing.
+    """Depth, and perhaps cameras.
+
+    Attributes:
+        maps: depth of every frame, perhaps at another resolution than the video's.
+        focal: pixels, to start from.
+        moving: what moves by itself; told by the cameras where there are any.
+        reconstruction: cameras and points of parallax; None where it told nothing.
     """
 
     maps: DepthMaps

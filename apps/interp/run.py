@@ -128,7 +128,7 @@ def interpolate(
         marks = find_marks(opened, config, progress)
     timeline = make_timeline(opened, config, marks)
     if tracks is not None:
-        _check_tracks(tracks, opened)
+        tracks.check(opened.info)
     between = make_between(
         config.method, opened, config, tracks=tracks, cuts=marks.cuts, duplicates=marks.duplicates, tracker=tracker,
         segmenter=segmenter, device=place,
@@ -152,10 +152,3 @@ def make_timeline(video: Video, config: InterpConfig, marks: Marks) -> Timeline:
     if config.fps is not None:
         return by_rate(times, parse_rate(config.fps), config.tail, slow, **known)
     return slowed(times, slow, config.tail, **known)
-
-
-def _check_tracks(tracks: Tracks, video: Video) -> None:
-    info, other = video.info, tracks.video
-    want, got = (info.width, info.height, info.frames), (other.width, other.height, other.frames)
-    if want != got:
-        raise InputError(f"tracks: expected a video of {want} (width, height, frames), got {got}")

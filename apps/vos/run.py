@@ -91,8 +91,8 @@ def segment(
     config, ime = config or VosConfig(), ime or ImeConfig()
     opened = open_video(video)
     prompts = Prompts(opened.info, masks, points, labels)
-    if tracks is not None and _shape(tracks) != (opened.info.width, opened.info.height, len(opened)):
-        raise InputError(f"tracks: expected a video of {_words(_shape(opened))}, got {_words(_shape(tracks))}")
+    if tracks is not None:
+        tracks.check(opened.info)
     if tracker is None and tracks is None:
         raise InputError("tracker: expected one where no tracks are given, got none")
     segmenter = make_segmenter(segmenter, device)
@@ -168,15 +168,6 @@ def _follower(video: Video, tracker: PointTracker, segmenter: PointSegmenter, im
         return Tracks(found.xy, found.visibility, moved, found.video)
 
     return follow
-
-
-def _shape(of: Tracks | Video) -> tuple[int, int, int]:
-    info = of.video if isinstance(of, Tracks) else of.info
-    return info.width, info.height, info.frames
-
-
-def _words(shape: tuple[int, int, int]) -> str:
-    return f"{shape[0]}x{shape[1]}, {shape[2]} frames"
 
 
 def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> dict[int, Mask]:
