@@ -80,28 +80,25 @@ class DepthMaps:
                 arrays["moving"] = np.packbits(moving, axis=1)
             np.savez(file, **arrays)
 
-    def _read(self, t: int) -> dict[str, FloatArray]:
+    def frame(self, t: int) -> tuple[FloatArray, BoolArray, BoolArray | None]:
+        """What `depth`, `measured` and `moving` give of frame t, at the price of one. FormatError as they."""
         path = self._path(t)
         with reading(path, "a depth map"):
             file = read_npz(path, ("depth", "measured"), ("moving",))
             depth, masks = file["depth"], [mask for name, mask in file.items() if name != "depth"]
             if depth.ndim != 2 or any(mask.shape != (len(depth), -(-depth.shape[1] // 8)) for mask in masks):
                 raise FormatError(f"expected depth [h, w] and packed bits, got {list(depth.shape)}")
-            return file
+        unpacked = [np.unpackbits(m.astype(np.uint8), axis=1, count=depth.shape[1]).astype(bool) for m in masks]
+        return depth, unpacked[0], unpacked[1] if "moving" in file else None
 
     def depth(self, t: int) -> FloatArray:
         """float32 [h, w]; 0 where unknown. FormatError where it was never written."""
-        return self._read(t)["depth"]
+        return self.frame(t)[0]
 
     def measured(self, t: int) -> BoolArray:
         """bool [h, w]. FormatError where it was never written."""
-        return _unpacked(self._read(t), "measured")
+        return self.frame(t)[1]
 
     def moving(self, t: int) -> BoolArray | None:
         """bool [h, w], what moves by itself; None where the maker did not look. FormatError as `depth`."""
-        file = self._read(t)
-        return _unpacked(file, "moving") if "moving" in file else None
-
-
-def _unpacked(file: dict[str, FloatArray], name: str) -> BoolArray:
-    return np.unpackbits(file[name].astype(np.uint8), axis=1, count=file["depth"].shape[1]).astype(bool)
+        return self.frame(t)[2]

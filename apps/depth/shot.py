@@ -229,10 +229,10 @@ def write_maps(
 
     def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
         for t, image in enumerate(video):
-            depth = solution.depth(t, torch.from_numpy(first.maps.depth(t))).numpy() * np.float32(scale)
-            judged = first.maps.moving(t)
+            initial, seen, judged = first.maps.frame(t)
+            depth = solution.depth(t, torch.from_numpy(initial)).numpy() * np.float32(scale)
             masks[t] = first.moving.mask(t) if judged is None else judged
-            measured[t] = whole(first.maps.measured(t), image) & ~masks[t]
+            measured[t] = whole(seen, image) & ~masks[t]
             yield image, at_resolution(depth, image), masks[t]
 
     for done in smooth(frames(), result.cameras, radius, shots=joined):
