@@ -19,14 +19,18 @@ SPREAD = 1.08
 
 
 def curve(rng: Generator, frames: int, period: float | None = None) -> FloatArray:
-    """A smooth random curve in [-1, 1], float64 [frames]: three sines about `period` frames long."""
-    base = period or float(np.clip(frames, 24, 120))
+    """One smooth random curve in [-1, 1], float64 [frames]; see `curves`. None: a period that suits the length."""
+    return curves(rng, (), frames, period or float(np.clip(frames, 24, 120)))
+
+
+def curves(rng: Generator, shape: tuple[int, ...], frames: int, period: float | FloatArray) -> FloatArray:
+    """Smooth random curves in [-1, 1], float64 [*shape, frames]: three sines each, about `period` [*shape] frames."""
     t = np.arange(frames)
-    waves = [
-        weight * np.sin(2 * math.pi * t / (base * rng.uniform(0.7, 1.6) * length) + rng.uniform(0, 2 * math.pi))
-        for weight, length in ((0.6, 1.0), (0.28, 0.5), (0.12, 0.27))
-    ]
-    out: FloatArray = np.sum(waves, axis=0)
+    base = np.broadcast_to(np.asarray(period, float), shape)[..., None]
+    out = np.zeros((*shape, frames))
+    for weight, length in ((0.6, 1.0), (0.28, 0.5), (0.12, 0.27)):
+        long = base * rng.uniform(0.7, 1.6, shape)[..., None] * length
+        out += weight * np.sin(2 * math.pi * t / long + rng.uniform(0, 2 * math.pi, shape)[..., None])
     return out
 
 

@@ -15,7 +15,6 @@ from trackime.worlds.batch import layers as build_layers
 from trackime.worlds.batch import tiles, truth
 from trackime.worlds.batch.develop import develop
 from trackime.worlds.batch.layers import Layers
-from trackime.worlds.batch.motion import curves
 from trackime.worlds.batch.options import BatchOptions
 from trackime.worlds.batch.plan import Plan, make_plan
 from trackime.worlds.batch.points import choose_points
@@ -23,6 +22,7 @@ from trackime.worlds.batch.pool import TexturePool, default_pool
 from trackime.worlds.batch.render import render
 from trackime.worlds.batch.shade import Looks
 from trackime.worlds.batch.surfaces import make_surfaces
+from trackime.worlds.motion import curves
 from trackime.worlds.options import check_whole
 
 

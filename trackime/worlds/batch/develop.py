@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 
-from trackime.worlds.batch.motion import curves
 from trackime.worlds.batch.options import BatchOptions
+from trackime.worlds.motion import curves
 
 GRAINS = 1 << 20
 """Samples of sensor noise, drawn once; every frame begins somewhere else in them."""

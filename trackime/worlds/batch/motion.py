@@ -1,4 +1,4 @@
-"""Random motion of many things at once: `trackime.worlds.motion` for arrays of objects."""
+"""Random paths of many things at once: `trackime.worlds.motion.wander` for arrays of objects."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from numpy.random import Generator
 from scipy.ndimage import gaussian_filter1d
 
 from trackime.types import BoolArray, FloatArray, IntArray
-from trackime.worlds.motion import fold
-
-
-def curves(rng: Generator, shape: tuple[int, ...], frames: int, period: float | FloatArray) -> FloatArray:
-    """Smooth random curves in [-1, 1], float64 [*shape, frames]: three sines each, about `period` [*shape] frames."""
-    t = np.arange(frames)
-    base = np.broadcast_to(np.asarray(period, float), shape)[..., None]
-    out = np.zeros((*shape, frames))
-    for weight, length in ((0.6, 1.0), (0.28, 0.5), (0.12, 0.27)):
-        long = base * rng.uniform(0.7, 1.6, shape)[..., None] * length
-        out += weight * np.sin(2 * math.pi * t / long + rng.uniform(0, 2 * math.pi, shape)[..., None])
-    return out
+from trackime.worlds.motion import curves, fold
 
 
 def wander(

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import Generator
 
 from trackime.types import BoolArray, FloatArray, IntArray
-from trackime.worlds.batch.motion import curves, wander
+from trackime.worlds.batch.motion import wander
 from trackime.worlds.batch.options import BatchOptions
-from trackime.worlds.motion import fold, plane, similarity
+from trackime.worlds.motion import curves, fold, plane, similarity
 
 SIGMA = 1.55
 """Of the log-normal speeds of objects, before strides and their own changes of pace widen it."""
