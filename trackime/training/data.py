@@ -60,6 +60,11 @@ class Clips:
         index = self.query_frame[..., None, None].expand(*self.query_frame.shape, 1, 2)
         return self.xy.gather(2, index)[:, :, 0]
 
+    @property
+    def queries(self) -> Tensor:
+        """float32 [B, N, 3] (x, y, t), as trackers take them."""
+        return torch.cat([self.query_xy, self.query_frame[..., None].float()], -1)
+
     def truth(self) -> Truth:
         """What is true of all frames, scored but for the query's."""
         frames = torch.arange(self.xy.shape[2], device=self.xy.device)

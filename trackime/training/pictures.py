@@ -88,8 +88,7 @@ def draw_sheet(tracker: PointTracker, clips: list[Clips], output: Path, rows: in
     worst = []
     for clip in clips:
         whole = clip.to(torch.device("cpu"))
-        queries = torch.cat([whole.query_xy, whole.query_frame[..., None].float()], -1)
-        xy, visibility = tracker.track(whole.frames, queries)
+        xy, visibility = tracker.track(whole.frames, whole.queries)
         error = (xy.cpu() - whole.xy).norm(dim=-1)
         worst.append((float((error[whole.visible] < 4).float().mean()), whole, xy.cpu(), visibility.cpu()))
     worst.sort(key=lambda row: row[0])

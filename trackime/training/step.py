@@ -7,12 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from trackime.metrics import THRESHOLDS
 from trackime.trackers.networks.trackime_s import Estimate, Points, TrackimeS
 from trackime.training.data import Clips
 from trackime.training.losses import LossConfig, Truth, window_losses
-
-THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Pixels, as in TAP-Vid; here of the frames themselves."""
 
 
 def forward(
@@ -67,7 +65,7 @@ def _cut(truth: Truth, t0: int, t1: int, counted: Tensor) -> Truth:
 
 @torch.no_grad()
 def within(xy: Tensor, truth: Truth) -> float:
-    """Share of visible scored points within each of `THRESHOLDS`, meaned over these."""
+    """Share of visible scored points within TAP-Vid's thresholds, in pixels of the frames, meaned over these."""
     counted = truth.visible & truth.scored
     distance = (xy - truth.xy).norm(dim=-1)[counted]
     if not len(distance):

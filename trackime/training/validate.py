@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trackime.metrics import tap_vid
+from trackime.metrics import THRESHOLDS, tap_vid
 from trackime.trackers.base import PointTracker
 from trackime.trackers.networks.trackime_s import TrackimeS
 from trackime.trackers.trackime_s import EmbeddedTracker
@@ -23,7 +23,8 @@ LONG = 8
 FOUND_PX, FOUND_FRAMES = 8.0, 3
 """A point is found again where it is called visible within this many pixels, in one of as many frames."""
 CALIBRATION_SEED = VALIDATION_SEED + 100_000
-THRESHOLDS = tuple(i / 20 for i in range(2, 17))
+CUTS = tuple(i / 20 for i in range(2, 17))
+"""Thresholds of visibility that are tried."""
 KEYS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "J1": "jaccard_1"}
 
 
@@ -63,10 +64,9 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
     visible_errors, hidden_errors, found = [], [], []
     for clip in clips:
         whole = clip.to(torch.device("cpu"))
-        queries = torch.cat([whole.query_xy, whole.query_frame[..., None].float()], -1)
-        predicted, visibility = tracker.track(whole.frames, queries)
+        predicted, visibility = tracker.track(whole.frames, whole.queries)
         scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
-        for b in range(len(queries)):
+        for b in range(len(whole.query_frame)):
             at, true, seen = (part[b].numpy() for part in (whole.query_frame, whole.xy, whole.visible))
             xy, told = predicted[b].cpu().numpy() * scale, visibility[b].cpu().numpy() > 0.5
             true = true * scale
@@ -84,7 +84,7 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
         **out,
         "error_visible": float(np.median(np.concatenate(visible_errors))),
         "error_hidden": float(np.median(hidden)) if len(hidden) else float("nan"),
-        "d_hidden": float(np.mean([(hidden < limit).mean() for limit in (1, 2, 4, 8, 16)])) if len(hidden) else 0.0,
+        "d_hidden": float(np.mean([(hidden < limit).mean() for limit in THRESHOLDS])) if len(hidden) else 0.0,
         "found": float(np.mean(found)) if found else float("nan"),
         "returns": float(len(found)),
     }
@@ -94,7 +94,7 @@ def _returns(at: int, seen: BoolArray, told: BoolArray, error: FloatArray) -> li
     """Whether each return of one point after a long gap was noticed, both ways from its query frame."""
     out = []
     for step in (1, -1):
-        frames = np.arange(len(seen))[at::step] if step > 0 else np.arange(at, -1, -1)
+        frames = np.arange(len(seen))[at::step]
         hidden = 0
         for k, t in enumerate(frames):
             if seen[t] and hidden >= LONG:
@@ -112,15 +112,14 @@ def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
         clips: others than those it will be scored on.
     """
     network, own = tracker.network, tracker.network.threshold
-    totals = dict.fromkeys(THRESHOLDS, 0.0)
+    totals = dict.fromkeys(CUTS, 0.0)
     network.threshold = 0.5
     for clip in clips:
         whole = clip.to(torch.device("cpu"))
-        queries = torch.cat([whole.query_xy, whole.query_frame[..., None].float()], -1)
-        predicted, visibility = (part.cpu().numpy() for part in tracker.track(whole.frames, queries))
+        predicted, visibility = (part.cpu().numpy() for part in tracker.track(whole.frames, whole.queries))
         scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
         truth = whole.xy.numpy() * scale, whole.visible.numpy()
-        for threshold in THRESHOLDS:
+        for threshold in CUTS:
             row = tap_vid(whole.query_frame.numpy(), *truth, predicted * scale, visibility > threshold, "strided")
             totals[threshold] += float(np.nanmean(row["average_jaccard"]))
     network.threshold = own

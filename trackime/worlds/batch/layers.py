@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.types import FloatArray
-from trackime.worlds.batch.plan import Plan
+from trackime.worlds.batch.plan import Plan, members
 from trackime.worlds.batch.tiles import MIPS, Frame
 from trackime.worlds.motion import Pose
 
@@ -156,7 +156,7 @@ def build(
     if not np.array_equal(order, np.arange(len(order))):
         raise AssertionError("layers are sorted by clip")
     number = np.bincount(plan.clip, minlength=batch)
-    nth = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
+    nth = members(number)[1]
     table = np.full((batch, int(number.max())), -1)
     table[plan.clip, nth] = np.arange(len(order))
     keys = np.where((table >= 0)[..., None], plan.key[table], np.inf)  # [B, K, T]

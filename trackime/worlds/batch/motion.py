@@ -1,4 +1,4 @@
-"""Random paths of many things at once: `trackime.worlds.motion.wander` for arrays of objects."""
+"""Paths and rotations of many things at once; for one thing there is `trackime.worlds.motion`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from trackime.types import BoolArray, FloatArray, IntArray
 from trackime.worlds.motion import curves, fold
+
+
+def rotation(angle: FloatArray) -> FloatArray:
+    """Rotations [*S, 2, 2] by angles [*S] in radians."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
 def wander(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from trackime.types import BoolArray, FloatArray, IntArray
-from trackime.worlds.batch.motion import wander
+from trackime.worlds.batch.motion import rotation, wander
 from trackime.worlds.batch.options import BatchOptions
 from trackime.worlds.motion import curves, fold, plane, similarity
 
@@ -48,11 +48,11 @@ def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, 
     stride = rng.choice(np.asarray(options.strides, float), batch)
     ground, pan, shake = _cameras(rng, stride, frames, height, width, scale, options)
     counts = rng.integers(options.objects[0], options.objects[1] + 1, batch)
-    clip = np.repeat(np.arange(batch), counts)
-    thing = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    clip, nth = members(counts)
+    thing = nth + 1
     path, radius, size, key = _objects(rng, clip, thing, stride, pan, frames, height, width, scale, options)
     body, parts = _bodies(rng, clip, path, radius, size, stride, frames, options)
-    body = shake[clip][..., :, :] @ body
+    body = shake[clip] @ body
     owner, part_matrices, lift = parts
     part_matrices = shake[clip[owner]] @ part_matrices
     matrices = np.concatenate([ground, body, part_matrices])
@@ -75,6 +75,12 @@ def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, 
         amplitude[order],
         phase[order],
     )
+
+
+def members(counts: IntArray) -> tuple[IntArray, IntArray]:
+    """Of the members of G groups, group by group, `counts` [G] of each: the group, and the number within it from 0."""
+    group = np.repeat(np.arange(len(counts)), counts)
+    return group, np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _cameras(
@@ -192,8 +198,7 @@ def _bodies(
     lean[..., 2, :2] = 0.22 * tilted * curves(rng, (count, 2), frames, 40.0).transpose(0, 2, 1)
     base = base @ lean
     joints = np.where(rng.random(count) < options.articulated, rng.integers(1, 3, count), 0)
-    owner = np.repeat(np.arange(count), joints)
-    nth = np.arange(len(owner)) - np.repeat(np.cumsum(joints) - joints, joints)
+    owner, nth = members(joints)
     number = len(owner)
     # A limb's own coordinates: its joint at u = -0.8, on the body's rim or on the limb before it.
     swing = 0.1 + 1.1 * _seldom(rng, number)
@@ -218,18 +223,13 @@ def _bodies(
             # Joined to the end of the limb before; its own proportions, not those of that limb.
             joint = (limb[k - 1] @ pivot @ tip)[..., :2, 2]
             limb[k, :, :2, 2] = joint
-            limb[k, :, :2, :2] = _rotate(0.6 * (angle[k] - side[k]) + angle[k - 1]) @ np.diag(
+            limb[k, :, :2, :2] = rotation(0.6 * (angle[k] - side[k]) + angle[k - 1]) @ np.diag(
                 [length[k, 0], thick[k, 0]]
             )
         matrices[k] = base[owner[k]] @ limb[k] @ pivot
     # In front of the body or behind it, all within the gap between two objects.
     lift = 1e-6 * (nth + 1) * np.where(rng.random(number) < 0.6, 1, -1)
     return base, (owner, matrices, lift)
-
-
-def _rotate(angle: FloatArray) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
 def _warps(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from trackime.types import BoolArray, FloatArray, IntArray
+from trackime.worlds.batch.motion import rotation
 from trackime.worlds.batch.options import BatchOptions
 from trackime.worlds.batch.plan import Plan
 from trackime.worlds.batch.pool import LEVELS, TexturePool
@@ -88,8 +89,7 @@ def make_surfaces(rng: Generator, plan: Plan, tile: IntArray, pool: TexturePool,
     place[own, 0], level[own, 0] = _whole(image[own, 0], tile[own], size)
     angle = rng.uniform(0, 2 * math.pi, count)
     angle[own | is_ground] = 0
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+    turn = rotation(angle)
     wave = np.stack([rng.uniform(0, 0.05, count), rng.uniform(2, 6, count), rng.uniform(0, 6.3, count)], 1)
     wave[own | is_ground, 0] = 0
     round_off = np.where(rng.random(count) < 0.7, rng.uniform(0.05, 0.4, count), 0.0)[leader] * ~is_ground
@@ -134,8 +134,7 @@ def _places(
     wide = size[image, level].astype(float)  # [L, 2, 2]
     angle = np.where(rng.random(image.shape) < 0.5, rng.normal(0, 0.12, image.shape), rng.uniform(0, 6.3, image.shape))
     rate = step / 2.0**level
-    c, s = rate * np.cos(angle), rate * np.sin(angle)
-    turn = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)  # [L, 2, 2, 2]
+    turn = rate[..., None, None] * rotation(angle)  # [L, 2, 2, 2]
     # A crop that fits lies within the image, a larger one is mirrored beyond it.
     half = 0.5 * (abs(turn) @ tile[:, None, :, None].astype(float))[..., 0]
     room = np.maximum(wide - 2 * half, 0)

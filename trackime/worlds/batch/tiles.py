@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.types import FloatArray, IntArray
-from trackime.worlds.batch.plan import Plan
+from trackime.worlds.batch.plan import Plan, members
 from trackime.worlds.batch.pool import OUTLINE, REACH, TexturePool
 from trackime.worlds.batch.surfaces import Surfaces
 
@@ -91,9 +91,7 @@ def paint(frame: Frame, plan: Plan, looks: Surfaces, pool: TexturePool) -> tuple
     """The atlas: red, green, blue and signed distance, float32 [1, 4, h, w] and its halvings, `MIPS` in all."""
     device = pool.texels.device
     blocks = frame.size // SIDE
-    number = blocks.prod(1)
-    layer = np.repeat(np.arange(len(number)), number)
-    nth = np.arange(len(layer)) - np.repeat(np.cumsum(number) - number, number)
+    layer, nth = members(blocks.prod(1))
     local = np.stack([nth % blocks[layer, 0], nth // blocks[layer, 0]], 1) * SIDE
     across = frame.width // SIDE
     where = (frame.corner[layer] + local) // SIDE
