@@ -74,7 +74,8 @@ def make(
     if per_pair < 0 or not least_sigma > 0:
         raise InputError(f"expected per_pair >= 0 and least_sigma > 0, got {per_pair} and {least_sigma:g}")
     point = trails.point
-    rows = _by_frame(trails, share[point] > 0)
+    wanted = share[point] > 0
+    rows = [here[wanted[here]] for here in map(trails.rows, range(trails.frames))]
     depth = np.zeros(len(trails.frame))
     for t, here in enumerate(rows):
         if len(here):
@@ -102,14 +103,6 @@ def make(
         "sigma": sigma.astype(np.float64),
     }
     return Matches(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
-
-
-def _by_frame(trails: Trails, wanted: npt.NDArray[np.bool_]) -> list[Int64]:
-    """The sightings wanted, bool [K], of each frame, in order of point."""
-    rows = np.flatnonzero(wanted)
-    order = rows[np.argsort(trails.frame[rows], kind="stable")]
-    ends = np.cumsum(np.bincount(trails.frame[rows], minlength=trails.frames))
-    return list(np.split(order, ends[:-1]))
 
 
 def _pair(here: Int64, there: Int64, point: Int64, most: int) -> tuple[Int64, Int64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,16 +86,33 @@ class Trails:
         """int64 [N], in how many frames each point is seen."""
         return np.diff(self.first)
 
+    @cached_property
+    def _by_frame(self) -> tuple[Int64, Int64]:
+        """Sightings int64 [K] in order of frame, then of point, and where each frame begins in it, int64 [F + 1]."""
+        order = np.argsort(self.frame, kind="stable")
+        return order, np.searchsorted(self.frame[order], np.arange(self.frames + 1))
+
+    def rows(self, t: int) -> Int64:
+        """The sightings int64 [M] in frame t, in order of point; none where there is no such frame."""
+        if not 0 <= t < self.frames:
+            return np.zeros(0, np.int64)
+        order, start = self._by_frame
+        return order[start[t] : start[t + 1]]
+
     def at(self, t: int) -> tuple[Int64, Int64]:
         """The points int64 [M], rising, that are seen in frame t, and their sightings int64 [M] there."""
-        rows = np.flatnonzero(self.frame == t)
+        rows = self.rows(t)
         return np.searchsorted(self.first, rows, side="right") - 1, rows
 
     def between(self, i: int, j: int) -> tuple[Int64, Int64, Int64]:
         """The points int64 [M] seen in both frames, and their sightings [M] in frame i and [M] in frame j."""
-        here, there = self.at(i), self.at(j)
-        points, a, b = np.intersect1d(here[0], there[0], assume_unique=True, return_indices=True)
-        return points, here[1][a], there[1][b]
+        (points, here), (others, there) = self.at(i), self.at(j)
+        if not len(there):
+            points, here = points[:0], here[:0]
+        place = np.searchsorted(others, points)
+        place[place == len(others)] = 0
+        same = others[place] == points
+        return points[same], here[same], there[place[same]]
 
     def take(self, points: Int64 | BoolArray) -> Trails:
         """Some of the points: indices in any order, or a mask bool [N]."""

@@ -39,6 +39,9 @@ def test_trails_hold_what_the_tracks_show(seed: int, n: int, frames: int) -> Non
     assert set(trails.instance[points]) == set(np.flatnonzero(tracks.visible[:, i] & tracks.visible[:, j]))
     assert (trails.point[a] == points).all() and (trails.frame[a] == i).all()
     assert (trails.point[b] == points).all() and (trails.frame[b] == j).all()
+    assert (np.diff(points) > 0).all() and not len(trails.rows(frames)) and not len(trails.rows(-1))
+    for t in range(frames):
+        assert trails.rows(t).tolist() == np.flatnonzero(trails.frame == t).tolist()
     order = rng.permutation(len(trails))[: len(trails) // 2]
     part = trails.take(order)
     assert (part.instance == trails.instance[order]).all()

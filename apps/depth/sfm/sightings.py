@@ -1,21 +1,18 @@
-"""Where points are seen, ready to be asked by frame: pixels from the centre of the picture, in float64."""
+"""Where points are seen as the solve wants it: pixels from the centre of the picture, in float64, and weights."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ..cameras import Float64
 from ..trails import Int64, Trails
-
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 LIGHT, HEAVY = 0.25, 2.0
 """Weights of a sighting against the median one: no expected error makes it count for less or more."""
 
 
 class Sightings:
-    """The sightings of trails in their own order (by point, then by frame), and an index by frame.
+    """The sightings of trails in their own order (by point, then by frame).
 
     Args:
         trails: points and where they are seen.
@@ -38,22 +35,16 @@ class Sightings:
         self.xy = (trails.xy.astype(np.float64) - (width / 2, height / 2)) * scale
         middle = float(np.median(trails.sigma)) if len(trails.sigma) else 1.0
         self.weight: Float64 = np.clip(middle / trails.sigma.astype(np.float64), LIGHT, HEAVY)
-        self._order = np.argsort(self.frame, kind="stable")
-        self._start = np.searchsorted(self.frame[self._order], np.arange(self.frames + 1))
+        self._trails = trails
 
     def __len__(self) -> int:
         return len(self.first) - 1
 
     def at(self, t: int) -> Int64:
         """The sightings int64 [M] in frame t, rising by point."""
-        return np.asarray(self._order[self._start[t] : self._start[t + 1]])
+        return self._trails.rows(t)
 
     def between(self, i: int, j: int) -> tuple[Int64, Int64]:
         """The sightings int64 [M] in frame i and in frame j of the points seen in both."""
-        here, there = self.at(i), self.at(j)
-        if not len(here) or not len(there):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        place = np.searchsorted(self.point[there], self.point[here])
-        place[place == len(there)] = 0
-        same = self.point[there[place]] == self.point[here]
-        return here[same], there[place[same]]
+        _, a, b = self._trails.between(i, j)
+        return a, b

@@ -35,18 +35,15 @@ class Sightings:
 
     def __init__(self, cameras: Cameras, points: Float64, point: Int64, trails: Trails) -> None:
         self.cameras, self.points = cameras, points
-        own = np.full(len(trails), -1)
-        own[point] = np.arange(len(point))
-        which = own[trails.point]
-        rows = np.flatnonzero(which >= 0)
-        order = rows[np.argsort(trails.frame[rows], kind="stable")]
-        self._which, self._xy = which[order], trails.xy[order]
-        self._first = np.searchsorted(trails.frame[order], np.arange(len(cameras) + 1))
+        self._trails = trails
+        self._own = np.full(len(trails), -1)  # of the points, that of each trail
+        self._own[point] = np.arange(len(point))
 
     def at(self, t: int) -> tuple[Int64, Float64, Float64]:
         """Points [M] seen in frame t, where float64 [M, 2], and how deep [M]; those that do not fit are left out."""
-        rows = slice(self._first[t], self._first[t + 1])
-        which, xy = self._which[rows], self._xy[rows]
+        seen, rows = self._trails.at(t)
+        known = self._own[seen] >= 0
+        which, xy = self._own[seen[known]], self._trails.xy[rows[known]]
         projected, z = self.cameras.project(self.points[which], t)
         good = (z > 0) & (np.linalg.norm(np.nan_to_num(projected, nan=np.inf) - xy, axis=1) < OFF)
         return which[good], xy[good].astype(np.float64), z[good]
