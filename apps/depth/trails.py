@@ -114,6 +114,14 @@ class Trails:
         same = others[place] == points
         return points[same], here[same], there[place[same]]
 
+    def crossing(self) -> Int64:
+        """int64 [F - 1]: how many points are seen both in frame t or before it and after it."""
+        change = np.zeros(self.frames, np.int64)
+        if len(self):
+            np.add.at(change, self.frame[self.first[:-1]], 1)
+            np.add.at(change, self.frame[self.first[1:] - 1], -1)
+        return np.cumsum(change)[:-1]
+
     def take(self, points: Int64 | BoolArray) -> Trails:
         """Some of the points: indices in any order, or a mask bool [N]."""
         chosen = np.arange(len(self))[points]

@@ -12,7 +12,6 @@ from trackime.types import FloatArray
 
 from ...flow import Field
 
-"""Lines of the frame that spacings are given for."""
 LEAST_CELL = 4.0
 """Pixels of a cell's side at least, however small the frame."""
 BLOCK = 5

@@ -137,12 +137,7 @@ def find(
 
 def _shots(trails: Trails) -> list[int]:
     """First frames of runs of frames that points join, and the number of frames."""
-    change = np.zeros(trails.frames + 1, np.int64)
-    if len(trails):
-        np.add.at(change, trails.frame[trails.first[:-1]] + 1, 1)
-        np.add.at(change, trails.frame[trails.first[1:] - 1] + 1, -1)
-    joined = np.cumsum(change)[:-1]  # points seen both before frame t and in t or later
-    return [0, *(int(t) for t in np.flatnonzero(joined == 0) if t), trails.frames]
+    return [0, *(np.flatnonzero(trails.crossing() == 0) + 1).tolist(), trails.frames]
 
 
 def _shot(trails: Trails, start: int, stop: int, width: int, height: int, evidence: Float64, limit: Float64) -> None:

@@ -90,11 +90,7 @@ def _bounds(trails: Trails) -> list[int]:
 
     Frames that see nothing belong to the part before them (at the start: after them), whose cameras they go on with.
     """
-    ahead = np.zeros(trails.frames + 1, np.int64)
-    np.add.at(ahead, trails.frame[trails.first[:-1]], 1)
-    np.add.at(ahead, trails.frame[trails.first[1:] - 1], -1)
-    crossing = np.cumsum(ahead)[: max(trails.frames - 1, 0)]
-    cuts = [0, *(np.flatnonzero(crossing < CROSSING) + 1).tolist()]
+    cuts = [0, *(np.flatnonzero(trails.crossing() < CROSSING) + 1).tolist()]
     count = np.bincount(trails.frame, minlength=trails.frames)
     ends = [*cuts[1:], trails.frames]
     seeing = [a for a, b in zip(cuts, ends, strict=True) if count[a:b].max(initial=0) >= CROSSING]

@@ -32,8 +32,6 @@ def keyframes(sightings: Sightings, begin: int, end: int, size: int, focal: Floa
         focal: [S] focal lengths; the parallax is what is left at the best of them.
     """
     seeing = [t for t in range(begin, end) if len(sightings.at(t)) >= SEEN]
-    if len(seeing) < 2:
-        return np.array(seeing, np.int64)
     if len(seeing) <= FEWEST:
         return np.array(seeing, np.int64)
     begin, end = seeing[0], seeing[-1] + 1

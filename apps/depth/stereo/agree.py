@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .views import pixels_of, relate
+
 TOLERANCE = 0.03
 """Relative difference of depth up to which two views agree."""
 THROUGH = 0.06
@@ -55,18 +57,12 @@ def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANC
     pixels on the way back.
     """
     inverse = reference.inverse
-    h, w = inverse.shape
     known, count, through = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(3))
     total = inverse.clone()
-    y, x = torch.meshgrid(
-        torch.arange(h, dtype=inverse.dtype, device=inverse.device) + 0.5,
-        torch.arange(w, dtype=inverse.dtype, device=inverse.device) + 0.5,
-        indexing="ij",
-    )
-    pixel = torch.stack((x, y, torch.ones_like(x)))
+    pixel = pixels_of(inverse)
     for other in others:
-        there, shift = _map(reference, other, inverse)
-        back, shift_back = _map(other, reference, inverse)
+        there, shift = (part.to(inverse) for part in relate(reference, other))
+        back, shift_back = (part.to(inverse) for part in relate(other, reference))
         seen = torch.einsum("ij,jhw->ihw", there, pixel) + shift[:, None, None] * inverse  # times 1 / z
         depth = seen[2] / inverse
         at = seen[:2] / seen[2].clamp(min=1e-6)
@@ -81,14 +77,6 @@ def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANC
         through += ahead & (depth * found < 1 / (1 + THROUGH))
         total += torch.where(good, found / returned[2].clamp(min=1e-6), torch.zeros_like(total))
     return Votes(known, count, through, total / (count + 1))
-
-
-def _map(one: Surface, other: Surface, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A, b: pixel x of `one` at inverse depth q is A x + q b in `other`; the third coordinate is z there times q."""
-    turn = other.pose[:3, :3].T @ one.pose[:3, :3]
-    shift = other.pose[:3, :3].T @ (one.pose[:3, 3] - other.pose[:3, 3])
-    matrix = other.intrinsics @ turn @ torch.linalg.inv(one.intrinsics)
-    return matrix.to(like), (other.intrinsics @ shift).to(like)
 
 
 def _sample(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import cv2
@@ -173,7 +172,7 @@ class Densify:
             self.maps.write(t, depth, measured, mask)
             if progress:
                 progress("fill", frames - len(missing) + done + 1, frames)
-        shutil.rmtree(Path(self.raw.folder), ignore_errors=True)
+        shutil.rmtree(self.raw.folder, ignore_errors=True)
 
     def _views(self, t: int) -> list[int]:
         low, high = max(0, t - self.config.reach), min(len(self.cameras), t + self.config.reach + 1)

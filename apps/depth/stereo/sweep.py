@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .views import pixels_of, relate
+
 RADIUS = 2
 """Of the window of the correlation, pixels of the sweep."""
 
@@ -42,16 +44,6 @@ class View:
     pose: torch.Tensor
 
 
-def relate(reference: View, source: View) -> tuple[torch.Tensor, torch.Tensor]:
-    """A [3, 3], b [3]: a pixel x = (x, y, 1) of the reference at inverse depth q is seen in the source at A x + q b.
-
-    Homogeneous; from K_s (R K_r^-1 x / q + t) times q (Hartley and Zisserman, section 13.1).
-    """
-    turn = source.pose[:3, :3].T @ reference.pose[:3, :3]
-    shift = source.pose[:3, :3].T @ (reference.pose[:3, 3] - source.pose[:3, 3])
-    return source.intrinsics @ turn @ torch.linalg.inv(reference.intrinsics), source.intrinsics @ shift
-
-
 def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.Tensor:
     """Cost of every pixel of the reference at every inverse depth.
 
@@ -67,8 +59,7 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
     h, w = reference.grey.shape
     like = reference.grey
     window = _Window(like)
-    y, x = torch.meshgrid(_centres(h, like), _centres(w, like), indexing="ij")
-    pixels = torch.stack((x, y, torch.ones_like(x)))  # [3, h, w]
+    pixels = pixels_of(like)
     lines = []
     for source in sources:
         turn, shift = (part.to(like) for part in relate(reference, source))
@@ -94,10 +85,6 @@ def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
             rest[k], rest[k + 1] = torch.maximum(rest[k], rest[k + 1]), torch.minimum(rest[k], rest[k + 1])
         total += rest.pop()
     return total / keep
-
-
-def _centres(count: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
 
 
 def _cost(
