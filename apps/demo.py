@@ -159,7 +159,7 @@ def score_depth(result: Result, world: Scene, video: Video, progress: Progress, 
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
     from .depth.config import DepthConfig, Exports, FollowConfig
     from .depth.metrics import depth_scores
-    from .depth.solver.problem import SolverConfig
+    from .depth.solver.config import SolverConfig
     from .depth.trajectory import absolute_error
 
     part, exports = result.part("depth"), Exports()

@@ -30,7 +30,7 @@ from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from trackime.training.validate import Held
-from trackime_apps.depth.solver.problem import GRIDS, SolverConfig
+from trackime_apps.depth.solver.config import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")

@@ -29,7 +29,8 @@ from trackime_apps.depth.matches import make
 from trackime_apps.depth.metrics import DepthScores, Maps, depth_scores
 from trackime_apps.depth.movers.movers import find
 from trackime_apps.depth.run import depth as run
-from trackime_apps.depth.solver.problem import Matches, Problem, SolverConfig
+from trackime_apps.depth.solver.config import SolverConfig
+from trackime_apps.depth.solver.problem import Matches, Problem
 from trackime_apps.depth.solver.solve import solve
 from trackime_apps.depth.trajectory import absolute_error, relative_error
 

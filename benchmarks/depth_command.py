@@ -17,7 +17,7 @@ from trackime.devices import resolve_device
 from trackime.worlds import PATHS
 from trackime_apps.depth.config import DepthConfig
 from trackime_apps.depth.metrics import ALIGNMENTS
-from trackime_apps.depth.solver.problem import GRIDS, SolverConfig
+from trackime_apps.depth.solver.config import GRIDS, SolverConfig
 from trackime_apps.options import build_config, config_options
 
 

@@ -23,7 +23,7 @@ from trackime.errors import FormatError, InputError, SolveError
 from trackime_apps.depth.cameras import Cameras
 from trackime_apps.depth.matches import hierarchy
 from trackime_apps.depth.metrics import depth_scores
-from trackime_apps.depth.solver.problem import SolverConfig
+from trackime_apps.depth.solver.config import SolverConfig
 
 SMALL = ((96, 72), 6)
 

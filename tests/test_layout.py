@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from trackime_apps.cli import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"trackime": ROOT / "trackime", "trackime_apps": ROOT / "apps"}
 LINES = 400
@@ -154,7 +156,9 @@ def test_the_check_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest
 # ---- importing is cheap
 
 
-@pytest.mark.parametrize("name", ["trackime", "trackime_apps"])
+@pytest.mark.parametrize(
+    "name", ["trackime", "trackime_apps", *(place.partition(":")[0] for place, _ in COMMANDS.values())]
+)
 def test_importing_loads_nothing_heavy(name: str) -> None:
     heavy = "'torch', 'cv2', 'av', 'scipy', 'skimage', 'transformers'"
     code = f"import sys, {name}; print([m for m in ({heavy}) if m in sys.modules])"

@@ -22,7 +22,7 @@ from ..progress import Progress
 from ..results import Result, result_folder
 from ..track import check_names, count, describe
 from .config import DepthConfig, Exports, FollowConfig
-from .solver.problem import SolverConfig
+from .solver.config import SolverConfig
 from .source.source import Source
 
 if TYPE_CHECKING:

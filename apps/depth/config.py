@@ -1,4 +1,4 @@
-"""Every switch of consistent depth, but for those of its solver (see `problem.SolverConfig`)."""
+"""Every switch of consistent depth, but for those of its solver (see `solver.config.SolverConfig`)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from .config import DepthConfig, FollowConfig
 from .files.results import check_names
 from .sfm.refusal import check_frames
 from .shot import Asked, Shot, solve_shot
-from .solver.problem import SolverConfig, check_gauge
+from .solver.config import SolverConfig, check_gauge
 from .source.source import Source
 from .trails import Trails
 

@@ -30,8 +30,9 @@ from .filter import smooth
 from .follow.follow import follow
 from .movers import movers
 from .reconstruction import Reconstruction
+from .solver.config import SolverConfig
 from .solver.handles import Grid
-from .solver.problem import Problem, SolverConfig
+from .solver.problem import Problem
 from .solver.solution import Solution
 from .solver.solve import solve
 from .source.source import Source

@@ -6,8 +6,9 @@ import math
 
 import torch
 
+from trackime_apps.depth.solver.config import SolverConfig
 from trackime_apps.depth.solver.handles import Grid
-from trackime_apps.depth.solver.problem import Problem, SolverConfig
+from trackime_apps.depth.solver.problem import Problem
 from trackime_apps.depth.solver.state import Layout, State
 
 

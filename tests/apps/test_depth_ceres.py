@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.solver_scene import make_scene
 from tests.apps.depth_reference import Reference
+from trackime_apps.depth.solver.config import SolverConfig
 from trackime_apps.depth.solver.handles import Grid
-from trackime_apps.depth.solver.problem import SolverConfig
 from trackime_apps.depth.solver.solve import solve
 from trackime_apps.depth.solver.state import Layout, State
 

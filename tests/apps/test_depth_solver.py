@@ -13,11 +13,12 @@ from tests.apps.depth_reference import Reference, theta_at
 from trackime.errors import InputError, ShapeError, SolveError
 from trackime_apps.depth.solver.assemble import Objective
 from trackime_apps.depth.solver.cholesky import BlockCholesky, Elimination, NotPositiveError
+from trackime_apps.depth.solver.config import SolverConfig
 from trackime_apps.depth.solver.gauge import FirstScale, MedianScale
 from trackime_apps.depth.solver.gradients import TwoLevel
 from trackime_apps.depth.solver.handles import Grid
 from trackime_apps.depth.solver.pairs import Pairs, components
-from trackime_apps.depth.solver.problem import Matches, Problem, SolverConfig
+from trackime_apps.depth.solver.problem import Matches, Problem
 from trackime_apps.depth.solver.residuals import Frame
 from trackime_apps.depth.solver.rotations import exp_rotation, log_rotation
 from trackime_apps.depth.solver.solution import Solution

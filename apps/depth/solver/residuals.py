@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .config import SolverConfig
 from .pairs import Pairs
-from .problem import SolverConfig
 from .rotations import cross_matrix
 from .state import Layout, State
 

@@ -19,11 +19,12 @@ from trackime.errors import SolveError
 
 from .assemble import Objective
 from .cholesky import Elimination
+from .config import GRIDS, SolverConfig, check_gauge
 from .gauge import FirstScale, MedianScale, Scale
 from .handles import Grid
 from .levenberg import Trace, minimise
 from .pairs import Pairs, components
-from .problem import GRIDS, Problem, SolverConfig, check_gauge
+from .problem import Problem
 from .residuals import Frame
 from .solution import Solution
 from .state import Layout, State

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trackime.errors import InputError
 from trackime.types import VideoInfo
-from trackime.video import Video
 
-from ..maps import DepthMaps
+if TYPE_CHECKING:
+    from trackime.video import Video
+
+    from ..maps import DepthMaps
 
 Report = Callable[[str, int, int], None]
 
