@@ -16,7 +16,6 @@ from ..progress import Report
 from ..sheet import Sheet
 from .files.colours import Colouring
 from .files.results import DepthResult
-from .files.survey import Survey
 
 
 def write_pictures(folder: Path, video: Video, results: Sequence[DepthResult], report: Report) -> None:
@@ -43,6 +42,6 @@ def write_pictures(folder: Path, video: Video, results: Sequence[DepthResult], r
 
 def _pictures(results: Sequence[DepthResult]) -> Iterator[npt.NDArray[np.uint8]]:
     for result in results:
-        colours = Colouring.of(Survey(result.depth(t) for t in range(len(result))))
+        colours = Colouring.of(result.survey())
         for t in range(len(result)):
             yield np.concatenate([result.image(t), colours(result.depth(t))], 1)

@@ -1,4 +1,4 @@
-"""What other tools read, made from a depth result: one pass over its frames, memory that does not grow with them.
+"""What other tools read, made from a depth result frame by frame, in memory that does not grow with their number.
 
 depth_png/NAME.png  16 bits, one scale for the video in depth_png/scale.json
 depth_exr/NAME.exr  float32 channel Z (extra ``exr``)
@@ -93,11 +93,7 @@ def export(
         FormatError: a frame's files are missing.
         OutputError: a file that cannot be written.
     """
-    survey = Survey()
-    for t in range(len(result)):
-        survey.add(result.depth(t))
-        if report is not None:
-            report("survey", t + 1, len(result))
+    survey = result.survey(report)
     figures = {"nearest": survey.nearest, "median": survey.percentile(50), "farthest": survey.farthest}
     with ExitStack() as stack:
         writers = [stack.enter_context(each) for each in _writers(result, wanted, world, survey, figures)]

@@ -21,10 +21,12 @@ from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import read_npz, reading
 from trackime.types import BoolArray, FloatArray, VideoInfo
 
+from ...progress import Report
 from ...results import write_frames
 from ..cameras import Cameras
 from .cameras import read_cameras, write_intrinsics, write_tum
 from .frames import read_image, write_image, write_npz
+from .survey import Survey
 
 DEPTH, IMAGES, DYNAMIC = "depth", "images", "dynamic"
 CAMERAS, INTRINSICS, FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"
@@ -54,6 +56,7 @@ class DepthResult:
         check_names(info)
         self.folder, self.cameras, self.info, self.metric = folder, cameras, info, metric
         self._last: tuple[int, tuple[FloatArray, FloatArray, BoolArray]] | None = None
+        self._survey: Survey | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -107,7 +110,7 @@ class DepthResult:
             raise ShapeError("depth", str(list(size)), np.shape(depth))
         if dynamic is not None and dynamic.shape != size:
             raise ShapeError("dynamic", str(list(size)), dynamic.shape)
-        self._last = None
+        self._last = self._survey = None
         write_npz(self.folder / DEPTH / f"{name}.npz", depth, confidence, measured)
         write_image(self.folder / IMAGES / f"{name}.png", frame)
         mask = np.zeros(size, bool) if dynamic is None else dynamic
@@ -133,6 +136,21 @@ class DepthResult:
     def depth(self, t: int) -> FloatArray:
         """float32 [H, W] of frame t, 0 where unknown; errors as `maps`."""
         return self.maps(t)[0]
+
+    def survey(self, report: Report | None = None) -> Survey:
+        """The range of the depths of all frames, whose maps are read for it once; errors as `maps`.
+
+        Args:
+            report: called with ("survey", done, total) while they are read.
+        """
+        if self._survey is None:
+            survey = Survey()
+            for t in range(len(self)):
+                survey.add(self.depth(t))
+                if report is not None:
+                    report("survey", t + 1, len(self))
+            self._survey = survey
+        return self._survey
 
     def image(self, t: int) -> npt.NDArray[np.uint8]:
         """uint8 [H, W, 3] of frame t. FormatError where its file is missing or no image."""
