@@ -18,7 +18,7 @@ from benchmarks import solver as solver_benchmark
 from benchmarks import splatting as splatting_benchmark
 from benchmarks import tracking as tracking_benchmark
 from benchmarks import vos as vos_benchmark
-from benchmarks.cases import validation_worlds, worlds
+from benchmarks.cases import Case, scans, validation_worlds, worlds
 from benchmarks.depth_command import depth
 from benchmarks.interp_worst import Worst
 from benchmarks.options import Size
@@ -33,7 +33,7 @@ from trackime.training.validate import Held
 from trackime_apps.depth.solver.config import GRIDS, SolverConfig
 from trackime_apps.vos.config import VosConfig
 
-TABLES = ("components", "neighbours", "windows", "weights", "extras", "sharing")
+TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
 
 
 def common(command: Any) -> Any:
@@ -74,33 +74,42 @@ main.add_command(depth)
 @click.option("--windows", type=click.Choice(["query", "instance"]), default="instance", show_default=True)
 @click.option("--badja", type=click.Path(exists=True, file_okay=False), help="score PCK-T on BADJA sequences instead")
 @click.option("--davis", type=click.Path(exists=True, file_okay=False), help="score in-mask survival on DAVIS instead")
+@click.option("--rgbd", type=click.Path(exists=True, file_okay=False), help="true tracks of RGB-D scans instead")
 @click.option("--held-out", is_flag=True, help="the worlds that trackime-s is validated on; --seeds of them")
 @click.option("--images", type=click.Path(exists=True, file_okay=False), help="--held-out: folder of photographs")
 @click.option("--sprites", type=click.Path(exists=True, file_okay=False), help="--held-out: folder of cut-outs")
 def tracking(
     names: tuple[str, ...], table: str, seeds: int, size: tuple[int, int], frames: int, points: int, objects: int,
     background: bool, mode: Any, windows: str, badja: str | None, davis: str | None,
-    held_out: bool, images: str | None, sprites: str | None,
+    rgbd: str | None, held_out: bool, images: str | None, sprites: str | None,
     json_path: str | None, device: str, segmenter: str, chunk: int,
 ) -> None:  # fmt: skip
-    """The tracker on worlds, or on BADJA or DAVIS folders."""
+    """The tracker on worlds, or on folders of BADJA, DAVIS or RGB-D scans."""
     place = str(resolve_device(device))
     base = ImeConfig(cuts=False, windows=windows, chunk=chunk)
     title = (
         f"{table}, {size[0]}x{size[1]}, {frames} frames, {points} queries ({mode}), {seeds} worlds, windows={windows}"
     )
     if held_out:
-        title = f"{table}, {seeds} held-out worlds of {size[1]}x{size[1]}, {frames} frames, {points} queries each"
+        title = f"{table}, {seeds} held-out worlds of {size[0]}x{size[1]}, {frames} frames, {points} queries each"
     if badja or davis:
         title = f"PCK-T on {badja}" if badja else f"in-mask survival on {davis}"
+    if rgbd:
+        title = f"{table}, {rgbd}, {points} queries in every 30th frame"
+    if sum(map(bool, (badja, davis, rgbd, held_out))) > 1:
+        raise click.UsageError("--badja, --davis, --rgbd and --held-out exclude each other")
+
+    def cases() -> Iterable[Case]:
+        if rgbd:
+            return scans(rgbd, points)
+        if held_out:
+            return validation_worlds(Held(seeds, size[1], frames, points, width=size[0]), images, sprites)
+        return worlds(seeds, size, frames, points, mode, objects, background)
+
     report = Report(title, place)
     samples = list(datasets.read("badja", badja) if badja else datasets.read("davis", davis)) if badja or davis else []
     for index, name in enumerate(names):
-        bench = tracking_benchmark.Bench(
-            name, segmenter, place, base,
-            (lambda: validation_worlds(Held(seeds, size[1], frames, points), images, sprites)) if held_out
-            else (lambda: worlds(seeds, size, frames, points, mode, objects, background)),
-        )  # fmt: skip
+        bench = tracking_benchmark.Bench(name, segmenter, place, base, cases)
         if badja:
             tracking_benchmark.badja(bench, samples, report)
         elif davis:

@@ -7,22 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trackime import datasets
 from trackime.metrics import Mode, benchmark_queries
 from trackime.training.data import Worlds
 from trackime.training.validate import Held
-from trackime.types import Queries, Tracks
+from trackime.types import BoolArray, Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
 
 
 @dataclass(frozen=True)
 class Case:
-    """A video and the true tracks of its queries."""
+    """A video and the true tracks of its queries; `known` [N, T]: the cells these speak of, None: all."""
 
     name: str
     video: Video
     truth: Tracks
     mode: Mode
+    known: BoolArray | None = None
 
 
 def worlds(
@@ -64,3 +66,15 @@ def validation_worlds(held: Held, images: str | None, sprites: str | None) -> It
         truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), Queries(asked), video.info)
         # Every query has its own frame, anywhere: all frames but that are scored.
         yield Case(f"held-out world {k}", video, truth, "strided")
+
+
+def scans(path: str, points: int) -> Iterator[Case]:
+    """Scans of still rooms with depth and poses: true tracks of random pixels of every 30th frame, 30 frames each way.
+
+    Args:
+        path: a scan in the layout ``rgbd``, or a folder of some.
+        points: queries a query frame.
+    """
+    for sample in datasets.read("rgbd", path, points=points):
+        assert sample.tracks is not None
+        yield Case(sample.name, open_video(sample.video), sample.tracks, "strided", sample.known)

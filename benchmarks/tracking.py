@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from benchmarks.report import Report, percent, status
 from trackime import segmenters, trackers
 from trackime.datasets import Sample
 from trackime.ime import ImeConfig, Result, run
-from trackime.metrics import evaluate, in_mask, mean_scores, pck_t
+from trackime.metrics import BENCHMARK_SIZE, error_by_visibility, evaluate, in_mask, mean_scores, pck_t
+from trackime.returns import found_again
 from trackime.types import Queries, Tracks
 from trackime.video import open_video
 
@@ -34,7 +35,12 @@ ROWS = {
 NATIVE = "lk"
 """The tracker whose full-frame pass at native resolution is a row of its own."""
 
-Cases = Callable[[], Iterator[Case]]
+Cases = Callable[[], Iterable[Case]]
+
+
+def score(tracks: Tracks, case: Case) -> dict[str, float]:
+    """TAP-Vid's measures, of the cells that the case knows."""
+    return evaluate(tracks, case.truth, case.mode, case.known)
 
 
 class Bench:
@@ -59,7 +65,7 @@ class Bench:
             for name, config in configs.items():
                 status(f"{self.name}, {case.name}, {label} {name}")
                 result, seconds = self.run(case, config)
-                scores[name].append(evaluate(result.tracks, case.truth, case.mode))
+                scores[name].append(score(result.tracks, case))
                 cost[name].append((result.operations.frames_encoded, seconds))
         for name in configs:
             frames, seconds = np.mean(cost[name], 0)
@@ -87,11 +93,42 @@ def components(bench: Bench, report: Report, native: bool) -> None:
             ).rows["none"]
         for name, (xy, visibility) in rows.items():
             tracks = Tracks(xy, visibility, case.truth.queries, case.truth.video)
-            scores.setdefault(name, []).append(evaluate(tracks, case.truth, case.mode))
+            scores.setdefault(name, []).append(score(tracks, case))
     for name, values in scores.items():
         label = f"{NATIVE}, native resolution" if name == "native" else f"{bench.name}: {ROWS[name]}"
         report.add(components=label, **percent(mean_scores(values), SCORES))
     report.details.setdefault("cases", {})[bench.name] = scores
+
+
+def overall(bench: Bench, report: Report) -> None:
+    """The tracker alone and with TrackIME around it, hidden points scored apart.
+
+    `visible_px` and `hidden_px` are mean errors in pixels of the video, `found` is the share of the `returns` (points
+    that come back after 8 hidden frames or more) that are found again.
+    """
+    for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
+        scores, found, seconds = [], [], 0.0
+        for case in bench.cases():
+            status(f"{label}, {case.name}")
+            result, spent = bench.run(case, replace(config, cuts=False))
+            truth, tracks = case.truth, result.tracks
+            apart = error_by_visibility(tracks, truth, case.known, case.mode)
+            scores.append(score(tracks, case) | apart)
+            scale = np.divide(BENCHMARK_SIZE[::-1], (truth.video.width, truth.video.height))
+            error = np.linalg.norm((tracks.xy - truth.xy) * scale, axis=-1)
+            found += found_again(truth.queries.t, truth.visible, tracks.visible, error, case.known)
+            seconds += spent
+        means = mean_scores(scores)
+        report.add(
+            tracker=label,
+            **percent(means, SCORES),
+            visible_px=means["visible"],
+            hidden_px=means["occluded"],
+            found=100 * float(np.mean(found)) if found else float("nan"),
+            returns=len(found),
+            seconds=seconds,
+        )
+        report.details.setdefault("cases", {})[label] = scores
 
 
 def neighbours(bench: Bench, report: Report) -> None:
@@ -141,7 +178,7 @@ def sharing(bench: Bench, report: Report) -> None:
             gap = error - _median_errors(outcome["query"][0].tracks, case.truth)
             report.add(
                 sharing=f"{bench.name}: {form}, {case.name}",
-                **percent(evaluate(result.tracks, case.truth, case.mode), SCORES),
+                **percent(score(result.tracks, case), SCORES),
                 window_frames=result.operations.window_frames_encoded,
                 windows=result.operations.windows,
                 worse_4px=int((gap > 4).sum()),
@@ -161,11 +198,11 @@ def _median_errors(pred: Tracks, truth: Tracks) -> np.ndarray:
 def badja(bench: Bench, samples: list[Sample], report: Report) -> None:
     """PCK-T of a tracker, alone and with TrackIME."""
 
-    def score(sample: Sample, tracks: Tracks) -> float:
+    def pck(sample: Sample, tracks: Tracks) -> float:
         assert sample.tracks is not None and sample.masks is not None
         return 100 * pck_t(tracks, sample.tracks, sample.masks.areas(), sample.known)
 
-    _with_and_without(bench, samples, report, score)
+    _with_and_without(bench, samples, report, pck)
 
 
 def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 64) -> None:
@@ -175,11 +212,11 @@ def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 
     """
     asked = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
 
-    def score(sample: Sample, tracks: Tracks) -> float:
+    def alive(sample: Sample, tracks: Tracks) -> float:
         assert sample.masks is not None
         return 100 * in_mask(tracks, sample.masks)
 
-    _with_and_without(bench, asked, report, score)
+    _with_and_without(bench, asked, report, alive)
 
 
 def _on_first_mask(sample: Sample, points: int) -> Tracks:
@@ -194,7 +231,7 @@ def _on_first_mask(sample: Sample, points: int) -> Tracks:
 
 
 def _with_and_without(
-    bench: Bench, samples: list[Sample], report: Report, score: Callable[[Sample, Tracks], float]
+    bench: Bench, samples: list[Sample], report: Report, measure: Callable[[Sample, Tracks], float]
 ) -> None:
     """A row for the tracker alone and one with TrackIME around it: a score a sequence, and their mean."""
     for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
@@ -205,6 +242,6 @@ def _with_and_without(
             assert sample.tracks is not None
             case = Case(sample.name, open_video(sample.video), sample.tracks, "first")
             result, spent = bench.run(case, replace(config, cuts=False))
-            cells[sample.name] = score(sample, result.tracks)
+            cells[sample.name] = measure(sample, result.tracks)
             seconds += spent
         report.add(tracker=label, **cells, mean=float(np.mean(list(cells.values()))), seconds=seconds)

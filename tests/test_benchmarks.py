@@ -32,13 +32,41 @@ def run(*args: str, path) -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("table", ["components", "weights", "sharing"])
+@pytest.mark.parametrize("table", ["components", "overall", "weights", "sharing"])
 def test_tracking(table, tmp_path):
     got = run("tracking", "--tracker", "lk", "--table", table, *SMALL, path=tmp_path / "a.json")
-    rows = {"components": 6, "weights": 3, "sharing": 2}[table]
+    rows = {"components": 6, "overall": 2, "weights": 3, "sharing": 2}[table]
     assert len(got["rows"]) == rows
     assert all(0 <= row["d_avg"] <= 100 for row in got["rows"])
     assert got["machine"]["cores"] >= 1 and got["command"][:3] == ["python", "-m", "benchmarks"]
+
+
+def test_tracking_on_held_out_worlds(tmp_path):
+    typed = ("--tracker", "lk", "--table", "overall", "--held-out", "--seeds", "2", "--size", "96x64", "--frames", "12")
+    got = run("tracking", *typed, "--points", "16", path=tmp_path / "a.json")
+    assert "96x64" in got["title"] and [row["tracker"] for row in got["rows"]] == ["lk", "lk + TrackIME"]
+    for row in got["rows"]:
+        assert row["visible_px"] < row["hidden_px"]
+        assert row["returns"] == 0 or 0 <= row["found"] <= 100
+
+
+def test_tracking_on_scans(tmp_path):
+    """A textured wall before a camera that moves sideways: points are where depth and poses say."""
+    rng, wall = np.random.default_rng(0), tmp_path / "wall"
+    picture = cv2.resize(rng.integers(0, 256, (24, 80, 3), np.uint8), (320, 96), interpolation=cv2.INTER_CUBIC)
+    for name in ("color", "depth"):
+        (wall / name).mkdir(parents=True)
+    for t in range(5):
+        cv2.imwrite(str(wall / "color" / f"{t:05d}.jpg"), picture[:, 8 * t : 8 * t + 128])
+        cv2.imwrite(str(wall / "depth" / f"{t:05d}.png"), np.full((96, 128), 2000, np.uint16))
+    poses = [np.eye(4) + np.array([[0, 0, 0, 0.16 * t], *np.zeros((3, 4))]) for t in range(5)]
+    np.savetxt(wall / "poses_c2w.txt", np.reshape(poses, (5, 16)))
+    np.savetxt(wall / "K.txt", [[100, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
+    typed = ("tracking", "--tracker", "lk", "--table", "overall", "--rgbd", str(wall), "--points", "24")
+    plain = run(*typed, path=tmp_path / "a.json")["rows"][0]
+    assert plain["d_avg"] > 90 and plain["visible_px"] < 2
+    result = CliRunner().invoke(main, [*typed, "--held-out"])
+    assert result.exit_code == 2 and "exclude each other" in result.output
 
 
 @pytest.fixture(scope="module")

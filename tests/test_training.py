@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ from trackime.training.loop import BEST, LOG, STATE, VALIDATION, Pace, Run, rate
 from trackime.training.losses import LossConfig, Truth
 from trackime.training.step import forward
 from trackime.training.team import Team, together
-from trackime.training.validate import Held, Watch, _returns, calibrate, score
+from trackime.training.validate import Held, Watch, calibrate, score
 from trackime.worlds.batch import TexturePool
 
 TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
@@ -380,17 +379,6 @@ def test_the_threshold_that_scores_best() -> None:
     tracker.track = track  # type: ignore[method-assign]
     assert calibrate(tracker, [clips]) in (0.3, pytest.approx(0.3))
     assert tracker.network.threshold == 0.5
-
-
-def test_returns_are_noticed_in_both_directions() -> None:
-    seen = np.ones(24, bool)
-    seen[2:10] = seen[14:23] = False  # eight frames before the query's, nine after it
-    error, told = np.zeros(24), np.ones(24, bool)
-    assert _returns(12, seen, told, error) == [True, True]
-    assert _returns(12, seen, told & (np.arange(24) < 23), error) == [False, True]
-    assert _returns(12, seen, told, np.where(np.arange(24) < 2, 8.0, 0.0)) == [True, False]
-    seen[5] = True  # the gap is too short now
-    assert _returns(12, seen, told, error) == [True]
 
 
 def test_validation_keeps_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,15 +240,17 @@ def survival(pred: Tracks, truth: Tracks, known: Bool | None = None, limit: floa
     return _mean(alive.sum(1) / np.maximum(forward.sum(1), 1))
 
 
-def error_by_visibility(pred: Tracks, truth: Tracks, known: Bool | None = None) -> dict[str, float]:
-    """Mean error in source pixels after the query frame, split by the truth's visibility (PIPs, Harley et al. 2022).
+def error_by_visibility(
+    pred: Tracks, truth: Tracks, known: Bool | None = None, mode: Mode = "first"
+) -> dict[str, float]:
+    """Mean error in source pixels, split by the truth's visibility (PIPs, Harley et al. 2022); `mode` as in `tap_vid`.
 
     Returns:
         "visible" and "occluded"; NaN where there are no such cells.
     """
     _same_queries(pred, truth)
     error = np.linalg.norm(pred.xy.astype(np.float64) - truth.xy, axis=-1)
-    cells = _scored(truth.queries.t.astype(np.float64), error.shape, "first") & _known(truth, known)
+    cells = _scored(truth.queries.t.astype(np.float64), error.shape, mode) & _known(truth, known)
     return {"visible": _mean(error[cells & truth.visible]), "occluded": _mean(error[cells & ~truth.visible])}
 
 

@@ -17,12 +17,13 @@ class Stage:
 
     Attributes:
         share: of all steps.
-        side: height and width of the frames in pixels.
+        side: height of the frames in pixels, and their width where that is not given.
         frames: of a clip.
         batch: clips a step.
         points: of a clip.
         chained: share of steps in which a clip is taken as two windows, one after the other.
         world: options of the worlds, beside and before those of the run.
+        width: of the frames in pixels; 0: square ones.
     """
 
     share: float
@@ -32,6 +33,12 @@ class Stage:
     points: int
     chained: float = 0.25
     world: dict[str, Any] = field(default_factory=dict)
+    width: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the frames in pixels."""
+        return self.side, self.width or self.side
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class TrainConfig:
                 "training: expected steps, uses, processes and stages of 1 or more, "
                 f"got {self.steps}, {self.uses}, {self.processes}, {self.stages}"
             )
-        if any(s.side % 16 or s.side < 32 or s.frames < 2 for s in self.stages):
+        if any(v % 16 or v < 32 for s in self.stages for v in s.size) or any(s.frames < 2 for s in self.stages):
             raise InputError("stages: expected sides that are multiples of 16 of at least 32, and 2 frames or more")
 
     def stage(self, step: int) -> Stage:

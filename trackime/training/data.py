@@ -100,7 +100,7 @@ class Worlds:
 
         options = BatchOptions(**{**dict(self.options), **stage.world})
         made = make_batch(
-            seed, stage.batch, stage.frames, stage.side, stage.side, stage.points,
+            seed, stage.batch, stage.frames, *stage.size, stage.points,
             options=options, pool=_pool(self), device=self.device,
         )  # fmt: skip
         clips = Clips(

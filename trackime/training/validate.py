@@ -11,17 +11,13 @@ import torch
 from torch import nn
 
 from trackime.metrics import THRESHOLDS, tap_vid
+from trackime.returns import found_again
 from trackime.trackers.base import PointTracker
 from trackime.trackers.networks.trackime_s import TrackimeS
 from trackime.trackers.trackime_s import EmbeddedTracker
 from trackime.training.config import Stage
 from trackime.training.data import VALIDATION_SEED, Clips, Maker
-from trackime.types import BoolArray, FloatArray
 
-LONG = 8
-"""Hidden frames from which a return is one to be found again."""
-FOUND_PX, FOUND_FRAMES = 8.0, 3
-"""A point is found again where it is called visible within this many pixels, in one of as many frames."""
 CALIBRATION_SEED = VALIDATION_SEED + 100_000
 CUTS = tuple(i / 20 for i in range(2, 17))
 """Thresholds of visibility that are tried."""
@@ -34,9 +30,10 @@ class Held:
 
     Attributes:
         clips: how many.
-        side: height and width in pixels; scores are in pixels at 256.
+        side: height in pixels, and width where that is not given; scores are in pixels at 256x256.
         frames: of a clip.
         points: of a clip.
+        width: in pixels; 0: square.
     """
 
     clips: int = 24
@@ -44,10 +41,11 @@ class Held:
     frames: int = 32
     points: int = 32
     seed: int = VALIDATION_SEED
+    width: int = 0
 
     def make(self, maker: Maker) -> Iterable[Clips]:
         """Its clips, one at a time."""
-        stage = Stage(1.0, self.side, self.frames, 1, self.points)
+        stage = Stage(1.0, self.side, self.frames, 1, self.points, width=self.width)
         return (maker(self.seed + i, stage) for i in range(self.clips))
 
 
@@ -57,8 +55,8 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
     Returns:
         AJ, d_avg, OA, J1 and d1 (means over clips, in shares); error_visible and error_hidden, median pixels at 256;
         d_hidden, the share of hidden points within the same thresholds (as far as they are in the frame), meaned;
-        found, the share of points that are found again within `FOUND_FRAMES` frames of coming back after `LONG` hidden
-        frames or more, and returns, how many of these there were.
+        found, the share of points that come back after long gaps and are found again (see `found_again`), and returns,
+        how many of these there were.
     """
     rows: list[dict[str, float]] = []
     visible_errors, hidden_errors, found = [], [], []
@@ -77,7 +75,7 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
             inside = ((true >= 0) & (true <= 256)).all(-1)
             visible_errors.append(error[seen & others])
             hidden_errors.append(error[~seen & others & inside])
-            found += [returned for n in range(len(at)) for returned in _returns(at[n], seen[n], told[n], error[n])]
+            found += found_again(at, seen, told, error)
     hidden = np.concatenate(hidden_errors)
     out = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
     return {
@@ -88,20 +86,6 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
         "found": float(np.mean(found)) if found else float("nan"),
         "returns": float(len(found)),
     }
-
-
-def _returns(at: int, seen: BoolArray, told: BoolArray, error: FloatArray) -> list[bool]:
-    """Whether each return of one point after a long gap was noticed, both ways from its query frame."""
-    out = []
-    for step in (1, -1):
-        frames = np.arange(len(seen))[at::step]
-        hidden = 0
-        for k, t in enumerate(frames):
-            if seen[t] and hidden >= LONG:
-                after = frames[k : k + FOUND_FRAMES]
-                out.append(bool((told[after] & (error[after] < FOUND_PX)).any()))
-            hidden = 0 if seen[t] else hidden + 1
-    return out
 
 
 def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
