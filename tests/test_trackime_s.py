@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ from trackime.trackers.networks.trackime_s import (
     SMALL,
     TEMPLATES,
     Estimate,
+    Place,
     Points,
+    Result,
     Size,
     TrackimeS,
     _correlate,
@@ -36,7 +39,14 @@ from trackime.trackers.networks.trackime_s import (
     _sharpen,
 )
 from trackime.trackers.settle import lightness
-from trackime.trackers.trackime_s import FORMAT, EmbeddedTracker, load_network, probability, save_weights
+from trackime.trackers.trackime_s import (
+    FORMAT,
+    EmbeddedTracker,
+    _last_seen,
+    load_network,
+    probability,
+    save_weights,
+)
 from trackime.trackers.weights import shipped
 
 TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, window=6, overlap=2)
@@ -380,11 +390,39 @@ def test_it_comes_back_to_what_was_covered() -> None:
 
 def test_the_search_prefers_what_is_near() -> None:
     xy, t = torch.tensor([[[12.0, 12.0], [40.0, 20.0]]]), torch.tensor([[0, 2]])
-    prior = _prior(Points(xy, t, []), None, torch.Size((1, 2, 4, 4, 6))).view(2, 4, 4, 6)
+    prior = _prior(Place(xy, t), torch.Size((1, 2, 4, 4, 6))).view(2, 4, 4, 6)
     assert prior[0, :, 1, 1].tolist() == [0] * 4  # the cell that has its centre there
     squared = (4.0 - 12.0) ** 2 + (20.0 - 12.0) ** 2
     assert prior[0, 3, 2, 0].item() == pytest.approx(-PRIOR * math.log1p(squared / (3 * PRIOR_PX**2)))
     assert torch.equal(prior[1, 1], prior[1, 3])  # as far in time
-    before = Estimate(torch.tensor([[[[4.0, 4.0]], [[torch.nan] * 2]]]), torch.ones(1, 2, 1), torch.ones(1, 2, 1))
-    known = _prior(Points(xy, t, []), before, torch.Size((1, 2, 4, 4, 6))).view(2, 4, 4, 6)
-    assert known[0, 1, 0, 0] == 0 and torch.equal(known[1], prior[1])
+
+
+def test_where_points_were_last_seen() -> None:
+    before = Place(torch.tensor([[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]]), torch.tensor([[5, 2, 40]]))
+    xy = torch.arange(24.0).view(1, 3, 4, 2)
+    nan = torch.nan
+    seen = torch.tensor([[[0.9, 0.6, 0.5, 0.1], [0.2, 0.1, 0.1, 0.3], [nan, nan, nan, nan]]])
+    last = _last_seen(before, xy, seen, 10)
+    assert last.t.tolist() == [[11, 2, 40]]
+    assert last.xy.tolist() == [[[2.0, 3.0], [2.0, 2.0], [3.0, 3.0]]]
+
+
+def test_the_longer_a_point_is_hidden_the_farther_it_is_sought() -> None:
+    """The prior is around where a point was last seen, not around a guess, and widens from there."""
+    tracker = trackers.create("trackime-s")
+    asked: list[Place] = []
+    plain = tracker.network.forward
+
+    def forward(*arguments: Any, **named: Any) -> Result:
+        asked.append(arguments[4])
+        result: Result = plain(*arguments, **named)
+        hidden = [e._replace(visibility=torch.full_like(e.visibility, -9.0)) for e in result.estimates]
+        return result._replace(estimates=hidden)
+
+    tracker.network.forward = forward  # type: ignore[method-assign]
+    frames = torch.rand(1, 14, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    state = tracker.open(torch.tensor([[[30.0, 20.0, 0.0]]]), (64, 64))
+    tracker.advance(state, tracker.encode(frames))
+    assert len(asked) == 4  # windows of eight frames, six of them shared
+    assert [int(last.t[0, 0]) for last in asked] == [0, -2, -4, -6]
+    assert all(torch.equal(last.xy[0, 0], torch.tensor([120.0, 80.0])) for last in asked)

@@ -37,7 +37,7 @@ from trackime.trackers.base import (
     query_frames,
 )
 from trackime.trackers.networks.fpn import STRIDES, unit
-from trackime.trackers.networks.trackime_s import Estimate, Points, Size, TrackimeS
+from trackime.trackers.networks.trackime_s import Estimate, Place, Points, Size, TrackimeS
 from trackime.trackers.settle import Templates, blocks, lightness
 from trackime.trackers.weights import shipped
 from trackime.weights import fill, read_weights
@@ -68,6 +68,7 @@ class State:
         descriptors: a level: [B, N, C]; zeros until a point's frame was met.
         recent: a level: [B, N, C] mean descriptors where the point was last seen; zeros before.
         templates: [B, N, ...] the query frame's pixels, and their warp before the first of the last frames.
+        last: where points were last seen, in pixels of the resized frames, and in which frame; at first their queries.
         tail: estimates in the last frames that were seen, as many as windows overlap; NaN where a point was not met.
     """
 
@@ -77,6 +78,7 @@ class State:
     descriptors: list[Tensor]
     recent: list[Tensor]
     templates: Templates
+    last: Place
     tail: Estimate | None = None
 
 
@@ -147,7 +149,9 @@ class EmbeddedTracker(PointTracker):
         queries = queries.to(self.device, torch.float32)
         blank = queries.new_zeros(*queries.shape[:2], self.network.size.dim)
         blanks = [blank] * len(STRIDES)
-        return State(0, queries, size, blanks, blanks, settling.blank(tuple(queries.shape[:2]), queries))
+        templates = settling.blank(tuple(queries.shape[:2]), queries)
+        begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
+        return State(0, queries, size, blanks, blanks, templates, begun)
 
     @torch.no_grad()
     def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
@@ -227,9 +231,9 @@ class EmbeddedTracker(PointTracker):
                 ]
                 points = Points(place[clip, rows][None], t[clip, rows][None] - start, alike)
                 before = None if state.tail is None else Estimate(*(part[clip, rows][None] for part in state.tail))
-                estimate = self.network([level[None] for level in levels], points, before, self.iterations).estimates[
-                    -1
-                ]
+                last = Place(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
+                result = self.network([level[None] for level in levels], points, before, self.iterations, last)
+                estimate = result.estimates[-1]
                 for mine, theirs in zip(whole, estimate, strict=True):
                     mine[clip, rows] = theirs[0]
                 seen[clip, rows] = probability(estimate, self.network.threshold)[0]
@@ -245,12 +249,9 @@ class EmbeddedTracker(PointTracker):
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
                     mine[clip, rows] = torch.where(some, theirs, mine[clip, rows])
-        tail = Estimate(*(part[:, :, shared:] for part in whole))
-        return (
-            whole,
-            seen,
-            replace(state, t=end, descriptors=descriptors, recent=recent, templates=templates, tail=tail),
-        )
+        tail, last = Estimate(*(part[:, :, shared:] for part in whole)), _last_seen(state.last, whole.xy, seen, start)
+        state = replace(state, t=end, descriptors=descriptors, recent=recent, templates=templates, last=last, tail=tail)
+        return whole, seen, state
 
     def _recent(self, levels: list[Tensor], xy: Tensor, seen: Tensor, first: int) -> list[Tensor]:
         """Mean descriptors [N, C] a level in the frames from `first` on, of points [N, T, 2] where they are seen."""
@@ -259,6 +260,14 @@ class EmbeddedTracker(PointTracker):
         found = self.network.describe(levels, frames, xy[:, first:])
         total = weight.sum(1, keepdim=True).clamp(min=1.0)
         return [(level * weight[..., None]).sum(1) / total for level in found]
+
+
+def _last_seen(before: Place, xy: Tensor, seen: Tensor, start: int) -> Place:
+    """Where points [B, N, T, 2] of a window that begins at frame `start` were last seen; NaN: not met."""
+    frames = torch.arange(seen.shape[2], device=seen.device)
+    t = torch.where(seen > 0.5, frames, -1).amax(-1)
+    place = xy.gather(2, t.clamp(min=0)[..., None, None].expand(*t.shape, 1, 2))[:, :, 0]
+    return Place(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
 
 
 def probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:

@@ -107,6 +107,13 @@ class Points(NamedTuple):
     descriptors: list[Tensor]
 
 
+class Place(NamedTuple):
+    """Where B x N points were surely, and when."""
+
+    xy: Tensor  # [B, N, 2] pixels
+    t: Tensor  # int64 [B, N] frames, counted from the window's first; may lie outside of the window
+
+
 class Result(NamedTuple):
     """A window's estimates, after each iteration, and the search they began with."""
 
@@ -161,6 +168,7 @@ class TrackimeS(nn.Module):
         points: Points,
         before: Estimate | None = None,
         iterations: int | None = None,
+        last: Place | None = None,
     ) -> Result:
         """Follow points through a window.
 
@@ -169,12 +177,13 @@ class TrackimeS(nn.Module):
             points: the points.
             before: what is known of the first frames already, [B, N, O, ...]; NaN positions: nothing.
             iterations: refinements; None: as many as the network was made for.
+            last: where points were last seen, which the search prefers to be near of; None: their queries.
         """
         b, n = points.t.shape
         length = maps[0].shape[1]
         with torch.autocast(points.xy.device.type, enabled=False):
             volumes = [_correlate(level, d) for level, d in zip(maps, points.descriptors, strict=True)]
-        prior = None if self.training else _prior(points, before, volumes[1].shape)
+        prior = None if self.training else _prior(last or Place(points.xy, points.t), volumes[1].shape)
         start = self.init([volume.flatten(0, 2) for volume in volumes], prior)
         start = start._replace(xy=_sharpen(volumes[0], start.xy.view(b, n, length, 2)))
         estimate = self._begin(start, (b, n, length), before)
@@ -316,21 +325,16 @@ def _look(first: Tensor, second: Tensor, place: Tensor) -> Tensor:
     return samples.flatten(3)
 
 
-def _prior(points: Points, before: Estimate | None, shape: torch.Size) -> Tensor:
+def _prior(last: Place, shape: torch.Size) -> Tensor:
     """How much less likely it is that a point went far: logits [B * N * T, h, w] of stride 8.
 
-    As far as PRIOR_PX times the root of the frames since it was surely known is nothing unusual.
+    As far as PRIOR_PX times the root of the frames since it was last seen is nothing unusual.
 
     Args:
-        before: what is known of the first frames, the last of which is gone by; points without are at their query.
         shape: [B, N, T, h, w].
     """
     length, h, w = shape[2:]
-    known, at = points.xy, points.t
-    if before is not None:
-        told = before.xy[:, :, -1].isfinite().all(-1)
-        known = torch.where(told[..., None], before.xy[:, :, -1], known)
-        at = torch.where(told, before.xy.shape[2] - 1, at)
+    known, at = last
     frames = torch.arange(length, device=at.device)
     reach = PRIOR_PX**2 * (frames - at[..., None]).abs().clamp(min=1)  # [B, N, T]
     x, y = ((torch.arange(side, device=at.device) + 0.5) * STRIDES[1] for side in (w, h))
