@@ -282,7 +282,7 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_two_windows_are_scored_where_points_have_begun() -> None:
     network = Run(CONFIG, CPU).network
     for chained in (False, True):
-        parts, share = forward(network, squares(1, STAGE).to(CPU), LossConfig(), chained)
+        parts, share = forward(network, squares(1, STAGE).to(CPU), LossConfig(objectness=0.15), chained)
         assert set(parts) == {"position", "fine", "visibility", "error", "objectness", "search", "match"}
         assert all(value.isfinite() for value in parts.values()) and 0 <= share <= 1
         network.zero_grad()

@@ -49,7 +49,7 @@ class LossConfig:
     search: float = 0.2
     match: float = 0.15
     sharpness: float = 15.0
-    objectness: float = 0.15
+    objectness: float = 0.0
 
 
 @dataclass(frozen=True)
