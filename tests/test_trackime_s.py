@@ -93,7 +93,7 @@ def test_options_outside_their_range(options: dict[str, object], message: str) -
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": (8, 8, 8)}, {"blocks": (1, 0, 1)}, {"dim": 12}, {"overlap": 8}, {"overlap": 0}]
+    "options", [{"channels": (8, 8, 8)}, {"blocks": (1, 0, 1)}, {"dim": 12}, {"overlap": 12}, {"overlap": 0}]
 )
 def test_sizes_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="size: expected"):
@@ -420,9 +420,9 @@ def test_the_longer_a_point_is_hidden_the_farther_it_is_sought() -> None:
         return result._replace(estimates=hidden)
 
     tracker.network.forward = forward  # type: ignore[method-assign]
-    frames = torch.rand(1, 14, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    frames = torch.rand(1, 24, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     state = tracker.open(torch.tensor([[[30.0, 20.0, 0.0]]]), (64, 64))
     tracker.advance(state, tracker.encode(frames))
-    assert len(asked) == 4  # windows of eight frames, six of them shared
-    assert [int(last.t[0, 0]) for last in asked] == [0, -2, -4, -6]
+    assert len(asked) == 4  # windows of twelve frames, eight of them shared
+    assert [int(last.t[0, 0]) for last in asked] == [0, -4, -8, -12]
     assert all(torch.equal(last.xy[0, 0], torch.tensor([120.0, 80.0])) for last in asked)

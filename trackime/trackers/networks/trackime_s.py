@@ -66,8 +66,8 @@ class Size:
     layers: int = 4
     iterations: int = 4
     attention: bool = False
-    window: int = 8
-    overlap: int = 6
+    window: int = 12
+    overlap: int = 8
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))  # lists, as they come from JSON

@@ -8,7 +8,7 @@ from pathlib import Path
 from trackime.errors import FormatError, UnknownNameError
 
 SHA256 = {
-    "trackime-s": "a4c7b4bef80160815224eccc7e91263e08b407dd20946624415ae288c7727e76",
+    "trackime-s": "d29d0f0ee026bd08a34b34c32021ff743bcae9047c7bafbb32bf6a1089b04878",
 }
 """Digests by tracker."""
 
