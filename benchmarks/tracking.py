@@ -198,23 +198,27 @@ def _median_errors(pred: Tracks, truth: Tracks) -> np.ndarray:
 def badja(bench: Bench, samples: list[Sample], report: Report) -> None:
     """PCK-T of a tracker, alone and with TrackIME."""
 
-    def pck(sample: Sample, tracks: Tracks) -> float:
+    def pck(sample: Sample, tracks: Tracks) -> dict[str, float]:
         assert sample.tracks is not None and sample.masks is not None
-        return 100 * pck_t(tracks, sample.tracks, sample.masks.areas(), sample.known)
+        return {"mean": 100 * pck_t(tracks, sample.tracks, sample.masks.areas(), sample.known)}
 
     _with_and_without(bench, samples, report, pck)
 
 
 def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 64) -> None:
-    """Share of visible predictions that lie in the true mask of the object they started on.
+    """Share of visible predictions that lie in the true mask of the object they started on, in all frames and in some.
 
     The queries are `points` random pixels of the first mask.
     """
     asked = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
 
-    def alive(sample: Sample, tracks: Tracks) -> float:
+    def alive(sample: Sample, tracks: Tracks) -> dict[str, float]:
         assert sample.masks is not None
-        return 100 * in_mask(tracks, sample.masks)
+        shares = {"mean": in_mask(tracks, sample.masks)}
+        for label, t in (("frame 10", 10), ("frame 25", 25), ("last", tracks.video.frames - 1)):
+            there = np.where(np.arange(tracks.video.frames) == t, tracks.visibility, 0.0)
+            shares[label] = in_mask(replace(tracks, visibility=there), sample.masks)
+        return {label: 100 * share for label, share in shares.items()}
 
     _with_and_without(bench, asked, report, alive)
 
@@ -231,17 +235,21 @@ def _on_first_mask(sample: Sample, points: int) -> Tracks:
 
 
 def _with_and_without(
-    bench: Bench, samples: list[Sample], report: Report, measure: Callable[[Sample, Tracks], float]
+    bench: Bench, samples: list[Sample], report: Report, measure: Callable[[Sample, Tracks], dict[str, float]]
 ) -> None:
-    """A row for the tracker alone and one with TrackIME around it: a score a sequence, and their mean."""
+    """A row for the tracker alone and one with TrackIME around it: the first score of each sequence, all scores' means.
+
+    A sequence in which a score is undefined (NaN) is left out of its mean.
+    """
     for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
-        cells: dict[str, float] = {}
+        scores: dict[str, dict[str, float]] = {}
         seconds = 0.0
         for sample in samples:
             status(f"{label}, {sample.name}")
             assert sample.tracks is not None
             case = Case(sample.name, open_video(sample.video), sample.tracks, "first")
             result, spent = bench.run(case, replace(config, cuts=False))
-            cells[sample.name] = measure(sample, result.tracks)
+            scores[sample.name] = measure(sample, result.tracks)
             seconds += spent
-        report.add(tracker=label, **cells, mean=float(np.mean(list(cells.values()))), seconds=seconds)
+        cells = {name: next(iter(row.values())) for name, row in scores.items()}
+        report.add(tracker=label, **cells, **mean_scores(scores.values()), seconds=seconds)

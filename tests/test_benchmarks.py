@@ -201,7 +201,8 @@ def test_composites(davis, tmp_path):
 def test_in_mask_survival(davis, tmp_path):
     got = run("tracking", "--tracker", "lk", "--davis", str(davis), path=tmp_path / "a.json")
     assert [row["tracker"] for row in got["rows"]] == ["lk", "lk + TrackIME"]
-    assert all(0 <= row["mean"] <= 100 for row in got["rows"])
+    assert all(0 <= row["mean"] <= 100 and 0 <= row["last"] <= 100 for row in got["rows"])
+    assert all(np.isnan(row["frame 10"]) for row in got["rows"])  # there are five frames
 
 
 def test_memory(tmp_path):
