@@ -28,10 +28,10 @@ from trackime.datasets.snufilm import MODES
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import ImeConfig
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.training.validate import Held
 from trackime_apps.depth.solver.config import GRIDS, SolverConfig
-from trackime_apps.vos.config import VosConfig
+from trackime_apps.vos.config import DEFAULT_TRACKER, VosConfig
 
 TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
 

@@ -23,7 +23,7 @@ SHIPPED = (".py", ".typed", ".safetensors")
 # What each part of trackime may import from trackime, itself aside.
 BASE = {"lazy", "errors", "files", "config", "devices", "registry", "types", "geometry"}
 READING = {"video", "containers", "decoded", "images", "packets", "encoding", "writing", "cuts", "maskio"}
-MIDDLE = READING | {"weights", "models", "pretrained", "formats", "metrics"}
+MIDDLE = READING | {"weights", "models", "pretrained", "formats", "metrics", "returns"}
 ALLOWED: dict[str, set[str]] = {
     "lazy": set(),
     "errors": set(),
@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": BASE | {"weights", "checkpoints", "download"},
     "formats": BASE,
     "metrics": BASE,
+    "returns": {"errors", "types"},
     "worlds": {"errors", "types", "geometry"},
     "datasets": BASE | READING | {"metrics"},
     "trackers": BASE | MIDDLE,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 
 from ..options import (
     Command,
     build_config,
-    compute_options,
+    compute_options_with,
     config_options,
     in_order,
     output_options,
@@ -21,7 +21,7 @@ from ..options import (
 from ..progress import Progress
 from ..results import Result, result_folder
 from ..track import check_names, count, describe
-from .config import DepthConfig, Exports, FollowConfig
+from .config import DEFAULT_TRACKER, DepthConfig, Exports, FollowConfig
 from .solver.config import SolverConfig
 from .source.source import Source
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--fov", type=float, metavar="DEG", help="The same as a horizontal angle of view.")
 @click.option("--intrinsics", type=click.Path(path_type=Path), metavar="FILE",
               help="The same from intrinsics.json, a 3x3 matrix, cameras.txt or transforms.json.")  # fmt: skip
-@compute_options
+@compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Depth", DepthConfig)
 @config_options("Points", FollowConfig, skip=["cuts"])

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from trackime.config import check_choices, option
 from trackime.errors import InputError
 
+DEFAULT_TRACKER = "correlation"
+"""The tracker of points that are asked for beside those followed by patches; its figures were measured with it."""
+
 LINES = 480
 """Height of the frame that lengths in pixels are of; in others they are in proportion."""
 

@@ -13,14 +13,14 @@ from typing import Any
 from trackime.cuts import find_cuts
 from trackime.devices import resolve_device
 from trackime.errors import InputError, SolveError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import Tracks
 from trackime.video import Video, open_video
 
 from ..progress import Progress
-from .config import DepthConfig, FollowConfig
+from .config import DEFAULT_TRACKER, DepthConfig, FollowConfig
 from .files.results import check_names
 from .sfm.refusal import check_frames
 from .shot import Asked, Shot, solve_shot

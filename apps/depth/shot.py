@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from trackime.errors import SolveError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import BoolArray, FloatArray
@@ -23,7 +23,7 @@ from trackime.video import Video
 from ..progress import Progress
 from . import matches
 from .cameras import Cameras
-from .config import DepthConfig, FollowConfig
+from .config import DEFAULT_TRACKER, DepthConfig, FollowConfig
 from .files.points import WorldPoints, points_of
 from .files.results import DepthResult
 from .filter import smooth

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackime.errors import InputError
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
+from trackime.ime.config import DEFAULT_SEGMENTER, ImeConfig
 from trackime.types import Tracks
 
 from ..options import (
     Command,
     build_config,
-    compute_options,
+    compute_options_with,
     config_options,
     in_order,
     output_options,
@@ -26,7 +26,7 @@ from ..progress import Progress
 from ..prompts import Prompt, PromptType, to_queries
 from ..results import Result, result_folder
 from ..track import check_names, count
-from .config import VosConfig
+from .config import DEFAULT_TRACKER, VosConfig
 from .files import MaskFiles, finish, write_masks
 from .mend import check_mending, mend, typed
 
@@ -76,7 +76,7 @@ class MaskType(click.ParamType):
 @click.option("--masks", type=click.Path(path_type=Path), metavar="FOLDER",
               help="First masks of several videos, NAME.png or NAME/00000.png: results in OUT/NAME.")  # fmt: skip
 @click.option("--format", type=click.Choice(FORMATS), multiple=True, help="The masks in another format, too.")
-@compute_options
+@compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Segmentation", VosConfig)
 @config_options("Tracking", ImeConfig, skip=["seed"])

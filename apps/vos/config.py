@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from trackime.config import check_choices, option
 from trackime.errors import InputError
 
+DEFAULT_TRACKER = "correlation"
+"""The tracker that its switches were chosen with and its figures measured with."""
+
 
 @dataclass(frozen=True)
 class VosConfig:

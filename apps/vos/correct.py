@@ -18,14 +18,14 @@ from trackime.errors import InputError, ShapeError
 from trackime.geometry import to_torch
 from trackime.ime import ImeConfig
 from trackime.ime import run as track
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import FloatArray, Queries, Tracks
 from trackime.video import Video, open_video
 
 from ..prompts import LAST_ID
-from .config import VosConfig
+from .config import DEFAULT_TRACKER, VosConfig
 from .direction import Direction
 from .prompts import Ids, Mask, mask_of_clicks
 from .queries import BACKGROUND, sample_mask

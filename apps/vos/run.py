@@ -16,14 +16,14 @@ from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.ime import ImeConfig
 from trackime.ime import run as track
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import FloatArray, Queries, Tracks
 from trackime.video import Video, open_video
 
 from .ask import Adviser
-from .config import VosConfig
+from .config import DEFAULT_TRACKER, VosConfig
 from .direction import Direction, working_size
 from .prompts import Ids, Mask, Prompts
 from .queries import BACKGROUND, object_ids, sample_background, sample_objects

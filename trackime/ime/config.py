@@ -8,8 +8,8 @@ from typing import Any
 from trackime.config import check_choices, option
 from trackime.errors import InputError
 
-DEFAULT_TRACKER = "correlation"
-"""The tracker that leads on procedural worlds among those that need no weights."""
+DEFAULT_TRACKER = "trackime-s"
+"""The tracker that, with TrackIME around it, leads on worlds held out from training (docs/models/trackime-s.md)."""
 
 DEFAULT_SEGMENTER = "graphcut"
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from trackime.cuts import find_cuts
-from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER
+from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.ime.operations import silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
@@ -18,7 +18,7 @@ from trackime.video import Video
 
 from ...flow import DenseFlow
 from ...motionframes import Pictures
-from ..config import LINES, FollowConfig
+from ..config import DEFAULT_TRACKER, LINES, FollowConfig
 from ..trails import Trails
 from . import chained, live
 from .seeds import Cells
