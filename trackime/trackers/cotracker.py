@@ -28,15 +28,13 @@ from trackime.errors import InputError
 from trackime.models import locate
 from trackime.trackers.base import (
     Features,
-    PointTracker,
-    check_features,
     check_frames,
     check_queries,
-    pin,
     query_chunks,
     query_frames,
 )
 from trackime.trackers.networks.cotracker import LEVELS, CoTracker3, Estimate, Level, as_level
+from trackime.trackers.windowed import WindowedTracker
 from trackime.weights import fill, read_weights
 
 SIZE = (384, 512)
@@ -115,7 +113,7 @@ class Options:
             raise InputError(f"overlap: expected 1 to {self.window - 1}, within the window, got {self.overlap}")
 
 
-class CoTracker(PointTracker):
+class CoTracker(WindowedTracker):
     """CoTracker3 behind `PointTracker`; made by `cotracker3` and `cotracker3_online`.
 
     Args:
@@ -133,7 +131,8 @@ class CoTracker(PointTracker):
         self.network = network.to(self.device)
         self.online, self.query_chunk, self.support_grid = options.online, options.query_chunk, options.support_grid
         self.input_size: tuple[int, int] = (options.input_size[0], options.input_size[1])
-        self.max_frames: int = options.window
+        self.window = self.max_frames = options.window
+        self.both_ways = not options.online
         self.overlap, self.iterations = options.overlap, options.iterations
 
     @torch.no_grad()
@@ -162,53 +161,30 @@ class CoTracker(PointTracker):
         ]
         return State(0, queries, size, groups)
 
-    @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
-        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's anew.
-
-        A chunk longer than a window is taken window by window.
-        """
-        head = min(state.t, self.overlap)
-        check_features(features, len(state.queries), head)
-        first = state.t - head
-        xy, visibility, state = self._advance(state, features, first)
-        return *pin(xy, visibility, state.queries, first), state
-
-    @torch.no_grad()
-    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """See `PointTracker.track_features`. Offline, both directions at once where the clip fits in the window."""
-        if self.online or features.frames > self.max_frames:
-            return super().track_features(features, queries)
-        check_queries(queries, features.batch)
-        xy, visibility, state = self._advance(self.open(queries, features.size), features, 0)
-        return pin(xy, visibility, state.queries, rest=False)
-
-    def _advance(self, state: State, features: Features, first: int) -> tuple[Tensor, Tensor, State]:
-        """What the network says about all frames of a chunk that begins at frame `first`."""
+    def follow_windows(
+        self, state: State, features: Features, first: int, both: bool = False
+    ) -> tuple[Tensor, Tensor, State]:
+        """See `WindowedTracker.follow_windows`; frames before a point's own are always told."""
         length, count = features.frames, state.queries.shape[1]
         xy = state.queries.new_zeros(features.batch, count, length, 2)
         visibility = xy[..., 0].clone()
-        done = state.t - first
-        while done < length:
-            t0 = done - min(first + done, self.overlap)
-            t1 = min(length, t0 + self.max_frames)
+        for t0, t1, new in self.spans(state.t, first, length):
             levels = [as_level(scale) for scale in features.window(t0, t1).data.values()]
             groups = []
             for group, rows in zip(state.groups, query_chunks(count, self.query_chunk), strict=True):
-                estimate, followed = self._follow_window(group, levels, first + t0, first + done)
+                estimate, followed = self._follow_window(group, levels, first + t0, first + new)
                 mine = rows.stop - rows.start  # the support grid behind them is nobody's query
                 xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], state.size)
                 visibility[:, rows, t0:t1] = self._visibility(estimate)[:, :mine]
                 groups.append(followed)
-            done = t1
-            state = replace(state, t=first + done, groups=groups)
+            state = replace(state, t=first + t1, groups=groups)
         return xy, visibility, state
 
     def _follow_window(self, group: Group, levels: list[Level], start: int, new: int) -> tuple[Estimate, Group]:
         """The estimate of a group in a window that begins at frame `start`, whose frames from `new` on are new."""
         shown = levels[0].shape[1]
         # The online network only ever saw whole windows: the last frame is repeated.
-        length = self.max_frames if self.online else shown
+        length = self.window if self.online else shown
         fresh = (group.t >= new) & (group.t < start + shown)  # [B, n]
         support = self.network.support(levels, group.xy, (group.t - start).clamp(0, shown - 1))
         known = group.support or [torch.zeros_like(scale) for scale in support]

@@ -29,17 +29,15 @@ from trackime.geometry import resize_frames, scale_points
 from trackime.trackers import settle as settling
 from trackime.trackers.base import (
     Features,
-    PointTracker,
-    check_features,
     check_frames,
     check_queries,
-    pin,
     query_frames,
 )
 from trackime.trackers.networks.fpn import STRIDES, unit
 from trackime.trackers.networks.trackime_s import Estimate, Place, Points, Size, TrackimeS
 from trackime.trackers.settle import Templates, blocks, lightness
 from trackime.trackers.weights import shipped
+from trackime.trackers.windowed import WindowedTracker
 from trackime.weights import fill, read_weights
 
 NAME = "trackime-s"
@@ -82,7 +80,7 @@ class State:
     tail: Estimate | None = None
 
 
-class EmbeddedTracker(PointTracker):
+class EmbeddedTracker(WindowedTracker):
     """The network behind `PointTracker`; made by `trackime_s`.
 
     Args:
@@ -153,48 +151,19 @@ class EmbeddedTracker(PointTracker):
         begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
         return State(0, queries, size, blanks, blanks, templates, begun)
 
-    @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
-        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's anew.
-
-        A chunk longer than a window is taken window by window.
-        """
-        head = min(state.t, self.overlap)
-        check_features(features, len(state.queries), head)
-        first = state.t - head
-        xy, visibility, state = self._advance(state, features, first)
-        return *pin(xy, visibility, state.queries, first), state
-
-    @torch.no_grad()
-    def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """See `PointTracker.track_features`. Both directions at once where the clip fits in the window."""
-        if features.frames > self.window:
-            return super().track_features(features, queries)
-        check_queries(queries, features.batch)
-        xy, visibility, state = self._advance(self.open(queries, features.size), features, 0, both=True)
-        return pin(xy, visibility, state.queries, rest=False)
-
-    def _advance(
+    def follow_windows(
         self, state: State, features: Features, first: int, both: bool = False
     ) -> tuple[Tensor, Tensor, State]:
-        """What is found in all frames of a chunk that begins at frame `first`.
-
-        Args:
-            both: frames before a point's own matter, too.
-        """
+        """See `WindowedTracker.follow_windows`."""
         length, queries = features.frames, state.queries
         xy = queries[:, :, None, :2].repeat(1, 1, length, 1)
         visibility = xy.new_zeros(xy.shape[:3])
-        done = state.t - first
-        while done < length:
-            t0 = done - min(first + done, self.overlap)
-            t1 = min(length, t0 + self.window)
-            estimate, seen, state = self._follow_window(state, features.window(t0, t1), first + t0, first + done, both)
+        for t0, t1, new in self.spans(state.t, first, length):
+            estimate, seen, state = self._follow_window(state, features.window(t0, t1), first + t0, first + new, both)
             told = seen.isfinite()
             place = scale_points(estimate.xy, self.input_size, state.size)
             xy[:, :, t0:t1] = torch.where(told[..., None], place, xy[:, :, t0:t1])
             visibility[:, :, t0:t1] = torch.where(told, seen, 0.0)
-            done = t1
         h, w = state.size
         inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
         return xy, visibility * inside, state
@@ -220,16 +189,18 @@ class EmbeddedTracker(PointTracker):
         whole, seen = Estimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
         for clip in range(b):
             levels = [level[clip] for level in maps]
-            for rows in blocks((t[clip] >= new) & (t[clip] < end), BLOCK, BLOCK):
-                found = self.network.describe(levels, t[clip, rows] - start, place[clip, rows])
+            mine_t, begun = t[clip] - start, t[clip] < end
+            fresh = begun & (t[clip] >= new)
+            for rows in blocks(fresh, BLOCK, BLOCK):
+                found = self.network.describe(levels, mine_t[rows], place[clip, rows])
                 for mine, theirs in zip(descriptors, found, strict=True):
                     mine[clip, rows] = theirs
-            for rows in blocks(t[clip] < end, BLOCK, self.query_chunk):
+            for rows in blocks(begun, BLOCK, self.query_chunk):
                 alike = [
                     unit(own[clip, rows] + RECENT * late[clip, rows])[None]
                     for own, late in zip(descriptors, recent, strict=True)
                 ]
-                points = Points(place[clip, rows][None], t[clip, rows][None] - start, alike)
+                points = Points(place[clip, rows][None], mine_t[rows][None], alike)
                 before = None if state.tail is None else Estimate(*(part[clip, rows][None] for part in state.tail))
                 last = Place(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
                 result = self.network([level[None] for level in levels], points, before, self.iterations, last)
@@ -238,13 +209,12 @@ class EmbeddedTracker(PointTracker):
                     mine[clip, rows] = theirs[0]
                 seen[clip, rows] = probability(estimate, self.network.threshold)[0]
             if self.align:
-                mine_t, fresh = t[clip] - start, (t[clip] >= new) & (t[clip] < end)
                 settling.meet(images[clip], templates, clip, mine_t, place[clip], fresh)
                 whole.xy[clip], warp = settling.settle(
                     images[clip], templates.of(clip), mine_t, whole.xy[clip], shared, both
                 )
                 templates.warp[clip] = warp
-            for rows in blocks(t[clip] < end, BLOCK):
+            for rows in blocks(begun, BLOCK):
                 found = self._recent(levels, whole.xy[clip, rows], seen[clip, rows], shared)
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
