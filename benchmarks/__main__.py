@@ -21,7 +21,7 @@ from benchmarks import vos as vos_benchmark
 from benchmarks.cases import Case, scans, validation_worlds, worlds
 from benchmarks.depth_command import depth
 from benchmarks.interp_worst import Worst
-from benchmarks.options import Size
+from benchmarks.options import TRACKER, Size
 from benchmarks.report import Report, errors
 from trackime import datasets
 from trackime.datasets.snufilm import MODES
@@ -31,7 +31,8 @@ from trackime.ime import ImeConfig
 from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.training.validate import Held
 from trackime_apps.depth.solver.config import GRIDS, SolverConfig
-from trackime_apps.vos.config import DEFAULT_TRACKER, VosConfig
+from trackime_apps.vos.config import DEFAULT_TRACKER as VOS_TRACKER
+from trackime_apps.vos.config import VosConfig
 
 TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
 
@@ -60,9 +61,7 @@ main.add_command(depth)
 
 @main.command()
 @common
-@click.option(
-    "--tracker", "names", multiple=True, default=(DEFAULT_TRACKER,), show_default=True, help="may be repeated"
-)
+@click.option("--tracker", "names", multiple=True, default=(TRACKER,), show_default=True, help="may be repeated")
 @click.option("--table", type=click.Choice(TABLES), default="components", show_default=True)
 @click.option("--seeds", default=4, show_default=True, help="worlds")
 @click.option("--size", type=Size(), default="1280x720", show_default=True)
@@ -143,7 +142,7 @@ def tracking(
 @click.option("--oracles", is_flag=True, help="rows with true tracks and true masks: which step loses what")
 @click.option("--variant", multiple=True, metavar="NAME=VALUE,...", help="one more row of --ablate; may be repeated")
 @click.option("--reuse-tracks", is_flag=True, help="--ablate: variants with the same points share their tracks")
-@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
+@click.option("--tracker", default=VOS_TRACKER, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help="keep the masks here")
 def vos(
     davis: str | None, split: str | None, year: int | None, sequences: tuple[str, ...], pairs: tuple[str, ...],
@@ -263,7 +262,7 @@ def interpolate(
 
 @main.command()
 @common
-@click.option("--tracker", default=DEFAULT_TRACKER, show_default=True)
+@click.option("--tracker", default=TRACKER, show_default=True)
 @click.option("--frames", default=2000, show_default=True)
 @click.option("--size", type=Size(), default="640x480", show_default=True)
 @click.option("--points", default=16, show_default=True)

@@ -62,8 +62,8 @@ def validation_worlds(held: Held, images: str | None, sprites: str | None) -> It
     """
     for k, clips in enumerate(held.make(Worlds(images, sprites, "val"))):
         video = open_video(np.ascontiguousarray(clips.compact().frames[0].permute(0, 2, 3, 1).numpy()))
-        asked = np.concatenate([clips.query_xy[0].numpy(), clips.query_frame[0, :, None].numpy()], 1)
-        truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), Queries(asked), video.info)
+        asked = Queries(clips.queries[0].numpy())
+        truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), asked, video.info)
         # Every query has its own frame, anywhere: all frames but that are scored.
         yield Case(f"held-out world {k}", video, truth, "strided")
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+TRACKER = "correlation"
+"""The tracker of the documentation's tables, where a command names no other."""
+
 
 class Size(click.ParamType):
     """WIDTHxHEIGHT."""

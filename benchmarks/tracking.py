@@ -106,11 +106,11 @@ def overall(bench: Bench, report: Report) -> None:
     `visible_px` and `hidden_px` are mean errors in pixels of the video, `found` is the share of the `returns` (points
     that come back after 8 hidden frames or more) that are found again.
     """
-    for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
+    for label, config in _alone_and_around(bench):
         scores, found, seconds = [], [], 0.0
         for case in bench.cases():
             status(f"{label}, {case.name}")
-            result, spent = bench.run(case, replace(config, cuts=False))
+            result, spent = bench.run(case, config)
             truth, tracks = case.truth, result.tracks
             apart = error_by_visibility(tracks, truth, case.known, case.mode)
             scores.append(score(tracks, case) | apart)
@@ -129,6 +129,12 @@ def overall(bench: Bench, report: Report) -> None:
             seconds=seconds,
         )
         report.details.setdefault("cases", {})[label] = scores
+
+
+def _alone_and_around(bench: Bench) -> tuple[tuple[str, ImeConfig], ...]:
+    """The tracker alone and with TrackIME around it: what the row is called, and how it is run."""
+    around = replace(bench.base, cuts=False)
+    return (bench.name, ImeConfig.plain(cuts=False)), (f"{bench.name} + TrackIME", around)
 
 
 def neighbours(bench: Bench, report: Report) -> None:
@@ -241,14 +247,14 @@ def _with_and_without(
 
     A sequence in which a score is undefined (NaN) is left out of its mean.
     """
-    for label, config in ((bench.name, ImeConfig.plain()), (f"{bench.name} + TrackIME", bench.base)):
+    for label, config in _alone_and_around(bench):
         scores: dict[str, dict[str, float]] = {}
         seconds = 0.0
         for sample in samples:
             status(f"{label}, {sample.name}")
             assert sample.tracks is not None
             case = Case(sample.name, open_video(sample.video), sample.tracks, "first")
-            result, spent = bench.run(case, replace(config, cuts=False))
+            result, spent = bench.run(case, config)
             scores[sample.name] = measure(sample, result.tracks)
             seconds += spent
         cells = {name: next(iter(row.values())) for name, row in scores.items()}
