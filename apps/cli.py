@@ -16,16 +16,19 @@ import click
 
 from trackime.errors import InputError, TrackimeError
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_OK, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = {
-    "track": ("trackime_apps.track:command", "Follow points through a video: tracks and an overlay."),
-    "vos": ("trackime_apps.vos.command:command", "Follow objects from a mask or clicks: masks and an overlay."),
-    "interpolate": ("trackime_apps.interp.command:command", "More frames a second, another rate, slow motion."),
-    "depth": ("trackime_apps.depth.command:command", "Consistent depth, cameras and a point cloud."),
-    "demo": ("trackime_apps.demo:command", "Render a world, run everything on it, score it against the truth."),
-    "models": ("trackime_apps.models:command", "Checkpoints: list, fetch, verify, where they are."),
-    "doctor": ("trackime_apps.doctor:command", "Check the installation: devices, codecs, trackers, extras."),
+_COMMANDS = {
+    "track": ("trackime_apps.commands.track:command", "Follow points through a video: tracks and an overlay."),
+    "vos": ("trackime_apps.commands.vos:command", "Follow objects from a mask or clicks: masks and an overlay."),
+    "interpolate": ("trackime_apps.commands.interpolate:command", "More frames a second, another rate, slow motion."),
+    "depth": ("trackime_apps.commands.depth:command", "Consistent depth, cameras and a point cloud."),
+    "demo": (
+        "trackime_apps.commands.demo:command",
+        "Render a world, run everything on it, score it against the truth.",
+    ),
+    "models": ("trackime_apps.commands.models:command", "Checkpoints: list, fetch, verify, where they are."),
+    "doctor": ("trackime_apps.commands.doctor:command", "Check the installation: devices, codecs, trackers, extras."),
 }
 """Name to (module:command, one line of help). The help stands here so that listing it imports no application."""
 
@@ -34,25 +37,25 @@ class Applications(click.Group):
     """Imports a command's module only when the command is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no such command {args[0]!r}: expected one of {', '.join(COMMANDS)}")
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}: expected one of {', '.join(_COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, on: bool) -> None:
@@ -82,13 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(typed, prog_name="trackime-apps", standalone_mode=False, obj=state)
         if sys.stdout is not None:  # closed by the caller
             sys.stdout.flush()
-        return code if isinstance(code, int) else OK
+        return code if isinstance(code, int) else _OK
     except Exception as error:
         if state["debug"] and not isinstance(error, click.ClickException | click.Abort):
             logging.getLogger("trackime_apps").critical("", exc_info=error)
         return _report(error)
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        return _say("interrupted", _INTERRUPTED)
     finally:
         logging.getLogger().removeHandler(handler)
 
@@ -106,32 +109,32 @@ def _report(error: Exception) -> int:
     """Say on one line what went wrong; the exit code it means."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
-        return USAGE
+        return _USAGE
     if isinstance(error, BrokenPipeError):
         # Whoever read us has gone: nothing is left to say, nor for the interpreter to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
+        return _FAILED
     return _say(*explain(error))
 
 
 def explain(error: Exception) -> tuple[str, int]:
     """What went wrong in words, and the exit code it means."""
     if isinstance(error, click.Abort):  # what click makes of Ctrl-C
-        return "interrupted", INTERRUPTED
+        return "interrupted", _INTERRUPTED
     if isinstance(error, click.UsageError):
         place = error.ctx.command_path if error.ctx else "trackime-apps"
-        return f"{error.format_message()} (see {place} --help)", USAGE
+        return f"{error.format_message()} (see {place} --help)", _USAGE
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, InputError):
-        return str(error), USAGE
+        return str(error), _USAGE
     if isinstance(error, TrackimeError):
-        return str(error), FAILED
+        return str(error), _FAILED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory: a smaller --chunk or fewer points need less", FAILED
+        return "out of memory: a smaller --chunk or fewer points need less", _FAILED
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED
-    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", FAILED
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error), _FAILED
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", _FAILED
 
 
 def _say(message: str, code: int) -> int:

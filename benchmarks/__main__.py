@@ -24,15 +24,14 @@ from benchmarks.interp_worst import Worst
 from benchmarks.options import TRACKER, Size
 from benchmarks.report import Report, errors
 from trackime import datasets
-from trackime.datasets.snufilm import MODES
+from trackime.datasets import MODES
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
-from trackime.ime import ImeConfig
-from trackime.ime.config import DEFAULT_SEGMENTER
-from trackime.training.validate import Held
-from trackime_apps.depth.solver.config import GRIDS, SolverConfig
-from trackime_apps.vos.config import DEFAULT_TRACKER as VOS_TRACKER
-from trackime_apps.vos.config import VosConfig
+from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
+from trackime.training import Held
+from trackime_apps.depth.solver import GRIDS, SolverConfig
+from trackime_apps.vos import DEFAULT_TRACKER as VOS_TRACKER
+from trackime_apps.vos import VosConfig
 
 TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
 

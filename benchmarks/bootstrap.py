@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trackime.arrays import FloatArray
 from trackime.errors import InputError
-from trackime.types import FloatArray
 
 DRAWS = 2000
 BLOCK = 8

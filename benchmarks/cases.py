@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackime import datasets
+from trackime.arrays import BoolArray
 from trackime.metrics import Mode, benchmark_queries
-from trackime.training.data import Worlds
-from trackime.training.validate import Held
-from trackime.types import BoolArray, Queries, Tracks
+from trackime.training import Held, Worlds
+from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
 

@@ -11,28 +11,31 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.depth_cases import Case, grid_step, true_trails
 from benchmarks.depth_matches import at, of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
+from trackime.arrays import BoolArray, FloatArray
+from trackime.dense import FollowConfig, follow
 from trackime.errors import InputError, TrackimeError
-from trackime_apps.depth.cameras import Cameras
-from trackime_apps.depth.config import FollowConfig
-from trackime_apps.depth.consistency import along, consistency, flicker
-from trackime_apps.depth.files.results import DepthResult
-from trackime_apps.depth.follow.follow import follow
-from trackime_apps.depth.maps import InitialDepth
-from trackime_apps.depth.matches import make
-from trackime_apps.depth.metrics import DepthScores, Maps, depth_scores
-from trackime_apps.depth.movers.movers import find
-from trackime_apps.depth.run import depth as run
-from trackime_apps.depth.solver.config import SolverConfig
-from trackime_apps.depth.solver.problem import Matches, Problem
-from trackime_apps.depth.solver.solve import solve
-from trackime_apps.depth.trajectory import absolute_error, relative_error
+from trackime.geometry import Cameras
+from trackime.metrics import (
+    DepthScores,
+    Maps,
+    absolute_error,
+    along,
+    consistency,
+    depth_scores,
+    flicker,
+    relative_error,
+)
+from trackime_apps.depth import InitialDepth, make
+from trackime_apps.depth import depth as run
+from trackime_apps.depth.files import DepthResult
+from trackime_apps.depth.movers import find
+from trackime_apps.depth.solver import Matches, Problem, SolverConfig, solve
 
 GAP = 4
 """Frames between the two ends of a motion or of a point's sightings that are compared."""
@@ -44,11 +47,11 @@ class Result(Protocol):
     cameras: Cameras
     seconds: Mapping[str, float]
 
-    def depth(self, t: int) -> npt.NDArray[np.floating]:
+    def depth(self, t: int) -> FloatArray:
         """[H, W] at the video's resolution; 0 unknown."""
         ...
 
-    def measured(self, t: int) -> npt.NDArray[np.bool_]:
+    def measured(self, t: int) -> BoolArray:
         """bool [H, W]: seen, not filled in."""
         ...
 
@@ -64,10 +67,10 @@ class _Ran:
     cameras: Cameras
     seconds: Mapping[str, float]
 
-    def depth(self, t: int) -> npt.NDArray[np.floating]:
+    def depth(self, t: int) -> FloatArray:
         return self.result.depth(t)
 
-    def measured(self, t: int) -> npt.NDArray[np.bool_]:
+    def measured(self, t: int) -> BoolArray:
         return self.result.maps(t)[2]
 
 
@@ -125,7 +128,7 @@ def scores(
     Args:
         case: the truth.
         depth, cameras: the estimate, in one unit.
-        alignment: of depth, see `trackime_apps.depth.metrics.ALIGNMENTS`.
+        alignment: of depth, see `trackime.metrics.depth.ALIGNMENTS`.
         measured: bool [H, W] of a frame: figures of these pixels stand beside those of all.
         farthest: true depth beyond it does not count.
     """
@@ -271,7 +274,7 @@ def spoiled(
             solution = solve(problem, config, device=device)
             after = time.perf_counter()
 
-            def depth(t: int, s: Any = solution, d: InitialDepth = initial) -> npt.NDArray[np.floating]:
+            def depth(t: int, s: Any = solution, d: InitialDepth = initial) -> FloatArray:
                 return np.asarray(s.depth(t, torch.as_tensor(d.depth(t))))
 
             cameras = Cameras(solution.poses.numpy(), solution.focal.numpy(), info.width, info.height)
@@ -286,7 +289,7 @@ def spoiled(
 def _aligned(initial: InitialDepth, scale: float, shift: float) -> Maps:
     """Depth after an alignment: scale d, or 1 / (scale / d + shift); 0 where that is beyond infinity."""
 
-    def depth(t: int) -> npt.NDArray[np.floating]:
+    def depth(t: int) -> FloatArray:
         d = np.asarray(initial.depth(t), np.float64)
         known = d > 0
         d = np.where(known, d, 1)

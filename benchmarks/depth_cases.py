@@ -7,18 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from trackime import datasets
+from trackime.arrays import BoolArray, Float64, FloatArray
 from trackime.errors import InputError
-from trackime.types import Queries
+from trackime.types import Queries, RaggedTracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_scene
 from trackime.worlds.scene import Scene
-from trackime_apps.depth.trails import Trails
-
-Float64 = npt.NDArray[np.float64]
-
 
 EXACT = 0.1
 """Expected error of true tracks in pixels."""
@@ -40,14 +36,14 @@ class Case:
 
     name: str
     video: Video
-    depth: Callable[[int], npt.NDArray[np.floating]]
+    depth: Callable[[int], FloatArray]
     poses: Float64
     focal: float
-    trails: Trails | None = None
+    trails: RaggedTracks | None = None
     scene: Scene | None = None
 
     @property
-    def static(self) -> Callable[[int], npt.NDArray[np.bool_]]:
+    def static(self) -> Callable[[int], BoolArray]:
         """bool [H, W] of a frame: what does not move. InputError where that is not known."""
         scene = self.scene
         if scene is None:
@@ -72,7 +68,7 @@ def worlds(
         scene = make_scene(
             seed, width=size[0], height=size[1], frames=frames, objects=6 + movers, movers=movers, path=path
         )
-        trails = Trails.of(scene.sample(400, seed=seed, ids=[0], edge_share=0.0))
+        trails = RaggedTracks.of(scene.sample(400, seed=seed, ids=[0], edge_share=0.0))
         video = open_video(scene.video)
         yield Case(f"{path} {seed}", video, lambda t, d=scene.depths: d[t], scene.poses, scene.focal, trails, scene)
 
@@ -93,7 +89,7 @@ def scans(kind: str, path: str, first: int = 0, frames: int | None = None) -> It
         yield Case(scan.name, video.clip(first, last), lambda t, s=scan: s.depth(first + t), poses, focal)
 
 
-def true_trails(scene: Scene, step: int, every: int = 8) -> Trails:
+def true_trails(scene: Scene, step: int, every: int = 8) -> RaggedTracks:
     """True tracks of a grid of every `step` pixels of every `every`-th frame; only of what does not move.
 
     Their expected error is `EXACT`: with a tracker's pixel the solve would trade them for smoother factors of depth.
@@ -102,7 +98,7 @@ def true_trails(scene: Scene, step: int, every: int = 8) -> Trails:
     y, x = (a.ravel() + 0.5 for a in np.mgrid[step // 2 : h : step, step // 2 : w : step])
     grid = [(a, b, t) for t in range(0, len(scene), every) for a, b in zip(x, y, strict=True)]
     tracks = scene.track(Queries(grid))
-    return Trails.of(tracks[np.flatnonzero(tracks.instance == 0)], EXACT)
+    return RaggedTracks.of(tracks[np.flatnonzero(tracks.instance == 0)], EXACT)
 
 
 def grid_step(width: int, height: int, points: int = 800) -> int:

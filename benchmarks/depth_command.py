@@ -14,11 +14,11 @@ from benchmarks.options import Size
 from benchmarks.report import Report
 from trackime import datasets
 from trackime.devices import resolve_device
+from trackime.metrics import ALIGNMENTS
 from trackime.worlds import PATHS
-from trackime_apps.depth.config import DepthConfig
-from trackime_apps.depth.metrics import ALIGNMENTS
-from trackime_apps.depth.solver.config import GRIDS, SolverConfig
-from trackime_apps.options import build_config, config_options
+from trackime_apps.depth import DepthConfig
+from trackime_apps.depth.solver import GRIDS, SolverConfig
+from trackime_apps.run import build_config, config_options
 
 
 @click.command()

@@ -10,18 +10,15 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from trackime.arrays import BoolArray, Float32, Float64, FloatArray, Int64
+from trackime.imaging import DenseFlow, disagreement
 from trackime.video import Video
-from trackime_apps.depth.maps import InitialDepth
-from trackime_apps.depth.matches import LEAST_SIGMA, hierarchy
-from trackime_apps.depth.sampling import read
-from trackime_apps.depth.solver.problem import Matches
-from trackime_apps.flow import DenseFlow, disagreement
+from trackime_apps.depth import LEAST_SIGMA, InitialDepth, hierarchy, read
+from trackime_apps.depth.solver import Matches
 
-Float64 = npt.NDArray[np.float64]
-Static = Callable[[int], npt.NDArray[np.bool_]]
+Static = Callable[[int], BoolArray]
 
 STEP = 0.15
 """Pixels of error a step of the chain adds: the median of DIS on worlds of 320x240."""
@@ -74,13 +71,13 @@ def of_flow(video: Video, initial: InitialDepth, static: Static | None = None, s
     return Matches(*(torch.as_tensor(np.ascontiguousarray(c)).to(d) for c, d in zip(columns, dtypes, strict=True)))
 
 
-def _sigma(gap: npt.NDArray[np.int64]) -> Float64:
+def _sigma(gap: Int64) -> Float64:
     """Expected error in pixels of flow chained over `gap` frames: steps err alike where the picture is alike, so that
     errors add up."""
     return np.maximum(LEAST_SIGMA, STEP * np.abs(gap).astype(np.float64))
 
 
-def _flows(video: Video) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
+def _flows(video: Video) -> tuple[list[Float32], list[Float32]]:
     flow, there, back, before = DenseFlow(), [], [], None
     for frame in video:
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
@@ -91,7 +88,7 @@ def _flows(video: Video) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArra
     return there, back
 
 
-def _sample(field: npt.NDArray[np.float32], xy: Float64) -> Float64:
+def _sample(field: Float32, xy: Float64) -> Float64:
     """A field [H, W, C] at points [N, 2], bilinear."""
     if not len(xy):
         return np.zeros((0, field.shape[2]))
@@ -100,7 +97,7 @@ def _sample(field: npt.NDArray[np.float32], xy: Float64) -> Float64:
     return got.reshape(len(xy), -1).astype(np.float64)
 
 
-def at(mask: npt.NDArray[np.bool_], xy: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+def at(mask: BoolArray, xy: FloatArray) -> BoolArray:
     """A mask [H, W] at points [N, 2]: bool [N]."""
     h, w = mask.shape
     x, y = np.clip(xy[:, 0].astype(int), 0, w - 1), np.clip(xy[:, 1].astype(int), 0, h - 1)

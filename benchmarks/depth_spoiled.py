@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import BoolArray, Float64, FloatArray
 from trackime.errors import InputError
-from trackime.types import BoolArray, FloatArray
 
 
 class SpoiledDepth:
@@ -34,7 +33,7 @@ class SpoiledDepth:
     metric = False
 
     def __init__(
-        self, truth: Callable[[int], npt.NDArray[np.floating]], frames: int, *, scale: float = 0.3, deform: float = 0.2,
+        self, truth: Callable[[int], FloatArray], frames: int, *, scale: float = 0.3, deform: float = 0.2,
         shift: float = 0.5, seed: int = 0,
     ) -> None:  # fmt: skip
         if frames < 1 or not (scale >= 0 and 0 <= deform < 1 and 0 <= shift < 1):
@@ -53,7 +52,7 @@ class SpoiledDepth:
                 raise InputError("depth: expected some that is known, got none")
             self.shift = shift / farthest
 
-    def _spoiled(self, t: int) -> npt.NDArray[np.float64]:
+    def _spoiled(self, t: int) -> Float64:
         if not 0 <= t < self.frames:
             raise InputError(f"depth map: expected frame 0 .. {self.frames - 1}, got {t}")
         z = np.asarray(self.truth(t), np.float64)

@@ -17,12 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trackime.checkpoints import fill, read_weights
 from trackime.errors import InputError, ShapeError
 from trackime.video import Video
-from trackime.weights import fill, read_weights
-from trackime_apps.interp.dense import visibility
-from trackime_apps.interp.motion import Motion, Side
-from trackime_apps.interp.splat import splat
+from trackime_apps.interp import Motion, Side, splat, visibility
 
 FEATURES = 48
 """Channels of the feature maps that are compared."""

@@ -10,28 +10,27 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.bootstrap import BLOCK, DRAWS, LEVEL, paired
 from benchmarks.interp_cases import Case, Target
 from benchmarks.interp_worst import Worst
 from benchmarks.report import Report, status
+from trackime.arrays import Float32, Float64
 from trackime.errors import InputError
+from trackime.metrics import frames as metrics
 from trackime.video import Video
-from trackime_apps.interp import metrics
-from trackime_apps.interp.between import Between
-from trackime_apps.interp.mean import Mean as Mean
+from trackime_apps.interp import Between
+from trackime_apps.interp import Mean as Mean
 
 Methods = Mapping[str, Callable[[Video], Between]]
 """By name what makes a method for a video. It is shown the kept frames alone."""
 Oracles = Mapping[str, Callable[[Case], Between]]
 """By name what makes a method that is shown the truth: what the others could reach."""
-Frame = npt.NDArray[np.float32]
-Score = Callable[[Frame, Frame], Mapping[str, float]]
+Score = Callable[[Float32, Float32], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
-"""Of `trackime_apps.interp.metrics`, and what they are called in tables; SSIM in percent."""
+"""Of `trackime.metrics.frames`, and what they are called in tables; SSIM in percent."""
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
@@ -51,7 +50,7 @@ class Run:
     prepare: float = 0.0
     make: float = 0.0
 
-    def of(self, measure: str) -> npt.NDArray[np.float64]:
+    def of(self, measure: str) -> Float64:
         """One measure of all frames [n]."""
         return np.array([row[measure] for row in self.scores])
 
@@ -61,15 +60,15 @@ class Run:
         return (self.prepare + self.make) / len(self.scores)
 
 
-def measure(made: Frame, truth: Frame) -> dict[str, float]:
+def measure(made: Float32, truth: Float32) -> dict[str, float]:
     """PSNR (dB), SSIM in both definitions (%), interpolation error as rms and mean absolute (of 255)."""
     found = metrics.score(made, truth).mean
     return {short: found[name] * (100 if name.startswith("ssim") else 1) for name, short in MEASURES.items()}
 
 
-def rounded(frame: Frame) -> Frame:
+def rounded(frame: Float32) -> Float32:
     """What is left of a frame in 8 bits, as it is written: clipped and rounded, float32 in [0, 1]."""
-    eight: Frame = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
+    eight: Float32 = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
     return eight
 
 
@@ -95,7 +94,7 @@ def run(
         streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}
         for target in targets:
             truth = case.truth[target.t].astype(np.float32) / 255
-            made: dict[str, Frame] = {}
+            made: dict[str, Float32] = {}
             for name, stream in streams.items():
                 start = time.perf_counter()
                 frame = next(stream, None)
@@ -111,7 +110,7 @@ def run(
     return runs
 
 
-def _checked(frame: Any, truth: Frame, where: str, target: Target) -> Frame:
+def _checked(frame: Any, truth: Float32, where: str, target: Target) -> Float32:
     between = f"between {target.i} and {target.j}"
     if frame is None:
         raise InputError(f"{where}: expected a frame {between} at {target.tau:.3f}, got none")

@@ -19,12 +19,12 @@ import numpy.typing as npt
 import torch
 
 from trackime import datasets
-from trackime.decoded import PixelKind
+from trackime.arrays import UInt8
 from trackime.errors import InputError
 from trackime.types import Queries, VideoInfo
-from trackime.video import Video, open_video
+from trackime.video import PixelKind, Video, open_video
 from trackime.worlds import World, make_world
-from trackime_apps.interp.motion import Motion, MotionSource, Side
+from trackime_apps.interp import Motion, MotionSource, Side
 
 GROUPS = {"vimeo90k": "Vimeo-90K", "snufilm": "SNU-FILM {}", "x4k1000fps": "X4K1000FPS", "sportsslomo": "SportsSloMo"}
 """Data sets of interpolation that `trackime.datasets` reads, and what samples are shown as; {} is the difficulty."""
@@ -106,7 +106,7 @@ class _Chosen:
     def again(self) -> _Chosen:
         return _Chosen(self._video.again(), self._frames, (self.info.width, self.info.height))
 
-    def read(self, t0: int, t1: int) -> npt.NDArray[np.uint8]:
+    def read(self, t0: int, t1: int) -> UInt8:
         out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
         for row, t in enumerate(self._frames[t0:t1]):
             picture = self._video[t]

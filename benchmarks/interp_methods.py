@@ -12,11 +12,9 @@ from benchmarks.ebme import BiFlowNet, EbmeMotion, load
 from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles
 from benchmarks.interp_cases import Case
 from trackime.errors import InputError, UnknownNameError
-from trackime.ime.config import DEFAULT_SEGMENTER
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.video import Video
-from trackime_apps.interp.between import Between
-from trackime_apps.interp.methods import DEFAULT_TRACKER
-from trackime_apps.interp.motion import Motion, MotionSource
+from trackime_apps.interp import DEFAULT_TRACKER, Between, Motion, MotionSource
 
 NETWORK = "network"
 """The motion of a published flow network in the package's synthesis; its weights are given by the user."""
@@ -89,9 +87,7 @@ def oracles(maker: Maker) -> Oracles:
 
 def package_maker(device: str, tracker: str = DEFAULT_TRACKER, segmenter: str = DEFAULT_SEGMENTER) -> Maker:
     """A maker of the package's methods with its own defaults."""
-    from trackime_apps.interp.config import InterpConfig
-    from trackime_apps.interp.methods import make_between
-    from trackime_apps.interp.synthesis import Synthesis
+    from trackime_apps.interp import InterpConfig, Synthesis, make_between
 
     return Maker(device, tracker, segmenter, make_between, Synthesis, InterpConfig(factor=2))
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.interp_cases import Case, Target
+from trackime.arrays import Float32, UInt8
 from trackime.files import atomic
-
-Frame = npt.NDArray[np.float32]
 
 SIDE = 192
 """Pixels of the part that is cut out."""
@@ -42,7 +40,7 @@ class Finding:
     case: str
     t: int
     loss: float
-    picture: npt.NDArray[np.uint8]
+    picture: UInt8
 
 
 class Worst:
@@ -61,7 +59,7 @@ class Worst:
         self._found: dict[tuple[str, str], list[Finding]] = {}
 
     def offer(
-        self, case: Case, target: Target, truth: Frame, made: Mapping[str, Frame], psnr: Mapping[str, float]
+        self, case: Case, target: Target, truth: Float32, made: Mapping[str, Float32], psnr: Mapping[str, float]
     ) -> None:
         """Look at one frame as all methods made it, float32 [H, W, 3] in [0, 1], and keep what is worth it."""
         others = [name for name in made if name != self.baseline and name not in self.skipped]
@@ -103,9 +101,9 @@ class Worst:
 
 
 def _panels(
-    case: Case, target: Target, truth: Frame, made: Mapping[str, Frame], psnr: Mapping[str, float], name: str,
+    case: Case, target: Target, truth: Float32, made: Mapping[str, Float32], psnr: Mapping[str, float], name: str,
     rival: str | None,
-) -> npt.NDArray[np.uint8]:  # fmt: skip
+) -> UInt8:  # fmt: skip
     """The frames before and after, the true one, the rival's, the method's, and its error, cut at one place."""
     error = np.abs(made[name] - truth)
     against = error.mean(2) - (np.abs(made[rival] - truth).mean(2) if rival else 0)
@@ -124,7 +122,7 @@ def _panels(
     return np.concatenate([_titled(frame[place], text) for text, frame in shown], 1)
 
 
-def _titled(frame: Frame, text: str) -> npt.NDArray[np.uint8]:
+def _titled(frame: Float32, text: str) -> UInt8:
     picture = np.round(frame * 255).astype(np.uint8)
     large = np.repeat(np.repeat(picture, ZOOM, 0), ZOOM, 1)
     bar = np.zeros((BAR, large.shape[1], 3), np.uint8)

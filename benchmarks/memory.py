@@ -9,12 +9,10 @@ from pathlib import Path
 
 from benchmarks.report import Report, status
 from trackime import segmenters, trackers
-from trackime.ime import ImeConfig
-from trackime.ime.pipeline import run
+from trackime.ime import ImeConfig, run
 from trackime.types import VideoInfo
-from trackime.video import open_video
+from trackime.video import VideoWriter, open_video
 from trackime.worlds import World, make_world
-from trackime.writing import VideoWriter
 
 MIB = 2**20
 

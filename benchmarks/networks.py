@@ -28,8 +28,8 @@ from tests.golden import filled
 from trackime import trackers
 from trackime.errors import InputError
 from trackime.geometry import to_torch
-from trackime.trackers.base import PointTracker, query_chunks
-from trackime.trackers.networks.tapir import Variant
+from trackime.trackers import PointTracker, query_chunks
+from trackime.trackers.networks import Variant
 from trackime.worlds import make_world
 
 SIZE = 256
@@ -211,7 +211,7 @@ def plain_operations() -> Iterator[None]:
     with (
         patch("trackime.trackers.networks.tapir.local_correlation", _sampled),
         patch("trackime.trackers.networks.mixer._over_time", lambda conv, x: conv(x.transpose(1, 2)).transpose(1, 2)),
-        patch("trackime.trackers.networks.heads.SLICE", {}),
+        patch("trackime.trackers.networks._heads.SLICE", {}),
     ):
         yield
 

@@ -12,9 +12,7 @@ import torch
 from benchmarks.memory import MIB, Sampler
 from benchmarks.report import Report, status
 from benchmarks.solver_scene import Scene, delta1, hierarchical, make_scene, position_error
-from trackime_apps.depth.solver.config import SolverConfig
-from trackime_apps.depth.solver.solution import Solution
-from trackime_apps.depth.solver.solve import solve
+from trackime_apps.depth.solver import Solution, SolverConfig, solve
 
 
 def table(report: Report, frames: Sequence[int], matches: int, config: SolverConfig, device: str) -> None:

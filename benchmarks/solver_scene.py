@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trackime_apps.depth.solver.problem import Matches, Problem
-from trackime_apps.depth.solver.rotations import exp_rotation
+from trackime_apps.depth.solver import Matches, Problem, exp_rotation
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import Report, status
-from trackime_apps.interp.splat import MODES, Kernel, splat, splat_sums
+from trackime_apps.interp import MODES, Kernel, splat, splat_sums
 
 MOTION = 15.0
 """Standard deviation in pixels of the smooth part of the motion."""

@@ -13,8 +13,7 @@ from benchmarks.report import Report, percent, status
 from trackime import segmenters, trackers
 from trackime.datasets import Sample
 from trackime.ime import ImeConfig, Result, run
-from trackime.metrics import BENCHMARK_SIZE, error_by_visibility, evaluate, in_mask, mean_scores, pck_t
-from trackime.returns import found_again
+from trackime.metrics import BENCHMARK_SIZE, error_by_visibility, evaluate, found_again, in_mask, mean_scores, pck_t
 from trackime.types import Queries, Tracks
 from trackime.video import open_video
 

@@ -15,16 +15,13 @@ from benchmarks.report import Report, status
 from benchmarks.vos_cases import Case
 from trackime import segmenters, trackers
 from trackime.errors import InputError
+from trackime.imaging import DenseFlow
 from trackime.ime import ImeConfig
-from trackime.maskio import write_mask
+from trackime.metrics import ObjectScores, evaluate_masks, summary
 from trackime.segmenters import PointSegmenter
 from trackime.types import Queries, Tracks
-from trackime.video import Video
-from trackime_apps.flow import DenseFlow
-from trackime_apps.vos.config import VosConfig
-from trackime_apps.vos.metrics import ObjectScores, evaluate, summary
-from trackime_apps.vos.queries import sample_mask
-from trackime_apps.vos.run import segment
+from trackime.video import Video, write_mask
+from trackime_apps.vos import VosConfig, sample_mask, segment
 
 Masks = list[np.ndarray]
 
@@ -174,7 +171,7 @@ def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None =
         others = ([case.first] * len(masks), carried(case.video, case.first), bench.run(case, bench.config, False)[0])
         row: dict[str, Any] = {"sequence": case.name, "objects": len(case.ids)}
         for kind, found in zip(kinds, (masks, *others), strict=True):
-            scores = evaluate(found, case.truth, case.ids)
+            scores = evaluate_masks(found, case.truth, case.ids)
             everyone[kind] += scores
             row |= cells(kind, summary(scores))
         report.add(**row, seconds_a_frame=spent / len(masks))
@@ -198,7 +195,7 @@ def ablation(report: Report, cases: Iterable[Case], bench: Bench, rows: dict[str
         for name, config in rows.items():
             status(f"{case.name}: {name}")
             masks, spent = bench.run(case, config, tracked=name != NO_TRACKS)
-            scores = evaluate(masks, case.truth, case.ids)
+            scores = evaluate_masks(masks, case.truth, case.ids)
             everyone[name] += scores
             seconds[name] += spent
             details[case.name][name] = summary(scores)["J&F"]

@@ -15,8 +15,7 @@ from trackime.datasets import Sample
 from trackime.errors import FormatError, InputError
 from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
-from trackime.worlds import make_world
-from trackime.worlds.motion import curve, similarity, wander
+from trackime.worlds import curve, make_world, similarity, wander
 
 Array = np.ndarray
 

@@ -14,10 +14,10 @@ from benchmarks.report import Report, status
 from benchmarks.vos import Bench, cells
 from benchmarks.vos_cases import Case
 from trackime.errors import InputError
+from trackime.metrics import ObjectScores, evaluate_masks, summary
 from trackime.segmenters import PointSegmenter
 from trackime.types import Tracks
-from trackime_apps.vos.metrics import ObjectScores, evaluate, summary
-from trackime_apps.vos.queries import BACKGROUND
+from trackime_apps.vos import BACKGROUND
 
 
 class TrueCut(PointSegmenter):
@@ -80,7 +80,7 @@ def oracles(report: Report, cases: Iterable[Case], bench: Bench) -> None:
             made["true tracks, our masks"] = bench.segment(case, still, known)[0]
             made["true tracks, true masks"] = bench.segment(case, still, known, truth)[0]
         for name, found in made.items():
-            rows.setdefault(name, []).extend(evaluate(found, case.truth, case.ids))
+            rows.setdefault(name, []).extend(evaluate_masks(found, case.truth, case.ids))
     if not rows:
         raise InputError("vos: expected at least one sequence with an object in its first frame, got none")
     for name, scores in rows.items():

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trackime.segmenters.base import PointSegmenter
-from trackime.trackers.base import Features, PointTracker
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import Features, PointTracker
 
 # Frames here are small: threads cost more than they bring, and other work on the machine makes it far worse.
 torch.set_num_threads(1)

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from trackime import models
-from trackime.checkpoints import APACHE, Checkpoint, RemoteFile
-from trackime.download import download, locked
+from trackime.checkpoints import Checkpoint
+from trackime.checkpoints import store as models
+from trackime.checkpoints._download import download, locked
+from trackime.checkpoints.catalog import _APACHE, RemoteFile
 
 BODY = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
 
@@ -179,5 +180,5 @@ def fetch_file(url: str, target: Path) -> None:
 def fetch_model(url: str, home: Path, sha256: str) -> None:
     os.environ["TRACKIME_HOME"] = str(home)
     files = (RemoteFile(url, "one.pt", sha256=sha256),)
-    models.CHECKPOINTS["one"] = Checkpoint("one", "tracker", "One", files, APACHE, "https://a", "https://b", "256x256")
+    models.CHECKPOINTS["one"] = Checkpoint("one", "tracker", "One", files, _APACHE, "https://a", "https://b", "256x256")
     models.fetch("one")

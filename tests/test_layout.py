@@ -13,42 +13,47 @@ from pathlib import Path
 
 import pytest
 
-from trackime_apps.cli import COMMANDS
+from trackime_apps.cli import _COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"trackime": ROOT / "trackime", "trackime_apps": ROOT / "apps"}
 LINES = 400
-SHIPPED = (".py", ".typed", ".safetensors")
+SHIPPED = (".py", ".pyi", ".typed", ".safetensors")
 
 # What each part of trackime may import from trackime, itself aside.
-BASE = {"lazy", "errors", "files", "config", "devices", "registry", "types", "geometry"}
-READING = {"video", "containers", "decoded", "images", "packets", "encoding", "writing", "cuts", "maskio"}
-MIDDLE = READING | {"weights", "models", "pretrained", "formats", "metrics", "returns"}
+BASE = {"errors", "files", "arrays", "config", "registry", "devices", "progress", "types", "geometry"}
+SHARED = {"video", "checkpoints", "patches", "imaging", "formats", "metrics"}
 ALLOWED: dict[str, set[str]] = {
-    "lazy": set(),
     "errors": set(),
+    "arrays": {"errors"},
+    "progress": {"errors"},
     "files": {"errors"},
     "config": {"errors"},
     "devices": {"errors"},
     "registry": {"errors"},
-    "types": {"errors", "files"},
-    "geometry": {"errors", "files", "types"},
-    **{part: BASE | READING for part in READING},
-    "weights": BASE,
-    "pretrained": {"errors"},
-    "checkpoints": set(),
-    "download": {"errors"},
-    "models": BASE | {"weights", "checkpoints", "download"},
-    "formats": BASE,
-    "metrics": BASE,
-    "returns": {"errors", "types"},
-    "worlds": {"errors", "types", "geometry"},
-    "datasets": BASE | READING | {"metrics"},
-    "trackers": BASE | MIDDLE,
-    "segmenters": BASE | MIDDLE,
-    "ime": BASE | MIDDLE | {"trackers", "segmenters"},
-    "training": BASE | MIDDLE | {"trackers", "segmenters", "worlds", "datasets"},
+    "types": {"errors", "arrays", "files"},
+    "geometry": {"errors", "arrays", "files", "types"},
+    **{part: BASE for part in SHARED},
+    "worlds": BASE - {"devices"},
+    "datasets": BASE | {"video", "metrics"},
+    "trackers": BASE | SHARED,
+    "segmenters": BASE | SHARED,
+    "ime": BASE | SHARED | {"trackers", "segmenters"},
+    "dense": BASE | SHARED | {"trackers", "segmenters", "ime"},
+    "training": BASE | SHARED | {"trackers", "segmenters", "worlds", "datasets"},
 }
+APPS: dict[str, set[str]] = {
+    "vos": set(),
+    "interp": set(),
+    "depth": set(),
+    "run": {"vos", "interp", "depth"},
+    "commands": {"vos", "interp", "depth", "run", "cli"},
+    "cli": set(),
+    "__main__": {"cli"},
+}
+"""What each part of the applications may import from them, itself aside."""
+TOPS = ("trackime", "trackime_apps")
+"""Their files are public modules; every other folder shows what is public by the names of its `__init__`."""
 
 
 def sources(name: str) -> list[Path]:
@@ -62,7 +67,7 @@ def module_of(path: Path, package: str) -> str:
 
 def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of everything a file imports, late imports and relative ones included."""
-    here = module_of(path, package).split(".")
+    here = module_of(path, package).split(".") if package in PACKAGES else [package, path.stem]
     if path.name != "__init__.py":
         here = here[:-1]
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -75,13 +80,44 @@ def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
 
 
-def part_of(dotted: str) -> str | None:
-    """The part of trackime a name belongs to; None for other packages and for trackime's own public names."""
+def part_of(dotted: str, package: str = "trackime") -> str | None:
+    """The part of a package a name belongs to; None for other packages and for the package's own public names."""
     first, *rest = dotted.split(".")
-    if first != "trackime" or not rest:
+    if first != package or not rest:
         return None
-    target = PACKAGES["trackime"] / rest[0]
+    target = PACKAGES[package] / rest[0]
     return rest[0] if target.is_dir() or target.with_suffix(".py").exists() else None
+
+
+def stub(folder: Path) -> dict[str, str]:
+    """The public names of a folder, and the module below it that each comes from."""
+    path = folder / "__init__.pyi"
+    tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
+    return {
+        alias.name: node.module or ""
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+
+
+def home(dotted: str) -> str | None:
+    """The module that a dotted name is defined in: through the public names of folders down to the file."""
+    first, *rest = dotted.split(".")
+    if first not in PACKAGES:
+        return None
+    folder, module = PACKAGES[first], [first]
+    while rest:
+        name, *rest = rest
+        names = stub(folder)
+        if name in names:
+            rest = [*names[name].split("."), *rest]
+            continue
+        module.append(name)
+        folder = folder / name
+        if not folder.is_dir():
+            return ".".join(module) if folder.with_suffix(".py").exists() else None
+    return None
 
 
 def run(*command: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
@@ -91,35 +127,96 @@ def run(*command: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
 # ---- who imports whom
 
 
-def test_every_part_has_its_place() -> None:
-    parts = {part_of(module_of(path, "trackime")) for path in sources("trackime")} - {None}
-    assert parts <= set(ALLOWED), f"give these their place in ALLOWED: {sorted(parts - set(ALLOWED))}"  # type: ignore[type-var]
-
-
-def test_dependencies_point_one_way() -> None:
+def parts_and_imports(package: str, allowed: dict[str, set[str]]) -> list[str]:
+    """Imports from one part to another that `allowed` does not name."""
     wrong = []
-    for path in sources("trackime"):
-        part = part_of(module_of(path, "trackime"))
+    for path in sources(package):
+        part = part_of(module_of(path, package), package)
         if part is None:
             continue
-        for line, name in imports(path, "trackime"):
-            target = part_of(name)
-            if target not in (None, part) and target not in ALLOWED[part]:
+        for line, name in imports(path, package):
+            target = part_of(name, package)
+            if target not in (None, part) and target not in allowed[part]:
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {part} imports {target}")
+    return wrong
+
+
+@pytest.mark.parametrize(("package", "allowed"), [("trackime", ALLOWED), ("trackime_apps", APPS)])
+def test_every_part_has_its_place(package: str, allowed: dict[str, set[str]]) -> None:
+    parts = {part_of(module_of(path, package), package) for path in sources(package)} - {None}
+    assert parts == set(allowed), f"give these their place: {sorted(parts ^ set(allowed))}"  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(("package", "allowed"), [("trackime", ALLOWED), ("trackime_apps", APPS)])
+def test_dependencies_point_one_way(package: str, allowed: dict[str, set[str]]) -> None:
+    wrong = parts_and_imports(package, allowed)
     assert not wrong, "\n".join(wrong)
 
 
-def test_allowed_has_no_way_back() -> None:
-    # READING is one group (a video opens its writer); everything else is a strict order.
-    def group(part: str) -> str:
-        return "reading" if part in READING else part
-
-    edges = {(group(a), group(b)) for a, targets in ALLOWED.items() for b in targets if group(a) != group(b)}
-    parts = {group(part) for part in ALLOWED}
+@pytest.mark.parametrize("allowed", [ALLOWED, APPS])
+def test_allowed_has_no_way_back(allowed: dict[str, set[str]]) -> None:
+    parts = set(allowed)
     while parts:
-        leaves = {p for p in parts if not any(a == p and b in parts for a, b in edges)}
+        leaves = {part for part in parts if not allowed[part] & parts}
         assert leaves, f"a circle among {sorted(parts)}"
         parts -= leaves
+
+
+def test_no_files_import_each_other() -> None:
+    """Late imports and imports for types alone count, too: what knows each other belongs in one file."""
+    graph = {
+        module_of(path, package): {target for _, name in imports(path, package) if (target := home(name))}
+        for package in PACKAGES
+        for path in sources(package)
+        if path.name != "__init__.py"
+    }
+    left = set(graph)
+    while leaves := {module for module in left if not graph[module] & left - {module}}:
+        left -= leaves
+    assert not left, f"circles among: {sorted(left)}"
+
+
+def test_a_folder_is_entered_by_its_public_names() -> None:
+    wrong = []
+    files = [(path, package) for package in PACKAGES for path in sources(package)]
+    for path, package in [*files, *((path, "benchmarks") for path in sorted((ROOT / "benchmarks").glob("*.py")))]:
+        here = f"benchmarks.{path.stem}" if package == "benchmarks" else module_of(path, package)
+        for line, name in imports(path, package):
+            parts = name.split(".")
+            if parts[0] not in PACKAGES or (place := home(name)) is None:
+                continue
+            folder = place.rpartition(".")[0]
+            if folder in TOPS or here == folder or here.startswith(f"{folder}."):
+                continue
+            # A public name of the folder or of one around it, or a module that is public.
+            owner = name.rpartition(".")[0]
+            if not f"{place}.".startswith(f"{owner}.") or owner == place or parts[-1].startswith("_"):
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {name}: expected a name of {folder}'s __init__.pyi")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", list(PACKAGES))
+def test_public_names_of_every_folder_are_there(package: str) -> None:
+    from importlib import import_module
+
+    for path in sources(package):
+        if path.name == "__init__.py" and path.parent != PACKAGES[package]:
+            module = import_module(module_of(path, package))
+            names = stub(path.parent)
+            assert not names or sorted(module.__all__) == sorted(names), path
+            missing = [name for name in names if getattr(module, name, None) is None]
+            assert not missing, f"{path}: {missing}"
+
+
+def test_applications_know_no_click() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for folder in ("vos", "interp", "depth")
+        for path in sorted((PACKAGES["trackime_apps"] / folder).rglob("*.py"))
+        for line, name in imports(path, "trackime_apps")
+        if name.split(".")[0] in ("click", "rich")
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_trackime_knows_nothing_of_the_apps() -> None:
@@ -158,7 +255,7 @@ def test_the_check_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["trackime", "trackime_apps", *(place.partition(":")[0] for place, _ in COMMANDS.values())]
+    "name", ["trackime", "trackime_apps", *(place.partition(":")[0] for place, _ in _COMMANDS.values())]
 )
 def test_importing_loads_nothing_heavy(name: str) -> None:
     heavy = "'torch', 'cv2', 'av', 'scipy', 'skimage', 'transformers'"

@@ -20,11 +20,11 @@ from trackime.errors import FormatError, InputError
 from trackime.files import reading
 from trackime.types import VideoInfo
 
-SHIFT_TOLD, SHIFT_REFUSED = 0.01, 0.1
+_SHIFT_TOLD, _SHIFT_REFUSED = 0.01, 0.1
 """How far the principal point may be off the centre, of the longer side."""
-STRETCH_TOLD, STRETCH_REFUSED = 0.01, 0.1
+_STRETCH_TOLD, _STRETCH_REFUSED = 0.01, 0.1
 """How far pixels may be from square: |fx / fy - 1|."""
-AGREE = 1e-3
+_AGREE = 1e-3
 """How far the focal lengths of one video's frames may be from another to count as one."""
 
 _MODELS = {
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Pinhole:
+class _Pinhole:
     """What a file says of a camera. Pixels of its own frames, the centre of the top-left one at (0.5, 0.5)."""
 
     fx: float
@@ -83,10 +83,10 @@ def given(focal: float | None, fov: float | None, intrinsics: Path | None, info:
         return info.width / 2 / math.tan(math.radians(fov) / 2)
     if intrinsics is None:
         return None
-    return _of_video(intrinsics, read_intrinsics(intrinsics), info)
+    return _of_video(intrinsics, _read_intrinsics(intrinsics), info)
 
 
-def read_intrinsics(path: Path) -> Pinhole:
+def _read_intrinsics(path: Path) -> _Pinhole:
     """The camera of a file. FormatError where it is none of the four kinds, or holds several that differ."""
     if not path.is_file():
         raise InputError(f"--intrinsics: expected a file, found {'a folder' if path.is_dir() else 'no'} {path}")
@@ -100,19 +100,19 @@ def read_intrinsics(path: Path) -> Pinhole:
         return _of_matrix(np.array([[float(n) for n in " ".join(words).replace(",", " ").split()] for words in lines]))
 
 
-def _of_json(read: Mapping[str, Any]) -> list[Pinhole]:
+def _of_json(read: Mapping[str, Any]) -> list[_Pinhole]:
     if "focal" in read:
         focal = read["focal"] if isinstance(read["focal"], list) else [read["focal"]]
         cx, cy, width, height = _optional(read, "cx", "cy", "width", "height")
-        return [Pinhole(float(f), float(f), cx, cy, width, height) for f in focal]
+        return [_Pinhole(float(f), float(f), cx, cy, width, height) for f in focal]
     if "fx" in read:
         cx, cy, width, height = _optional(read, "cx", "cy", "width", "height")
-        return [Pinhole(float(read["fx"]), float(read.get("fy", read["fx"])), cx, cy, width, height)]
+        return [_Pinhole(float(read["fx"]), float(read.get("fy", read["fx"])), cx, cy, width, height)]
     cameras = [read] if "fl_x" in read or "camera_angle_x" in read else read.get("frames", [])
     return [_of_nerfstudio(camera) for camera in cameras]
 
 
-def _of_nerfstudio(camera: Mapping[str, Any]) -> Pinhole:
+def _of_nerfstudio(camera: Mapping[str, Any]) -> _Pinhole:
     """fl_x, fl_y, cx, cy, w, h in pixels with COLMAP's centres; or, as in NeRF's own files, camera_angle_x."""
     model = str(camera.get("camera_model", "OPENCV"))
     if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
@@ -125,10 +125,10 @@ def _of_nerfstudio(camera: Mapping[str, Any]) -> Pinhole:
     else:
         raise FormatError("expected fl_x, or camera_angle_x with w: --fov takes an angle")
     distorted = any(float(camera.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    return Pinhole(fx, float(camera.get("fl_y", fx)), cx, cy, width, height, distorted)
+    return _Pinhole(fx, float(camera.get("fl_y", fx)), cx, cy, width, height, distorted)
 
 
-def _of_colmap(words: Sequence[str]) -> Pinhole:
+def _of_colmap(words: Sequence[str]) -> _Pinhole:
     """CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]"""
     if len(words) < 4 or words[1] not in _MODELS or len(words) != 4 + len(_MODELS[words[1]]):
         allowed = ", ".join(_MODELS)
@@ -136,10 +136,10 @@ def _of_colmap(words: Sequence[str]) -> Pinhole:
     values = dict(zip(_MODELS[words[1]], map(float, words[4:]), strict=True))
     fx, fy = values.get("fx", values.get("f", 0)), values.get("fy", values.get("f", 0))
     distorted = any(value for key, value in values.items() if key[0] in "kp")
-    return Pinhole(fx, fy, values["cx"], values["cy"], float(words[2]), float(words[3]), distorted)
+    return _Pinhole(fx, fy, values["cx"], values["cy"], float(words[2]), float(words[3]), distorted)
 
 
-def _of_matrix(k: np.ndarray) -> Pinhole:
+def _of_matrix(k: np.ndarray) -> _Pinhole:
     if k.size == 9:
         k = k.reshape(3, 3)
     if (
@@ -148,23 +148,23 @@ def _of_matrix(k: np.ndarray) -> Pinhole:
         or np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9
     ):
         raise FormatError(f"expected a matrix fx 0 cx; 0 fy cy; 0 0 1, got numbers of shape {list(k.shape)}")
-    return Pinhole(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 0.5, float(k[1, 2]) + 0.5)
+    return _Pinhole(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 0.5, float(k[1, 2]) + 0.5)
 
 
 def _optional(read: Mapping[str, Any], *keys: str) -> list[float | None]:
     return [None if read.get(key) is None else float(read[key]) for key in keys]
 
 
-def _one(cameras: Sequence[Pinhole]) -> Pinhole:
+def _one(cameras: Sequence[_Pinhole]) -> _Pinhole:
     if not cameras:
         raise FormatError("expected a camera, got none")
     spread = max(c.fx for c in cameras) / max(min(c.fx for c in cameras), 1e-9) - 1
-    if spread > AGREE or len({(c.width, c.height) for c in cameras}) > 1:
+    if spread > _AGREE or len({(c.width, c.height) for c in cameras}) > 1:
         raise FormatError(f"expected one camera for the whole video, got {len(cameras)} that differ")
     return cameras[0]
 
 
-def _of_video(path: Path, camera: Pinhole, info: VideoInfo) -> float:
+def _of_video(path: Path, camera: _Pinhole, info: VideoInfo) -> float:
     numbers = [n for n in (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height) if n is not None]
     if not np.isfinite(numbers).all() or min(camera.fx, camera.fy) <= 0:
         raise FormatError(f"{path}: expected focal lengths above 0 and finite numbers, got {numbers}")
@@ -176,22 +176,22 @@ def _of_video(path: Path, camera: Pinhole, info: VideoInfo) -> float:
             raise FormatError(f"{path}: expected a camera of {info.width}x{info.height} frames, got {got}")
     _check_centre(path, camera, scale, info)
     stretch = abs(camera.fx / camera.fy - 1)
-    if stretch > STRETCH_REFUSED:
+    if stretch > _STRETCH_REFUSED:
         raise FormatError(f"{path}: expected square pixels, got fx {camera.fx:g} and fy {camera.fy:g}")
-    if stretch > STRETCH_TOLD:
+    if stretch > _STRETCH_TOLD:
         _log.warning("%s: fx %g and fy %g: their mean is used for both", path, camera.fx, camera.fy)
     if camera.distorted:
         _log.warning("%s: lens distortion is not modelled: an undistorted video serves better", path)
     return math.sqrt(camera.fx * camera.fy) * scale
 
 
-def _check_centre(path: Path, camera: Pinhole, scale: float, info: VideoInfo) -> None:
+def _check_centre(path: Path, camera: _Pinhole, scale: float, info: VideoInfo) -> None:
     if camera.cx is None or camera.cy is None:
         return
     x, y = camera.cx * scale - info.width / 2, camera.cy * scale - info.height / 2
     off = max(abs(x), abs(y)) / max(info.width, info.height)
     told = f"the principal point is ({x:+.0f}, {y:+.0f}) px off the centre of {info.width}x{info.height} frames"
-    if off > SHIFT_REFUSED:
+    if off > _SHIFT_REFUSED:
         raise FormatError(f"{path}: {told}: expected it near the centre (of frames of another size? cropped ones?)")
-    if off > SHIFT_TOLD:
+    if off > _SHIFT_TOLD:
         _log.warning("%s: %s; the centre is used", path, told)

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trackime.arrays import BoolArray, FloatArray
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import atomic, read_npz, reading
-from trackime.types import BoolArray, FloatArray
 
 
 class InitialDepth(Protocol):

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trackime.arrays import Int64
 from trackime.errors import InputError, ShapeError
+from trackime.types import RaggedTracks
 
 from .maps import InitialDepth
 from .sampling import read
-from .solver.problem import Matches
-from .trails import Int64, Trails
+from .solver import Matches
 
-PER_PAIR = 1000
+_PER_PAIR = 1000
 """Matches of a directed pair of frames at most; about six pairs begin or end at a frame."""
 LEAST_SIGMA = 0.3
 """Pixels of error a match has at least: cameras and maps are not exact, however well a point was followed."""
@@ -33,13 +34,13 @@ def hierarchy(frames: int) -> list[tuple[int, int]]:
 
 
 def make(
-    trails: Trails,
+    trails: RaggedTracks,
     initial: InitialDepth,
     width: int,
     height: int,
     *,
     static: npt.ArrayLike | None = None,
-    per_pair: int = PER_PAIR,
+    per_pair: int = _PER_PAIR,
     least_sigma: float = LEAST_SIGMA,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Matches:

@@ -7,15 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.video import Video
-from trackime.writing import VideoWriter
+from trackime.arrays import UInt8
+from trackime.video import Video, VideoWriter
 
-from ..progress import Report
-from ..sheet import Sheet
-from .files.colours import Colouring
-from .files.results import DepthResult
+from ..run import Report, Sheet
+from .files import Colouring, DepthResult
 
 
 def write_pictures(folder: Path, video: Video, results: Sequence[DepthResult], report: Report) -> None:
@@ -40,7 +37,7 @@ def write_pictures(folder: Path, video: Video, results: Sequence[DepthResult], r
     sheet.save(folder / "sheet.png")
 
 
-def _pictures(results: Sequence[DepthResult]) -> Iterator[npt.NDArray[np.uint8]]:
+def _pictures(results: Sequence[DepthResult]) -> Iterator[UInt8]:
     for result in results:
         colours = Colouring.of(result.survey())
         for t in range(len(result)):

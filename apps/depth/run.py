@@ -10,25 +10,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trackime.cuts import find_cuts
+from trackime.dense import DEFAULT_TRACKER, FollowConfig
 from trackime.devices import resolve_device
 from trackime.errors import InputError, SolveError
-from trackime.ime.config import DEFAULT_SEGMENTER
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
-from trackime.types import Tracks
-from trackime.video import Video, open_video
+from trackime.types import RaggedTracks, Tracks
+from trackime.video import Video, find_cuts, open_video
 
-from ..progress import Progress
-from .config import DEFAULT_TRACKER, DepthConfig, FollowConfig
-from .files.results import check_names
-from .sfm.refusal import check_frames
+from ..run import Progress
+from .config import DepthConfig
+from .files import check_names
+from .sfm import check_frames
 from .shot import Asked, Shot, solve_shot
-from .solver.config import SolverConfig, check_gauge
-from .source.source import Source
-from .trails import Trails
+from .solver import SolverConfig, check_gauge
+from .source import Source
 
-SHOT = "shot_{:05d}"
+_SHOT = "shot_{:05d}"
 """Folder of a shot of a video with several, by its first frame."""
 
 
@@ -92,28 +91,28 @@ def depth(
         config, follow or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
         str(resolve_device(device)), progress, tracker, segmenter,
     )  # fmt: skip
-    asked = checked(asked, opened)
+    asked = _checked(asked, opened)
     with progress.stage("cuts"):
         cuts = find_cuts(opened, config.cuts, progress) if config.cuts else []
-    given = None if tracks is None else Trails.of(tracks)
+    given = None if tracks is None else RaggedTracks.of(tracks)
     bounds = list(pairwise([0, *cuts, len(opened)]))
     if asked.source.parallax:  # before the others are worked on
         for start, stop in bounds:
-            with named(start, stop, len(opened)):
+            with _named(start, stop, len(opened)):
                 check_frames(stop - start)
     shots = []
-    with workplace(folder, work) as kept:
+    with _workplace(folder, work) as kept:
         for start, stop in bounds:
-            name = SHOT.format(start)
+            name = _SHOT.format(start)
             part = None if given is None else given.window(start, stop)[0]
             where = folder / name if cuts else folder
             mine = replace(asked, source=asked.source.part(start, stop))
-            with named(start, stop, len(opened)):
+            with _named(start, stop, len(opened)):
                 shots.append(solve_shot(opened.clip(start, stop), start, part, kept / name, where, mine))
     return Depth(tuple(shots), progress.seconds)
 
 
-def checked(asked: Asked, video: Video) -> Asked:
+def _checked(asked: Asked, video: Video) -> Asked:
     """What is asked, with what it needs found, so that nothing is wrong with it after minutes of work.
 
     Raises:
@@ -133,7 +132,7 @@ def checked(asked: Asked, video: Video) -> Asked:
 
 
 @contextmanager
-def workplace(folder: Path, work: Path | None) -> Iterator[Path]:
+def _workplace(folder: Path, work: Path | None) -> Iterator[Path]:
     """Where finished stages are kept: `work`; or a folder in `folder` that is gone afterwards, come what may."""
     kept = folder / ".work" if work is None else work
     try:
@@ -144,7 +143,7 @@ def workplace(folder: Path, work: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def named(start: int, stop: int, frames: int) -> Iterator[None]:
+def _named(start: int, stop: int, frames: int) -> Iterator[None]:
     """Has errors of a solve say which shot of several they are of."""
     try:
         yield

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from trackime.arrays import Float64, FloatArray
 from trackime.errors import ShapeError
-from trackime.types import FloatArray
 
-EDGE = 1.15
+_EDGE = 1.15
 """Ratio of the largest depth around a place to the smallest from which an edge runs through: nothing is in between."""
 
 
-def read(depth: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> npt.NDArray[np.float64]:
+def read(depth: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> Float64:
     """Depths float64 [N] of a map [h, w] of any resolution at pixels [N, 2] of its frame, width x height.
 
     Bilinear in 1 / depth, which is linear in the pixels on every plane. 0, unknown, where one of the pixels that
-    count is unknown, where they differ by a factor of `EDGE`, and outside the frame. Centres of pixels are at + 0.5 in
+    count is unknown, where they differ by a factor of `_EDGE`, and outside the frame. Centres of pixels are at + 0.5 in
     the map, too; beyond the outermost, the map is what it is there.
 
     Raises:
@@ -38,6 +38,6 @@ def read(depth: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> npt.N
     counts = share > 0
     low = np.where(counts & known, corner, np.inf).min(1)
     high = np.where(counts & known, corner, 0).max(1)
-    good = inside & (known | ~counts).all(1) & (high <= EDGE * low)
+    good = inside & (known | ~counts).all(1) & (high <= _EDGE * low)
     inverse = (share * np.divide(1, corner, out=np.zeros_like(corner), where=known)).sum(1)
     return np.divide(1, inverse, out=np.zeros_like(inverse), where=good)

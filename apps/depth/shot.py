@@ -10,39 +10,34 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from trackime.arrays import BoolArray, FloatArray, Int64, UInt8
+from trackime.dense import DEFAULT_TRACKER, FollowConfig, follow
 from trackime.errors import SolveError
-from trackime.ime.config import DEFAULT_SEGMENTER
+from trackime.geometry import Cameras
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
-from trackime.types import BoolArray, FloatArray
+from trackime.types import RaggedTracks
 from trackime.video import Video
 
-from ..progress import Progress
+from ..run import Progress
 from . import matches
-from .cameras import Cameras
-from .config import DEFAULT_TRACKER, DepthConfig, FollowConfig
-from .files.points import WorldPoints, points_of
-from .files.results import DepthResult
-from .filter import smooth
-from .follow.follow import follow
+from ._filter import smooth
+from ._reconstruction import Reconstruction
+from ._start import Start, begin
+from .config import DepthConfig
+from .files import DepthResult
 from .movers import movers
-from .reconstruction import Reconstruction
-from .solver.config import SolverConfig
-from .solver.handles import Grid
-from .solver.problem import Problem
-from .solver.solution import Solution
-from .solver.solve import solve
-from .source.source import Source
-from .start import Start, begin
-from .stereo.fill import fill
-from .trails import Int64, Trails
+from .sfm import WorldPoints, points_of
+from .solver import Grid, Problem, Solution, SolverConfig, solve
+from .source import Source
+from .stereo import fill
 
 _log = logging.getLogger(__name__)
 
-FILLED = 0.5
+_FILLED = 0.5
 """Confidence in what was filled in rather than seen, of that in what was seen."""
 
 
@@ -61,7 +56,7 @@ class Shot:
     start: int
     stop: int
     result: DepthResult
-    trails: Trails
+    trails: RaggedTracks
     static: BoolArray
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -94,7 +89,7 @@ class Asked:
     segmenter: PointSegmenter | str = DEFAULT_SEGMENTER
 
 
-def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folder: Path, asked: Asked) -> Shot:
+def solve_shot(video: Video, start: int, given: RaggedTracks | None, work: Path, folder: Path, asked: Asked) -> Shot:
     """Depth and cameras of a shot, its frames' files written to `folder`.
 
     Args:
@@ -111,9 +106,9 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
     progress, config = asked.progress, asked.config
     width, height = video.info.width, video.info.height
     with progress.stage("following"):
-        trails = kept_trails(video, given, work / "trails.npz", asked)
+        trails = _kept_trails(video, given, work / "trails.npz", asked)
     with progress.stage("movers"):
-        moving = find_movers(trails, video, config, progress)
+        moving = _find_movers(trails, video, config, progress)
     with progress.stage("starting depth"):
         first = begin(
             video, trails, asked.source, work / "start", focal=asked.focal, moving=moving, judge=config.moving,
@@ -121,13 +116,13 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
         )  # fmt: skip
     moving = first.moving
     with progress.stage("solving"):
-        solution, scale = settle(first, trails, width, height, asked)
-    cameras, joined = scaled(solution, scale, width, height), worlds(solution)
+        solution, scale = _settle(first, trails, width, height, asked)
+    cameras, joined = _scaled(solution, scale, width, height), _worlds(solution)
     for t in np.unique(joined)[1:].tolist():
         _log.warning("frame %d shares no points with those before it: a world of its own begins there", start + t)
     result = DepthResult.begin(folder, cameras, video.info, first.maps.metric)
     with progress.stage("filtering"):
-        write_maps(result, video, first, solution, scale, joined, config.filter, progress)
+        _write_maps(result, video, first, solution, scale, joined, config.filter, progress)
     about = {
         "points": len(trails),
         "moving_points": int((~moving.static).sum()),
@@ -138,12 +133,12 @@ def solve_shot(video: Video, start: int, given: Trails | None, work: Path, folde
     return Shot(start, start + len(video), result, trails, moving.static, about)
 
 
-def kept_trails(video: Video, given: Trails | None, path: Path, asked: Asked) -> Trails:
+def _kept_trails(video: Video, given: RaggedTracks | None, path: Path, asked: Asked) -> RaggedTracks:
     """The points of a shot: given ones, those of the file `path`, or new ones, which are kept there."""
     if given is not None:
         return given
     if path.exists():
-        return Trails.load(path)
+        return RaggedTracks.load(path)
     trails = follow(
         video, config=replace(asked.follow, cuts=False), tracker=asked.tracker, segmenter=asked.segmenter,
         device=asked.device, progress=asked.progress,
@@ -153,7 +148,7 @@ def kept_trails(video: Video, given: Trails | None, path: Path, asked: Asked) ->
     return trails
 
 
-def find_movers(trails: Trails, video: Video, config: DepthConfig, progress: Progress) -> movers.Movers:
+def _find_movers(trails: RaggedTracks, video: Video, config: DepthConfig, progress: Progress) -> movers.Movers:
     """What moves by itself; nothing where that is not asked for."""
     width, height = video.info.width, video.info.height
     if not config.moving:
@@ -161,7 +156,7 @@ def find_movers(trails: Trails, video: Video, config: DepthConfig, progress: Pro
     return movers.find(trails, width, height, video=video, progress=progress)
 
 
-def settle(first: Start, trails: Trails, width: int, height: int, asked: Asked) -> tuple[Solution, float]:
+def _settle(first: Start, trails: RaggedTracks, width: int, height: int, asked: Asked) -> tuple[Solution, float]:
     """The solve, and the factor that depth and cameras are to be multiplied by.
 
     Metric depth keeps its mean scale over the video: the solver itself keeps the first frame's.
@@ -170,7 +165,7 @@ def settle(first: Start, trails: Trails, width: int, height: int, asked: Asked) 
     # Only what parallax gave itself is in the units of its cameras.
     found = first.reconstruction if asked.source.parallax else None
     if not config.solve:
-        return as_begun(found, width, height), 1.0
+        return _as_begun(found, width, height), 1.0
     joined = matches.make(
         trails, first.maps, width, height, static=first.moving.static, per_pair=config.matches, progress=progress
     )
@@ -184,7 +179,7 @@ def settle(first: Start, trails: Trails, width: int, height: int, asked: Asked) 
     return solution, scale
 
 
-def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
+def _as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
     """The cameras of parallax and its depth, unchanged, as a solution."""
     assert found is not None  # see `run.checked`
     frames = len(found.cameras)
@@ -194,7 +189,7 @@ def as_begun(found: Reconstruction | None, width: int, height: int) -> Solution:
     return Solution(poses, focal, theta, 0.0, component, (), Grid.named("1x1", width, height), False)
 
 
-def worlds(solution: Solution) -> Int64:
+def _worlds(solution: Solution) -> Int64:
     """int64 [F], the first frame of those that share a world with each; frames without points are with their
     neighbours, from which their camera is."""
     component = solution.component.numpy()
@@ -207,14 +202,14 @@ def worlds(solution: Solution) -> Int64:
     return np.asarray(np.where(own == own[0], 0, own))
 
 
-def scaled(solution: Solution, scale: float, width: int, height: int) -> Cameras:
+def _scaled(solution: Solution, scale: float, width: int, height: int) -> Cameras:
     """The cameras of a solution, in units `scale` times its own."""
     poses = solution.poses.numpy().copy()
     poses[:, :3, 3] *= scale
     return Cameras(poses, solution.focal.numpy(), width, height)
 
 
-def write_maps(
+def _write_maps(
     result: DepthResult,
     video: Video,
     first: Start,
@@ -228,27 +223,27 @@ def write_maps(
     masks: dict[int, BoolArray] = {}
     measured: dict[int, BoolArray] = {}
 
-    def frames() -> Iterator[tuple[npt.NDArray[np.uint8], FloatArray, BoolArray]]:
+    def frames() -> Iterator[tuple[UInt8, FloatArray, BoolArray]]:
         for t, image in enumerate(video):
             initial, seen, judged = first.maps.frame(t)
             depth = solution.depth(t, torch.from_numpy(initial)).numpy() * np.float32(scale)
             masks[t] = first.moving.mask(t) if judged is None else judged
-            measured[t] = whole(seen, image) & ~masks[t]
-            yield image, at_resolution(depth, image), masks[t]
+            measured[t] = _whole(seen, image) & ~masks[t]
+            yield image, _at_resolution(depth, image), masks[t]
 
     for done in smooth(frames(), result.cameras, radius, shots=joined):
         seen = measured.pop(done.t)
-        confidence = done.agreement * np.where(seen, np.float32(1), np.float32(FILLED))
+        confidence = done.agreement * np.where(seen, np.float32(1), np.float32(_FILLED))
         result.write(done.t, done.frame, done.depth, confidence, seen, masks.pop(done.t))
         progress("filtering", done.t + 1, len(video))
 
 
-def whole(mask: BoolArray, image: npt.NDArray[np.uint8]) -> BoolArray:
+def _whole(mask: BoolArray, image: UInt8) -> BoolArray:
     """A mask [h, w] at the resolution of an image [H, W, 3]."""
     size = (image.shape[1], image.shape[0])
     return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def at_resolution(depth: FloatArray, image: npt.NDArray[np.uint8]) -> FloatArray:
+def _at_resolution(depth: FloatArray, image: UInt8) -> FloatArray:
     """A map [h, w] at the resolution of an image [H, W, 3], with its edges; as it is where it has that already."""
     return depth if depth.shape == image.shape[:2] else fill(depth, depth > 0, image)

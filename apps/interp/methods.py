@@ -1,6 +1,6 @@
 """The methods that make frames, by name; what they are made of is loaded when one is asked for.
 
-To add one: a `Method` in `METHODS` with the names of its functions.
+To add one: a `_Method` in `METHODS` with the names of its functions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trackime.errors import UnknownNameError
-from trackime.ime.config import DEFAULT_SEGMENTER
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.types import Tracks
 
-from .between import Between
+from .interpolator import Between
 
 if TYPE_CHECKING:
     from trackime.segmenters import PointSegmenter
@@ -28,7 +28,7 @@ DEFAULT_TRACKER = "lk"
 
 
 @dataclass(frozen=True)
-class Method:
+class _Method:
     """A way of making frames.
 
     Attributes:
@@ -41,10 +41,10 @@ class Method:
     make: str
 
 
-METHODS: dict[str, Method] = {
-    "tracks": Method("flow mended and bent by tracked points, splatted", "dense:make_tracks"),
-    "flow": Method("optical flow, splatted", "dense:make_flow"),
-    "mean": Method("both frames laid over each other, as a yardstick", "mean:make"),
+METHODS: dict[str, _Method] = {
+    "tracks": _Method("flow mended and bent by tracked points, splatted", "dense_motion:make_tracks"),
+    "flow": _Method("optical flow, splatted", "dense_motion:make_flow"),
+    "mean": _Method("both frames laid over each other, as a yardstick", "blend:make"),
 }
 
 DEFAULT_METHOD = "tracks"

@@ -18,15 +18,13 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from trackime.encoding import MPEG4_TICK, TICK, Encoding, find_encoder
 from trackime.errors import InputError
 from trackime.files import atomic
-from trackime.images import write_image
-from trackime.video import Video
+from trackime.video import MPEG4_TICK, TICK, Encoding, Video, find_encoder, write_image
 
-from . import audio
+from . import _audio as audio
+from ._segments import SegmentEncoder, join
 from .config import InterpConfig
-from .segments import SegmentEncoder, join
 from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
@@ -143,7 +141,7 @@ class Movie(Sink):
         offset = (first - self._origin) * slow - first
         self._pts = [t + offset for t in timeline.pts]
         aspect, curve = _look_at(source, video.info.width, video.info.height)
-        self._encoding = replace(choose_encoding(suffix, config, video, timeline.rate, self._pts), aspect=aspect)
+        self._encoding = replace(_choose_encoding(suffix, config, video, timeline.rate, self._pts), aspect=aspect)
         self._ticks = [round(t / self._encoding.tick) for t in self._pts]
         if len(set(self._ticks)) < len(self._ticks):
             raise InputError(f"{name}: frames closer than {self._encoding.tick} s: fewer of them, or another --codec")
@@ -178,7 +176,7 @@ class Movie(Sink):
         join(self._path, files, self._encoding, last, self._sounds, self._origin, str(self._name))
 
 
-def choose_encoding(
+def _choose_encoding(
     suffix: str, config: InterpConfig, video: Video, rate: Fraction | None, pts: Iterable[Fraction]
 ) -> Encoding:
     """How the frames of a video are encoded as the config wants it.
@@ -194,13 +192,13 @@ def choose_encoding(
         except InputError as error:
             _log.warning("8 of the video's %d bits are kept: %s", video.depth, error)
             deep = False
-    tick = common_tick(pts, rate, _FINEST.get(find_encoder(suffix, codec, 10 if deep else 8), 1_000_000))
+    tick = _common_tick(pts, rate, _FINEST.get(find_encoder(suffix, codec, 10 if deep else 8), 1_000_000))
     info, options = video.info, {"preset": config.preset} if config.preset else {}
     depth = 10 if deep else 8
     return Encoding.make(suffix, info.width, info.height, rate, tick, codec, config.crf, options, depth)
 
 
-def common_tick(pts: Iterable[Fraction], rate: Fraction | None, finest: int) -> Fraction:
+def _common_tick(pts: Iterable[Fraction], rate: Fraction | None, finest: int) -> Fraction:
     """A time base that holds all times exactly: 1 / rate, or the coarsest; where it would be too fine, one near it."""
     every = list(pts)
     if rate is not None and rate.numerator <= finest and all((t * rate).denominator == 1 for t in every):

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trackime.cuts import find_cuts
+from trackime.arrays import Float32
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.ime.config import DEFAULT_SEGMENTER
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.types import Tracks
-from trackime.video import Video, open_video
+from trackime.video import Video, find_cuts, open_video
 
-from .between import Between
+from ._duplicates import find_duplicates
 from .config import InterpConfig
-from .duplicates import find_duplicates
+from .interpolator import Between
 from .methods import DEFAULT_TRACKER, make_between
 from .timeline import SourceTimes, Target, Timeline, by_factor, by_rate, parse_rate, slowed
 
-Report = Callable[[str, int, int], None]
+_Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Interpolation:
                 group.append(self.timeline[k + len(group)])
             made = self._between(target.i, target.j, [float(t.tau) for t in group])
             for _, frame in zip(group, made, strict=True):
-                yield quantise(frame, self.video.depth)
+                yield _quantise(frame, self.video.depth)
             k += len(group)
 
 
@@ -86,7 +86,7 @@ def _pair(target: Target) -> tuple[int, int] | None:
     return None if target.is_source else (target.i, target.j)
 
 
-def quantise(frame: npt.NDArray[np.float32], depth: int) -> npt.NDArray[Any]:
+def _quantise(frame: Float32, depth: int) -> npt.NDArray[Any]:
     """A frame in [0, 1] as uint8, or as uint16 where the depth is above 8 bits: rounded, clipped."""
     most = 255 if depth <= 8 else 65535
     return np.clip(frame * np.float32(most) + np.float32(0.5), 0, most).astype(np.uint8 if depth <= 8 else np.uint16)
@@ -101,7 +101,7 @@ def interpolate(
     tracker: str = DEFAULT_TRACKER,
     segmenter: str = DEFAULT_SEGMENTER,
     device: str = "auto",
-    progress: Report | None = None,
+    progress: _Report | None = None,
 ) -> Interpolation:
     """Make frames between those of a video.
 
@@ -136,7 +136,7 @@ def interpolate(
     return Interpolation(opened, timeline, marks, between)
 
 
-def find_marks(video: Video, config: InterpConfig, progress: Report | None = None) -> Marks:
+def find_marks(video: Video, config: InterpConfig, progress: _Report | None = None) -> Marks:
     """Cuts and duplicates of a video, as the config wants them looked for."""
     cuts = find_cuts(video, config.cuts, progress) if config.cuts else []
     return Marks(tuple(cuts), tuple(find_duplicates(video, cuts, progress=progress)) if config.dedup else ())

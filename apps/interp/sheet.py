@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trackime.arrays import UInt8
 from trackime.files import atomic
-from trackime.images import read_image, write_image
 from trackime.types import VideoInfo
-from trackime.video import Video
+from trackime.video import Video, read_image, write_image
 
-from ..sheet import GAP, PAPER, TILE, caption
+from ..run import GAP, PAPER, TILE, caption
 from .output import as_depth
 from .timeline import Timeline
 
-ROWS = 4
+_ROWS = 4
 
 
 class PairSheet:
@@ -36,7 +36,7 @@ class PairSheet:
         folder.mkdir(exist_ok=True)
         made = [k for k, target in enumerate(timeline.targets) if not target.is_source]
         # From the middle of equal parts: the ends of a video are often black.
-        places = {int((n + 0.5) * len(made) / ROWS) for n in range(ROWS)} if made else set()
+        places = {int((n + 0.5) * len(made) / _ROWS) for n in range(_ROWS)} if made else set()
         self.shown = [made[place] for place in sorted(places)]
         self.width = int(np.clip(info.width, *TILE))
         self.height = max(1, round(self.width * info.height / info.width))
@@ -57,7 +57,7 @@ class PairSheet:
             (rows * (self.height + bar + GAP) + GAP, columns * (self.width + GAP) + GAP, 3), PAPER, np.uint8
         )
 
-        def put(row: int, column: int, tile: npt.NDArray[np.uint8], text: str) -> None:
+        def put(row: int, column: int, tile: UInt8, text: str) -> None:
             y, x = GAP + row * (self.height + bar + GAP), GAP + column * (self.width + GAP)
             sheet[y : y + self.height, x : x + self.width] = tile
             caption(sheet, text, x, y + self.height, bar)
@@ -75,7 +75,7 @@ class PairSheet:
     def _file(self, k: int) -> Path:
         return self.folder / f"{k}.png"
 
-    def _tile(self, frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    def _tile(self, frame: npt.NDArray[Any]) -> UInt8:
         image = as_depth(np.ascontiguousarray(frame[..., :3]), np.uint8)
         how = cv2.INTER_AREA if self.width < image.shape[1] else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=how), np.uint8)

@@ -13,28 +13,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.arrays import Float32
 from trackime.geometry import sample
 from trackime.video import Video
 
+from ._splat import splat_sums
 from .motion import Motion, MotionSource, Side
-from .splat import splat_sums
 
-UNLIKE = 40.0
+_UNLIKE = 40.0
 """What a difference of 1 in colour takes from the metric."""
-COVER = 4.0
+_COVER = 4.0
 """What being in front adds to it."""
-LIMIT = 20.0
+_LIMIT = 20.0
 """Largest metric, up and down: exp must not overflow."""
-FAINT = 1e-3
+_FAINT = 1e-3
 """Weight of the fallback: as little as that of what is hidden in the other frame, a thousandth of the full one."""
-COARSE = 8
+_COARSE = 8
 """Pixels a node of slowly varying fields: brightness, motion around holes."""
-TILE = 1 << 22
+_TILE = 1 << 22
 """Pixels splatted at once: of larger frames a strip at a time, so that memory beside the frames is bounded."""
 
 
@@ -68,12 +68,12 @@ class Synthesis:
         self._video, self._source, self._device = video, source, torch.device(device)
         self._frames: OrderedDict[int, Tensor] = OrderedDict()
 
-    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[npt.NDArray[np.float32]]:
+    def __call__(self, i: int, j: int, taus: Sequence[float]) -> Iterator[Float32]:
         """See `Between`."""
         motion = self._source.between(i, j)
         ends = self._ends(self._frame(i), self._frame(j), motion)
         for tau in taus:
-            yield self._finished(blend(*ends, tau))
+            yield self._finished(_blend(*ends, tau))
 
     def _frame(self, t: int) -> Tensor:
         """Frame t [1, C, H, W]; with alpha, colours are multiplied by it: what cannot be seen lends no colour."""
@@ -93,7 +93,7 @@ class Synthesis:
         return _end(a, b, first), _end(b, a, second)
 
     @staticmethod
-    def _finished(frame: Tensor) -> npt.NDArray[np.float32]:
+    def _finished(frame: Tensor) -> Float32:
         out = frame[0].permute(1, 2, 0)
         if out.shape[2] == 4:
             alpha = out[..., 3:]
@@ -101,10 +101,10 @@ class Synthesis:
         return np.asarray(out.clamp(0, 1).cpu().numpy(), np.float32)
 
 
-def blend(first: _End, second: _End, tau: float) -> Tensor:
+def _blend(first: _End, second: _End, tau: float) -> Tensor:
     """The frame [1, C, H, W] at `tau` between two ends."""
     height, width = first.image.shape[2:]
-    rows = max(1, min(height, TILE // width))
+    rows = max(1, min(height, _TILE // width))
     parts = [(first, tau, 1 - tau), (second, 1 - tau, tau)]
     moved = [end.side.to(s)[None] for end, s, _ in parts]
     strips = []
@@ -120,7 +120,7 @@ def blend(first: _End, second: _End, tau: float) -> Tensor:
     numerators = torch.cat([n for n, _ in strips], 2)
     denominators = torch.cat([d for _, d in strips], 2)
     behind = _fallback(first, second, moved, tau)
-    return (numerators + FAINT * behind) / (denominators + FAINT)
+    return (numerators + _FAINT * behind) / (denominators + _FAINT)
 
 
 def _strip(end: _End, s: float, flow: Tensor, top: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -142,17 +142,17 @@ def _strip(end: _End, s: float, flow: Tensor, top: int, stop: int) -> tuple[Tens
 
 
 def _end(image: Tensor, other: Tensor, side: Side) -> _End:
-    seen = pull(other, side.flow[None])
+    seen = _pull(other, side.flow[None])
     visible = side.visibility[None, None]
     change = _slow(seen - image, visible)
     off = (seen - image - change).abs().mean(1, keepdim=True)
-    metric = (visible + 1e-3).log() - UNLIKE * off
+    metric = (visible + 1e-3).log() - _UNLIKE * off
     if side.order is not None:
-        metric = metric + COVER * side.order[None, None]
-    return _End(image, side, metric.clamp(-LIMIT, LIMIT), change)
+        metric = metric + _COVER * side.order[None, None]
+    return _End(image, side, metric.clamp(-_LIMIT, _LIMIT), change)
 
 
-def pull(image: Tensor, flow: Tensor) -> Tensor:
+def _pull(image: Tensor, flow: Tensor) -> Tensor:
     """`image` [1, C, H, W] at x + flow(x), flow [1, 2, H, W]; edges repeated."""
     height, width = flow.shape[2:]
     points = torch.stack(_targets(flow), -1).reshape(1, -1, 2)
@@ -170,7 +170,7 @@ def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
 def _slow(field: Tensor, weight: Tensor) -> Tensor:
     """The slowly varying part of a field [1, C, H, W], by weights [1, 1, H, W]: exposure, shading, no detail."""
     height, width = field.shape[2:]
-    small = (-(-height // COARSE), -(-width // COARSE))
+    small = (-(-height // _COARSE), -(-width // _COARSE))
     mass = F.interpolate(weight, small, mode="area")
     total = F.interpolate(field * weight, small, mode="area")
     radius = max(1, round(0.05 * small[0]))
@@ -195,7 +195,7 @@ def _fallback(first: _End, second: _End, moved: Sequence[Tensor], tau: float) ->
     for end, flow, weight in ((first, moved[0], 1 - tau), (second, moved[1], tau)):
         back = -_arrived(flow, end.metric)
         weights = weight * (_inside(back) + 1e-3)
-        values, total = values + weights * pull(end.image, back), total + weights
+        values, total = values + weights * _pull(end.image, back), total + weights
     assert isinstance(values, Tensor)
     return values / total
 
@@ -210,7 +210,7 @@ def _inside(flow: Tensor) -> Tensor:
 def _arrived(flow: Tensor, metric: Tensor) -> Tensor:
     """Displacements [1, 2, H, W] as pixels of the new frame see them, smooth, holes filled from around them."""
     height, width = flow.shape[2:]
-    small = (-(-height // COARSE), -(-width // COARSE))
+    small = (-(-height // _COARSE), -(-width // _COARSE))
     scale = flow.new_tensor([small[1] / width, small[0] / height]).view(1, 2, 1, 1)
     coarse, weight = F.interpolate(flow, small, mode="area"), F.interpolate(metric, small, mode="area")
     n, d = splat_sums(coarse, coarse * scale, "softmax", weight)

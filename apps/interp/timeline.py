@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trackime.errors import InputError
-from trackime.writing import exact_rate
+from trackime.video import exact_rate
 
-SAME = Fraction(1, 1_000_000)
+_SAME = Fraction(1, 1_000_000)
 """Seconds within which a frame of the result is an input frame, untouched."""
 
 _HALF_MS = Fraction(501, 1_000_000)  # matroska rounds times to milliseconds; half a one, and what float64 adds
@@ -174,7 +174,7 @@ class Timeline:
     def _target(self, t: Fraction, shown: Fraction) -> Target:
         place = bisect_right(self._at, t) - 1
         for near in (place, place + 1):
-            if 0 <= near < len(self._at) and abs(self._at[near] - t) <= SAME:
+            if 0 <= near < len(self._at) and abs(self._at[near] - t) <= _SAME:
                 return Target(shown, self._kept[near], self._kept[near])
         if place < 0:
             return Target(shown, 0, 0)

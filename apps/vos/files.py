@@ -7,18 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from trackime.arrays import FloatArray
 from trackime.errors import FormatError
-from trackime.ime.config import ImeConfig
-from trackime.types import FloatArray
+from trackime.ime import ImeConfig
 
-from ..progress import Progress
-from ..results import Result
-from ..track import count, describe
+from ..commands import count, describe
+from ..run import Progress, Result
 
 if TYPE_CHECKING:
     from trackime.video import Video
 
-    from .correct import Finished
+    from ._correct import Finished
     from .run import Segmentation
 
 
@@ -33,11 +32,10 @@ def finish(
     device: str,
 ) -> None:
     """Write what is made of masks and tracks: other formats, the overlay, what result.json says."""
-    from ..overlay import TrackPainter
-    from ..pictures import write_pictures
+    from ..run import TrackPainter, write_pictures
 
     if format:
-        from .export import export
+        from ._export import export
 
         with progress.stage("export"):
             export(result.folder, format, video, ids, found.objects, found.confidence, ime.chunk, progress)
@@ -61,7 +59,7 @@ class MaskFiles(Sequence[Any]):
         return len(self._paths)
 
     def __getitem__(self, index: Any) -> Any:
-        from trackime.maskio import read_mask
+        from trackime.video import read_mask
 
         return read_mask(self._paths[index])
 
@@ -71,7 +69,7 @@ class MaskFiles(Sequence[Any]):
 
 def write_masks(folder: Path, video: Video, found: Segmentation) -> None:
     """masks/NAME.png of every frame as it is made, and confidence.csv: a row a frame, a column an object."""
-    from trackime.maskio import write_mask
+    from trackime.video import write_mask
 
     names = video.info.names
     if len(set(names)) != len(names):

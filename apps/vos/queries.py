@@ -8,28 +8,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trackime.arrays import BoolArray, IntArray
 from trackime.errors import InputError, ShapeError
 from trackime.types import Queries
 
 from .config import VosConfig
 
-Mask = npt.NDArray[np.bool_]
-Points = npt.NDArray[Any]
+_Mask = BoolArray
+_Points = npt.NDArray[Any]
 
 BACKGROUND = 0
 """The instance of points that lie on no object."""
 
 
-FEWEST = 4
+_FEWEST = 4
 """Points wanted even on the smallest object."""
 
 
-def object_ids(ids: npt.NDArray[np.integer]) -> list[int]:
+def object_ids(ids: IntArray) -> list[int]:
     """The objects of an id mask, ascending: every value but 0 (background) and 255 (void)."""
     return [int(k) for k in np.unique(ids) if k not in (0, 255)]
 
 
-def sample_objects(ids: npt.NDArray[np.integer], t: int, config: VosConfig, frame: npt.NDArray) -> Queries:
+def sample_objects(ids: IntArray, t: int, config: VosConfig, frame: npt.NDArray) -> Queries:
     """`config.points` points on every object of an id mask, fewer on small ones; their instance is the object's id.
 
     Args:
@@ -44,13 +45,13 @@ def sample_objects(ids: npt.NDArray[np.integer], t: int, config: VosConfig, fram
     for k in object_ids(ids):
         mask = ids == k
         # Points nearer than four pixels to each other say the same thing twice.
-        count = min(config.points, max(FEWEST, int(mask.sum()) // 16))
+        count = min(config.points, max(_FEWEST, int(mask.sum()) // 16))
         xy = sample_mask(mask, count, config.strategy, frame, config.seed + k)
         parts.append(_queries(xy, t, k))
     return Queries.concat(parts)
 
 
-def sample_background(ids: npt.NDArray[np.integer], t: int, config: VosConfig) -> Queries:
+def sample_background(ids: IntArray, t: int, config: VosConfig) -> Queries:
     """`config.negatives` points around every object of an id mask, on no object; instance 0."""
     parts = []
     for k in object_ids(ids):
@@ -59,13 +60,13 @@ def sample_background(ids: npt.NDArray[np.integer], t: int, config: VosConfig) -
     return Queries.concat(parts)
 
 
-def _queries(xy: Points, t: int, instance: int) -> Queries:
+def _queries(xy: _Points, t: int, instance: int) -> Queries:
     return Queries(np.concatenate([xy, np.full((len(xy), 1), t)], 1), np.full(len(xy), instance))
 
 
 def sample_mask(
-    mask: Mask, count: int, strategy: str = "mixed", frame: npt.NDArray | None = None, seed: int = 0
-) -> Points:
+    mask: _Mask, count: int, strategy: str = "mixed", frame: npt.NDArray | None = None, seed: int = 0
+) -> _Points:
     """Up to `count` different pixel centres [n, 2] (x, y) inside a mask, away from its border where it is wide enough.
 
     Args:
@@ -88,14 +89,14 @@ def sample_mask(
         rng = np.random.default_rng(seed)
         pick = np.sort(rng.choice(len(y), min(count, len(y)), replace=False))
         return np.stack([x[pick], y[pick]], 1) + 0.5
-    found: Points = np.zeros((0, 2))
+    found: _Points = np.zeros((0, 2))
     if strategy in ("mixed", "corners") and frame is not None:
         found = _corners(core, count if strategy == "corners" else count // 2, frame)
     # Featureless objects have few corners: the rest is spread.
     return np.concatenate([found, _medoids(core, count - len(found), seed, found)])
 
 
-def eroded(mask: Mask, least: int, share: float = 0.1, most: int = 6) -> Mask:
+def eroded(mask: _Mask, least: int, share: float = 0.1, most: int = 6) -> _Mask:
     """The mask without its border: `share` of its size deep, less where fewer than `least` pixels would be left."""
     for depth in range(min(most, int(share * np.sqrt(mask.sum()))), 0, -1):
         padded = np.pad(mask, 1).astype(np.uint8)
@@ -105,7 +106,7 @@ def eroded(mask: Mask, least: int, share: float = 0.1, most: int = 6) -> Mask:
     return mask
 
 
-def ring_of(mask: Mask, share: float) -> Mask:
+def ring_of(mask: _Mask, share: float) -> _Mask:
     """Pixels around a mask, from 0.15 to `share` (at least 0.3) of its size away from it."""
     if not mask.any():
         return np.zeros_like(mask)
@@ -114,7 +115,7 @@ def ring_of(mask: Mask, share: float) -> Mask:
     return np.asarray((distance > max(3, 0.15 * size)) & (distance < max(6, max(share, 0.3) * size)))
 
 
-def _corners(mask: Mask, count: int, frame: npt.NDArray) -> Points:
+def _corners(mask: _Mask, count: int, frame: npt.NDArray) -> _Points:
     """Shi-Tomasi corners inside the mask, strongest first and apart from each other."""
     if count < 1 or not mask.any():
         return np.zeros((0, 2))
@@ -126,7 +127,7 @@ def _corners(mask: Mask, count: int, frame: npt.NDArray) -> Points:
     return np.asarray(found.reshape(-1, 2) + 0.5, np.float64)  # OpenCV's pixel centres lie on integers
 
 
-def _medoids(mask: Mask, count: int, seed: int, taken: Points | None = None, rounds: int = 5) -> Points:
+def _medoids(mask: _Mask, count: int, seed: int, taken: _Points | None = None, rounds: int = 5) -> _Points:
     """`count` pixels that the mask's pixels are near to: k-medoids, started far from each other and from `taken`.
 
     Medoids that sit on `taken` points would be wasted, so those take part as clusters that do not move.

@@ -12,28 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from trackime import segmenters, trackers
+from trackime.arrays import BoolArray, FloatArray, UInt8
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.ime import ImeConfig
+from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
 from trackime.ime import run as track
-from trackime.ime.config import DEFAULT_SEGMENTER
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
-from trackime.types import FloatArray, Queries, Tracks
+from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 
-from .ask import Adviser
+from ._direction import Direction, working_size
+from ._prompted import Adviser
+from ._prompts import Prompts
+from ._reseed import Follow, Points
 from .config import DEFAULT_TRACKER, VosConfig
-from .direction import Direction, working_size
-from .prompts import Ids, Mask, Prompts
 from .queries import BACKGROUND, object_ids, sample_background, sample_objects
-from .reseed import Follow, Points
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class FrameMask:
+class _FrameMask:
     """The result of one frame.
 
     Attributes:
@@ -43,7 +43,7 @@ class FrameMask:
     """
 
     t: int
-    ids: Ids
+    ids: UInt8
     confidence: FloatArray
 
 
@@ -106,7 +106,7 @@ def segment(
         assert tracker is not None
         tracks = _track(opened, prompts, first, tracker, segmenter, config, ime, progress)
     else:
-        tracks = assign(tracks, prompts.first, first)
+        tracks = _assign(tracks, prompts.first, first)
     seconds["tracks"] = time.perf_counter() - begun
     course = Course(opened, tracks, tracker, segmenter, config, ime)
     return Segmentation(course, prompts, first, seconds, progress)
@@ -170,9 +170,9 @@ def _follower(video: Video, tracker: PointTracker, segmenter: PointSegmenter, im
     return follow
 
 
-def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> dict[int, Mask]:
+def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> dict[int, BoolArray]:
     """Each object's mask bool [H, W] at its first prompt."""
-    masks: dict[int, Mask] = {}
+    masks: dict[int, BoolArray] = {}
     for t in sorted(set(prompts.first.values())):
         stated = prompts.at(t, video[t], segmenter, {})
         masks.update({k: stated[k] for k, start in prompts.first.items() if start == t})
@@ -182,7 +182,7 @@ def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> d
 def _track(
     video: Video,
     prompts: Prompts,
-    first: Mapping[int, Mask],
+    first: Mapping[int, BoolArray],
     tracker: PointTracker,
     segmenter: PointSegmenter,
     config: VosConfig,
@@ -214,7 +214,7 @@ def _track(
     return Tracks.concat(parts)
 
 
-def assign(tracks: Tracks, start: Mapping[int, int], first: Mapping[int, Mask]) -> Tracks:
+def _assign(tracks: Tracks, start: Mapping[int, int], first: Mapping[int, BoolArray]) -> Tracks:
     """`tracks` with the instance of every one: an object's id, 0 for the background, -1 for unknown.
 
     Args:
@@ -252,7 +252,7 @@ class Segmentation:
         self,
         course: Course,
         prompts: Prompts,
-        first: Mapping[int, Mask],
+        first: Mapping[int, BoolArray],
         seconds: dict[str, float],
         progress: Progress | None,
     ) -> None:
@@ -265,8 +265,8 @@ class Segmentation:
     def __len__(self) -> int:
         return len(self._video)
 
-    def __iter__(self) -> Iterator[FrameMask]:
-        """One `FrameMask` a frame, in order."""
+    def __iter__(self) -> Iterator[_FrameMask]:
+        """One `_FrameMask` a frame, in order."""
         begun = time.perf_counter()
         total = len(self._video) + max(self._prompts.first.values())
         done, spent = 0, 0.0
@@ -288,20 +288,20 @@ class Segmentation:
             # What the caller does with a frame is not our time.
             spent += time.perf_counter() - begun
             self.seconds["masks"] = spent
-            yield FrameMask(t, ids, confidence)
+            yield _FrameMask(t, ids, confidence)
             begun = time.perf_counter()
 
     def _tell(self, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress("masks", done, total)
 
-    def _forward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
+    def _forward(self) -> Iterator[tuple[int, UInt8, FloatArray]]:
         way = self._course.direction(self.objects, False)
         for t0, frames in self._video.chunks(self._chunk):
             for t, frame in enumerate(frames, t0):
                 yield t, *way.step(t, frame, self._stated(way, t, frame, False))
 
-    def _backward(self) -> Iterator[tuple[int, Ids, FloatArray]]:
+    def _backward(self) -> Iterator[tuple[int, UInt8, FloatArray]]:
         """Frames before the last object's first prompt, last first, with the objects not begun yet."""
         latest = max(self._prompts.first.values())
         if latest == 0:
@@ -318,7 +318,7 @@ class Segmentation:
                     np.where(np.isin(self.objects, begun), 0, confidence).astype(np.float32),
                 )
 
-    def _stated(self, way: Direction, t: int, frame: Ids, backward: bool) -> dict[int, Mask]:
+    def _stated(self, way: Direction, t: int, frame: UInt8, backward: bool) -> dict[int, BoolArray]:
         """What prompts say of frame t; on the way back only first prompts count, the others lie beyond them."""
         starting = {k: self._first[k] for k, first in self._prompts.first.items() if first == t}
         if backward or t not in self._prompts.frames:

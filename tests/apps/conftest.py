@@ -47,7 +47,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> list[Queries]:
         xy = queries.xy[:, None] + step * np.array([1.0, 0.0])
         return Tracks(xy, np.ones(xy.shape[:2]), queries, info)
 
-    monkeypatch.setattr("trackime.ime.pipeline.track", track)
+    monkeypatch.setattr("trackime.ime.track", track)
     monkeypatch.setattr("trackime_apps.vos.run.track", lambda *a, **k: SimpleNamespace(tracks=track(*a, **k)))
     return asked
 

@@ -28,12 +28,12 @@ def test_no_command_and_help_list_the_commands(run: Any) -> None:
     ran = run()
     assert ran.code == 2 and "track" in ran.err
     ran = run("--help")
-    assert ran.code == 0 and all(name in ran.out for name in cli.COMMANDS)
+    assert ran.code == 0 and all(name in ran.out for name in cli._COMMANDS)
     assert run("--version").out.startswith("trackime ")
 
 
 def test_every_command_exists_and_has_help(run: Any) -> None:
-    for name in cli.COMMANDS:
+    for name in cli._COMMANDS:
         ran = run(name, "--help")
         assert ran.code == 0 and "Usage: trackime-apps " + name in ran.out
 
@@ -198,7 +198,7 @@ def test_resume_goes_on_after_tracking_with_the_same_bytes(
     typed = ["track", video, "--point", "10,20", "--point", "1,2,3"]
     assert run(*typed, "-o", tmp_path / "whole").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("trackime_apps.pictures.write_pictures", raising(KeyboardInterrupt()))
+        patch.setattr("trackime_apps.run.write_pictures", raising(KeyboardInterrupt()))
         assert run(*typed, "-o", tmp_path / "out", "--resume").code == 130
     assert not (tmp_path / "out").exists() and len(tracked) == 2
     assert run(*typed, "-o", tmp_path / "out", "--resume").code == 0 and len(tracked) == 2
@@ -234,7 +234,7 @@ class OutOfMemoryError(RuntimeError):
 def test_failures_are_one_line_and_leave_nothing(
     run: Any, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
 ) -> None:
-    monkeypatch.setattr("trackime.ime.pipeline.track", raising(error))
+    monkeypatch.setattr("trackime.ime.track", raising(error))
     ran = run("track", video, "-o", tmp_path / "out")
     assert ran.code == code and said in ran.err
     assert ran.err.lstrip("\n").count("\n") == 1  # click ends the terminal's line after ^C
@@ -243,13 +243,13 @@ def test_failures_are_one_line_and_leave_nothing(
 
 def test_a_broken_pipe_is_silent(run: Any, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
-    monkeypatch.setattr("trackime.ime.pipeline.track", raising(BrokenPipeError()))
+    monkeypatch.setattr("trackime.ime.track", raising(BrokenPipeError()))
     ran = run("track", video, "-o", tmp_path / "out")
     assert (ran.code, ran.err) == (1, "")
 
 
 def test_debug_shows_where(run: Any, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trackime.ime.pipeline.track", raising(ZeroDivisionError("oops")))
+    monkeypatch.setattr("trackime.ime.track", raising(ZeroDivisionError("oops")))
     ran = run("track", video, "-o", tmp_path / "out", "--debug")
     assert ran.code == 1 and "Traceback" in ran.err and "ZeroDivisionError: oops" in ran.err
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import trackime.ime.drive as module
+import trackime.ime._drive as module
 from tests.conftest import RampTracker
 from trackime.errors import DeviceError
-from trackime.ime.drive import View, drive
-from trackime.ime.operations import Operations
+from trackime.ime import Operations, drive
+from trackime.ime._drive import View
 
 
 class Frames:

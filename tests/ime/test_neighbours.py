@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import HalfPlanes
-from trackime.ime.config import ImeConfig
-from trackime.ime.neighbours import draw_neighbours, find_instances, inside_mask
-from trackime.ime.operations import Operations
+from trackime.ime import ImeConfig, Operations, find_instances
+from trackime.ime.neighbours import draw_neighbours, inside_mask
 from trackime.types import Queries
 
 

@@ -9,8 +9,7 @@ import torch
 from tests.conftest import HalfPlanes, RampTracker, ramp_video
 from trackime import Queries, track
 from trackime.errors import InputError, UnknownNameError
-from trackime.ime import ImeConfig, run
-from trackime.ime.masks import instance_masks
+from trackime.ime import ImeConfig, instance_masks, run
 from trackime.video import open_video
 
 PX = ImeConfig(windows_px=(60, 40), cuts=False)
@@ -200,7 +199,7 @@ def test_joint_masks_mute_neighbours_that_stray():
 
 def test_a_video_that_track_opened_is_closed(monkeypatch):
     closed = []
-    monkeypatch.setattr("trackime.video.Video.close", lambda video: closed.append(video))
+    monkeypatch.setattr("trackime.video.reader.Video.close", lambda video: closed.append(video))
     tools = {"tracker": RampTracker(), "segmenter": HalfPlanes(), "config": PX}
     with_video = open_video(ramp_video())
     track(with_video, QUERIES, **tools)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackime.ime.config import ImeConfig
-from trackime.ime.pruning import STRAY, share_windows, window_sides
+from trackime.ime import ImeConfig, window_sides
+from trackime.ime.pruning import _STRAY, share_windows
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_every_query_is_held_once(seed, count, spread):
         assert offsets.shape == (12, 2)
         assert (offsets >= 0).all() and (offsets + side <= [frame[1], frame[0]]).all()
         for row in rows:
-            assert holds(xy[row], offsets, side, frame, 0.15) >= 1 - STRAY - 1e-9
+            assert holds(xy[row], offsets, side, frame, 0.15) >= 1 - _STRAY - 1e-9
             t = asked[row]
             assert holds(xy[row, t : t + 1], offsets[t : t + 1], side, frame, 0.15) == 1
 

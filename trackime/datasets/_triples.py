@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import UInt8
 from trackime.datasets.sample import Sample
 from trackime.errors import FormatError, VideoError
 from trackime.video import open_video
@@ -43,7 +43,7 @@ def below(root: Path, name: str, where: str) -> Path:
     raise FormatError(f"{where}: expected {root / '/'.join(parts)}, found nothing there")
 
 
-def frames(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
+def frames(paths: Sequence[Path]) -> UInt8:
     """uint8 [T, H, W, 3] of T pictures of one size. Raises FormatError."""
     pictures = []
     for path in paths:
@@ -57,6 +57,6 @@ def frames(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
     return np.stack(pictures)
 
 
-def between(name: str, video: Path | npt.NDArray[np.uint8], last: int, step: int = 1) -> Sample:
+def between(name: str, video: Path | UInt8, last: int, step: int = 1) -> Sample:
     """Frames 0 and `last` are kept, every `step`-th one between them is made."""
     return Sample(name, video, labels={"kept": (0, last), "targets": tuple(range(step, last, step))})

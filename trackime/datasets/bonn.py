@@ -13,13 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import Float64
 from trackime.datasets import tum
 from trackime.datasets.sample import Sample, existing_folder, sequences
 from trackime.datasets.scan import Scan, png_depth
-
-Float64 = npt.NDArray[np.float64]
 
 CALIBRATIONS = {"bonn": (542.822841, 542.576870, 315.593520, 237.756098)}
 """fx, fy, cx, cy of the colour camera as published, of pixels whose centres are integers."""

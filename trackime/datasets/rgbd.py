@@ -12,14 +12,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import BoolArray, Float64, FloatArray
 from trackime.datasets.sample import Sample, existing_folder, folder_info, list_images, sequences
 from trackime.datasets.scan import Scan, centred, check_poses, numbers, png_depth
 from trackime.errors import FormatError, InputError
-from trackime.types import FloatArray, Queries, Tracks
-
-Float64 = npt.NDArray[np.float64]
+from trackime.types import Queries, Tracks
 
 TOLERANCE = 0.03
 """Relative difference below which a projected and a measured depth are the same surface."""
@@ -119,7 +117,7 @@ def _draw(depth: Float64, points: int, rng: np.random.Generator) -> tuple[Float6
 
 def _true_tracks(
     scan: Scan, world: Float64, queries: Queries, tolerance: float
-) -> tuple[tuple[FloatArray, FloatArray, Queries], npt.NDArray[np.bool_]]:
+) -> tuple[tuple[FloatArray, FloatArray, Queries], BoolArray]:
     """(xy [N, T, 2], visibility [N, T], queries) and known [N, T] of world points [N, 3]."""
     n, frames = len(world), len(scan.depths)
     xy, visible = np.zeros((n, frames, 2)), np.zeros((n, frames), bool)
@@ -135,9 +133,7 @@ def _true_tracks(
     return (xy.astype(np.float32), visible.astype(np.float32), queries), known
 
 
-def _compare(
-    depth: Float64, xy: Float64, z: Float64, tolerance: float
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _compare(depth: Float64, xy: Float64, z: Float64, tolerance: float) -> tuple[BoolArray, BoolArray]:
     """Which points [N] are visible, and of which that is known, from the four measurements around each."""
     h, w = depth.shape
     inside = np.asarray(((xy >= 0) & (xy <= (w, h))).all(axis=1), bool)

@@ -13,14 +13,15 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from trackime.arrays import BoolArray, Float64, UInt8
 from trackime.errors import FormatError, InputError, ShapeError
-from trackime.maskio import Mask, read_mask
-from trackime.types import BoolArray, Tracks, VideoInfo
+from trackime.types import Tracks, VideoInfo
+from trackime.video import read_mask
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class MaskFolder(Sequence[Mask]):
+class MaskFolder(Sequence[UInt8]):
     """The masks of a video, read when asked for: uint8 [H, W] of ids, 0 background, 255 void.
 
     Args:
@@ -40,10 +41,10 @@ class MaskFolder(Sequence[Mask]):
         return tuple(t for t, path in enumerate(self.paths) if path is not None)
 
     @overload
-    def __getitem__(self, t: int) -> Mask: ...
+    def __getitem__(self, t: int) -> UInt8: ...
     @overload
     def __getitem__(self, t: slice) -> MaskFolder: ...
-    def __getitem__(self, t: int | slice) -> Mask | MaskFolder:
+    def __getitem__(self, t: int | slice) -> UInt8 | MaskFolder:
         """The mask of frame t, or the masks of some frames.
 
         Raises:
@@ -61,7 +62,7 @@ class MaskFolder(Sequence[Mask]):
             raise FormatError(f"{path}: expected a mask of the frame's size {frame_w}x{frame_h}, got {w}x{h}")
         return mask
 
-    def areas(self) -> npt.NDArray[np.float64]:
+    def areas(self) -> Float64:
         """float64 [T], pixels of any object in each frame; NaN where a frame has no mask."""
         out = np.full(len(self), np.nan)
         for t in self.annotated:
@@ -87,7 +88,7 @@ class Sample:
     """
 
     name: str
-    video: str | Path | npt.NDArray[np.uint8]
+    video: str | Path | UInt8
     tracks: Tracks | None = None
     known: BoolArray | None = None
     masks: MaskFolder | None = None

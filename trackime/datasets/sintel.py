@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import Float64
 from trackime.datasets.sample import Sample, existing_folder, folder_info
 from trackime.datasets.scan import Scan, check_poses
 from trackime.errors import FormatError, UnknownNameError
-
-Float64 = npt.NDArray[np.float64]
 
 TAG = 202021.25
 RENDERS = ("final", "clean")

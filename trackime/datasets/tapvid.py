@@ -14,8 +14,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import UInt8
 from trackime.datasets._unpickle import load_pickle
 from trackime.datasets.sample import Sample
 from trackime.errors import FormatError, InputError
@@ -89,7 +89,7 @@ def _sample(name: str, example: Any, mode: Mode, stride: int, fps: float, file: 
     return Sample(name, video, tracks, labels={"mode": mode, "track": rows})
 
 
-def _video(value: Any, where: str) -> npt.NDArray[np.uint8]:
+def _video(value: Any, where: str) -> UInt8:
     """uint8 [T, H, W, 3] of an array, or of T encoded images."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "S":
         raise FormatError(f"{where}: expected encoded images as objects: fixed-width bytes lose trailing zeros")
@@ -106,7 +106,7 @@ def _video(value: Any, where: str) -> npt.NDArray[np.uint8]:
     return value
 
 
-def _decode(data: Any, where: str) -> npt.NDArray[np.uint8]:
+def _decode(data: Any, where: str) -> UInt8:
     if isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 3:
         return data
     if isinstance(data, bytes | bytearray) and len(data):

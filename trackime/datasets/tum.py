@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import Float64, Int64
 from trackime.datasets.sample import Sample, existing_folder, list_images, sequences
 from trackime.datasets.scan import Scan, centred, check_poses, numbers, png_depth
 from trackime.errors import FormatError
 from trackime.video import open_video
-
-Float64 = npt.NDArray[np.float64]
 
 NEAR = 0.02
 """Seconds within which two times are of one frame."""
@@ -72,7 +70,7 @@ def open_scan(folder: Path, calibrations: dict[str, tuple[float, float, float, f
     return Scan(folder.name, folder / "rgb", depths, png_depth(UNIT), poses, intrinsics, (info.height, info.width))
 
 
-def associate(times: Float64, others: Float64, alone: bool = True) -> npt.NDArray[np.int64]:
+def associate(times: Float64, others: Float64, alone: bool = True) -> Int64:
     """int64 [T], the nearest of `others` within `NEAR` of each of `times`; -1: none.
 
     Args:

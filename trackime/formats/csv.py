@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import Float64
 from trackime.errors import FormatError
 from trackime.files import reading
 from trackime.formats.text import decimals, shortest, write_text
@@ -87,7 +87,7 @@ def _about(comments: list[str], key: str) -> Any:
     return None
 
 
-def _table(lines: list[str]) -> dict[str, npt.NDArray[np.float64]]:
+def _table(lines: list[str]) -> dict[str, Float64]:
     """The columns by name, float64 [rows]."""
     header = [cell.strip() for cell in lines[0].split(",")] if lines else []
     missing = [name for name in COLUMNS if name not in header]
@@ -102,7 +102,7 @@ def _table(lines: list[str]) -> dict[str, npt.NDArray[np.float64]]:
     return {name: values[:, header.index(name)] for name in COLUMNS}
 
 
-def _tracks(size: tuple[int, int], table: dict[str, npt.NDArray[np.float64]], about: Any, xyt: Any) -> Tracks:
+def _tracks(size: tuple[int, int], table: dict[str, Float64], about: Any, xyt: Any) -> Tracks:
     n, t = _count(table["query"], None if xyt is None else len(xyt)), None if about is None else len(about["pts"])
     t = _count(table["frame"], t)
     if len(table["query"]) != n * t:
@@ -125,7 +125,7 @@ def _tracks(size: tuple[int, int], table: dict[str, npt.NDArray[np.float64]], ab
     return Tracks(xy, visibility, Queries(np.array(xyt, np.float64), instance.astype(np.int32)), video)
 
 
-def _count(column: npt.NDArray[np.float64], known: int | None) -> int:
+def _count(column: Float64, known: int | None) -> int:
     """How many values a counting column goes through: what the comments say, else its last value and one."""
     if known is not None or not len(column):
         return known or 0

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from trackime.arrays import BoolArray
 from trackime.formats.text import check_start, track_name, write_text
-from trackime.types import BoolArray, Tracks
+from trackime.types import Tracks
 
 _COLUMNS = (
     *("5 1 20 enable", "3 1 75 name", "2 1 58 track_x", "2 1 58 track_y", "2 1 63 offset_x", "2 1 63 offset_y"),

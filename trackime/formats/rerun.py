@@ -12,8 +12,8 @@ import os
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import UInt8
 from trackime.errors import MissingExtraError
 from trackime.files import atomic
 from trackime.types import Tracks
@@ -58,7 +58,7 @@ def _set_time(recording: Any, frame: int, time: float) -> None:
         recording.set_time_seconds("time", time)
 
 
-def _colours(count: int) -> npt.NDArray[np.uint8]:
+def _colours(count: int) -> UInt8:
     """uint8 [N, 3], hues far apart."""
     rgb = [colorsys.hsv_to_rgb((i * _GOLDEN) % 1, 0.8, 1.0) for i in range(count)]
     return (np.array(rgb).reshape(count, 3) * 255).astype(np.uint8)

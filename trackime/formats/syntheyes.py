@@ -19,8 +19,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from trackime.arrays import FloatArray
 from trackime.formats.text import check_start, track_name, write_text
-from trackime.types import FloatArray, Tracks
+from trackime.types import Tracks
 
 _SEEN = 1 + 2 + 4
 _SEEN_AGAIN = _SEEN + 8

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trackime.arrays import BoolArray, Float64
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic, read_npz, reading
 from trackime.types import Queries, Tracks, VideoInfo
@@ -96,9 +97,7 @@ def _size(
     return shape[2], shape[1]
 
 
-def _queries(
-    data: dict[str, npt.NDArray[Any]], xy: npt.NDArray[np.float64], occluded: npt.NDArray[np.bool_]
-) -> npt.NDArray[Any]:
+def _queries(data: dict[str, npt.NDArray[Any]], xy: Float64, occluded: BoolArray) -> npt.NDArray[Any]:
     """[N, 3] (x, y, t)."""
     if "query_points" in data:
         return data["query_points"][:, ::-1]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trackime.arrays import FloatArray
 from trackime.ime.motion import TINY
-from trackime.types import FloatArray
 
 
 def fuse(

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.geometry import to_torch
-from trackime.ime.drive import FrameReader
+from trackime.ime._drive import FrameReader
 from trackime.ime.neighbours import inside_mask, point_masks
 from trackime.ime.operations import Operations, Progress, silent
-from trackime.segmenters.base import PointSegmenter
-from trackime.types import VISIBLE, BoolArray, FloatArray, IntArray
+from trackime.segmenters import PointSegmenter
+from trackime.types import VISIBLE
 
-STRAYED = 0.1
+_STRAYED = 0.1
 """Weight left to a neighbour that is outside its instance's mask: masks err too."""
 
 
-def instance_mask(
+def _instance_mask(
     embedding: Any,
     xy: FloatArray,
     visibility: FloatArray,
@@ -72,7 +73,7 @@ def instance_masks(
         visibility: [N, T].
         instance: [N] the group of each point.
         segmenter: any.
-        threshold: see `instance_mask`.
+        threshold: see `_instance_mask`.
         chunk: frames decoded at once.
         operations: counts prompts.
         progress: told of frames done.
@@ -87,7 +88,7 @@ def instance_masks(
             embedding = segmenter.encode(to_torch(frame[None], segmenter.device)[0])
             found = {}
             for key, rows in groups.items():
-                mask = instance_mask(embedding, xy[rows, t], visibility[rows, t], segmenter, threshold, operations)
+                mask = _instance_mask(embedding, xy[rows, t], visibility[rows, t], segmenter, threshold, operations)
                 if mask is not None:
                     found[key] = mask
             yield t, found
@@ -106,7 +107,7 @@ def membership(
     operations: Operations,
     progress: Progress = silent,
 ) -> FloatArray:
-    """How far each neighbour may be trusted in each frame: 1 inside its instance's mask, `STRAYED` outside.
+    """How far each neighbour may be trusted in each frame: 1 inside its instance's mask, `_STRAYED` outside.
 
     Args:
         xy: [P, T, 2] neighbours, pixels.
@@ -122,5 +123,5 @@ def membership(
     for t, masks in instance_masks(video, xy, asked, instance, segmenter, threshold, chunk, operations, progress):
         for key, mask in masks.items():
             rows = np.flatnonzero(instance == key)
-            trust[rows, t] = np.where(inside_mask(mask >= threshold, xy[rows, t]), 1.0, STRAYED)
+            trust[rows, t] = np.where(inside_mask(mask >= threshold, xy[rows, t]), 1.0, _STRAYED)
     return trust

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trackime.types import FloatArray, IntArray
+from trackime.arrays import FloatArray, IntArray
 
 TINY = 1e-6
 """Weights that sum to less than this carry no evidence."""

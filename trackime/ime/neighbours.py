@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.geometry import to_torch
+from trackime.ime._drive import FrameReader
 from trackime.ime.config import ImeConfig
-from trackime.ime.drive import FrameReader
 from trackime.ime.operations import Operations, Progress, silent
-from trackime.segmenters.base import PointSegmenter
-from trackime.types import BoolArray, FloatArray, IntArray, Queries
+from trackime.segmenters import PointSegmenter
+from trackime.types import Queries
 
-SAME_INSTANCE = 0.5
+_SAME_INSTANCE = 0.5
 """Two queries share an instance when each lies in the other's mask and the masks' IoU exceeds this."""
 
-DECODE = 16
+_DECODE = 16
 """Prompts decoded at once: bounds the memory that masks take."""
 
 
@@ -161,7 +162,7 @@ def inside_mask(mask: BoolArray, xy: FloatArray) -> BoolArray:
 
 
 def _joined(row: int, cut: int, own: BoolArray, groups: list[_Group], queries: Queries) -> _Group | None:
-    """The group a query belongs to: of the same cut, or each in the other's mask and IoU above `SAME_INSTANCE`."""
+    """The group a query belongs to: of the same cut, or each in the other's mask and IoU above `_SAME_INSTANCE`."""
     for group in groups:
         first = group.members[0]
         if queries.instance[row] != queries.instance[first]:
@@ -172,7 +173,7 @@ def _joined(row: int, cut: int, own: BoolArray, groups: list[_Group], queries: Q
             continue
         theirs = np.unpackbits(group.mask, count=own.size).reshape(own.shape).view(bool)
         mutual = inside_mask(theirs, queries.xy[[row]])[0]
-        if mutual and (own & theirs).sum() > SAME_INSTANCE * (own | theirs).sum():
+        if mutual and (own & theirs).sum() > _SAME_INSTANCE * (own | theirs).sum():
             return group
     return None
 
@@ -227,7 +228,7 @@ def point_masks(
     """
     left = rows
     while len(left):
-        batch = left[:1] if segmenter.shares_masks else left[:DECODE]
+        batch = left[:1] if segmenter.shares_masks else left[:_DECODE]
         points = torch.from_numpy(np.array(xy[batch, None])).to(segmenter.device)  # [P, 1, 2]
         with torch.inference_mode():
             logits, _ = segmenter.decode(embedding, points, torch.ones(points.shape[:2], device=points.device))

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from trackime import segmenters, trackers
-from trackime.cuts import find_cuts
+from trackime.arrays import FloatArray, IntArray
 from trackime.devices import resolve_device
 from trackime.geometry import inside
+from trackime.ime._drive import FrameReader, View, drive
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
-from trackime.ime.drive import FrameReader, View, drive
 from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.masks import membership
 from trackime.ime.motion import instance_steps, integrate, prefer_query
@@ -23,15 +23,15 @@ from trackime.ime.neighbours import Instance, find_instances
 from trackime.ime.operations import Operations, Progress, silent
 from trackime.ime.progressive import plan_windows, track_in_windows
 from trackime.ime.pruning import window_sides
-from trackime.segmenters.base import PointSegmenter
-from trackime.trackers.base import PointTracker
-from trackime.types import FloatArray, IntArray, Queries, Tracks
-from trackime.video import Video, open_video
+from trackime.segmenters import PointSegmenter
+from trackime.trackers import PointTracker
+from trackime.types import Queries, Tracks
+from trackime.video import Video, find_cuts, open_video
 
-FIRST_FOUND = 256
+_FIRST_FOUND = 256
 """Groups that are found are numbered from here on: ids below are what masks and callers call objects by."""
 
-Row = tuple[FloatArray, FloatArray]
+_Row = tuple[FloatArray, FloatArray]
 """xy float32 [N, T, 2] and visibility float32 [N, T]."""
 
 
@@ -41,7 +41,7 @@ class Result:
 
     Attributes:
         tracks: the result the config asks for; `tracks.instance` is the group each query was found to be in,
-            or the one it came with. Groups that were found are numbered from `FIRST_FOUND`, or above the ids given.
+            or the one it came with. Groups that were found are numbered from `_FIRST_FOUND`, or above the ids given.
         rows: every stage of the ablation that the run passed through, by name: "none" the tracker alone, "im"
             guided by instance motion, "im_fusion" the mean of both, "im_clip" the finest window, "all" the
             windows fused.
@@ -49,7 +49,7 @@ class Result:
     """
 
     tracks: Tracks
-    rows: dict[str, Row]
+    rows: dict[str, _Row]
     operations: Operations
 
 
@@ -114,7 +114,7 @@ def run(
     queries.check(video.info)
     operations = Operations()
     length = len(video)
-    whole: dict[str, Row] = {}
+    whole: dict[str, _Row] = {}
     instance = np.full(len(queries), -1)
     groups = 0
     for first, last in _shots(video, config, progress) if len(queries) else []:
@@ -136,13 +136,13 @@ def run(
         whole["none"] = _empty(0, length)
     given = queries.instance
     # An id of the caller's must not come to mean a group that was merely found.
-    base = max(FIRST_FOUND, int(given.max(initial=-1)) + 1)
+    base = max(_FIRST_FOUND, int(given.max(initial=-1)) + 1)
     found = Queries(queries.xyt, np.where(given >= 0, given, np.where(instance >= 0, base + instance, -1)))
     xy, visibility = whole[_final(config, whole)]
     return Result(Tracks(xy, visibility, found, video.info), whole, operations)
 
 
-def _final(config: ImeConfig, rows: Mapping[str, Row]) -> str:
+def _final(config: ImeConfig, rows: Mapping[str, _Row]) -> str:
     """The row a config asks for."""
     wanted = ("all" if config.fusion else "im_clip") if config.clip else ("im_fusion" if config.fusion else "im")
     if not config.instance_motion and not config.clip:
@@ -155,7 +155,7 @@ def _shots(video: Video, config: ImeConfig, progress: Progress) -> list[tuple[in
     return list(pairwise(edges))
 
 
-def _empty(count: int, length: int) -> Row:
+def _empty(count: int, length: int) -> _Row:
     return np.zeros((count, length, 2), np.float32), np.zeros((count, length), np.float32)
 
 
@@ -180,7 +180,7 @@ class _Shot:
         self.instances: list[Instance] = []
         self.masks = masks
 
-    def run(self) -> dict[str, Row]:
+    def run(self) -> dict[str, _Row]:
         """Every row of the ablation, by name."""
         with torch.inference_mode():
             config = self.config
@@ -200,7 +200,7 @@ class _Shot:
             found[instance.members] = index
         return found
 
-    def _first_pass(self) -> tuple[dict[str, Row], FloatArray]:
+    def _first_pass(self) -> tuple[dict[str, _Row], FloatArray]:
         """Track queries and neighbours in the full frame; rows so far, and the guide [N, T, 2] of the windows."""
         queries, config = self.queries, self.config
         used = self.instances if config.instance_motion else []
@@ -212,7 +212,7 @@ class _Shot:
         )
         count = len(queries)
         own_xy, own_vis = xy[:count], visibility[:count]
-        rows: dict[str, Row] = {"none": (own_xy, own_vis)}
+        rows: dict[str, _Row] = {"none": (own_xy, own_vis)}
         if not config.instance_motion:
             return rows, own_xy
         trust = self._trust(xy, visibility)
@@ -247,10 +247,10 @@ class _Shot:
             self.progress,
         )
 
-    def _windows(self, rows: dict[str, Row], guide: FloatArray) -> None:
+    def _windows(self, rows: dict[str, _Row], guide: FloatArray) -> None:
         """Coarse to fine: each scale's windows follow the last scale's result."""
         full = rows["none"]
-        scales: list[Row] = []
+        scales: list[_Row] = []
         sides: list[float] = []
         for side in window_sides(self.config, self.frame, self.tracker.input_size):
             if (side, side) == self.frame:
@@ -277,7 +277,7 @@ class _Shot:
         by_precision = self.config.fusion_weights == "precision"
         rows["all"] = fuse(scales, scale_precision(sides, self.tracker.input_size) if by_precision else None)
 
-    def _tidy(self, row: Row) -> Row:
+    def _tidy(self, row: _Row) -> _Row:
         """A point that leaves the frame is not visible; at its query frame it is the query, seen."""
         xy, visibility = row[0], np.where(inside(row[0], self.frame), row[1], np.float32(0))
         index = np.arange(len(self.queries))

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trackime.arrays import FloatArray, IntArray
+from trackime.ime._drive import FrameReader, View, drive
 from trackime.ime.config import ImeConfig
-from trackime.ime.drive import FrameReader, View, drive
 from trackime.ime.motion import instance_steps, integrate, prefer_query
 from trackime.ime.neighbours import Instance, draw_neighbours
 from trackime.ime.operations import Operations, Progress, silent
 from trackime.ime.pruning import share_windows
-from trackime.trackers.base import PointTracker
-from trackime.types import FloatArray, IntArray, Queries
+from trackime.trackers import PointTracker
+from trackime.types import Queries
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class _Window:
     """A moving window and the queries it serves.
 
     Attributes:
@@ -33,7 +34,7 @@ class Window:
 
 def plan_windows(
     queries: Queries, guide: FloatArray, side: int, frame: tuple[int, int], config: ImeConfig
-) -> list[Window]:
+) -> list[_Window]:
     """Windows of one side along the queries' trajectories.
 
     With `config.windows == "query"` one each, as published. Else whatever keeps together shares a window: the
@@ -50,7 +51,7 @@ def plan_windows(
     order = np.lexsort((queries.xy[:, 0], queries.xy[:, 1], queries.t))
     groups = [order[k : k + 1] for k in range(len(order))] if config.windows == "query" else [order]
     return [
-        Window(rows[held], offsets, side)
+        _Window(rows[held], offsets, side)
         for rows in groups
         for held, offsets in share_windows(guide[rows], queries.t[rows], side, frame, config.margin)
     ]
@@ -61,7 +62,7 @@ def track_in_windows(
     video: FrameReader,
     queries: Queries,
     instances: list[Instance],
-    windows: list[Window],
+    windows: list[_Window],
     config: ImeConfig,
     operations: Operations,
     progress: Progress = silent,
@@ -100,7 +101,7 @@ def track_in_windows(
 
 
 def _guides(
-    window: Window, queries: Queries, instances: list[Instance], config: ImeConfig
+    window: _Window, queries: Queries, instances: list[Instance], config: ImeConfig
 ) -> list[tuple[IntArray, FloatArray]]:
     """For each instance in a window: its members' places in `window.members`, and fresh neighbours [S, 2]."""
     found: list[tuple[IntArray, FloatArray]] = []

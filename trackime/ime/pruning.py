@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.geometry import window_offsets
 from trackime.ime.config import ImeConfig
-from trackime.types import BoolArray, FloatArray, IntArray
 
-NATIVE_SIDE = 256
+_NATIVE_SIDE = 256
 """Smallest window of trackers that work on frames as they are: below it, little context is left."""
 
-STRAY = 0.1
+_STRAY = 0.1
 """Share of frames in which a query may be too near the edge of a shared window: one bad frame is no new window."""
 
-CANDIDATES = 24
+_CANDIDATES = 24
 """Queries whose windows are tried as shared ones, each time one is chosen."""
 
-FRAMES = 96
+_FRAMES = 96
 """Frames looked at when windows are shared: longer videos are thinned to about as many."""
 
-GROWING_FRAMES = 24
-"""Frames looked at when a window is grown; what it holds is then told from all of `FRAMES`."""
+_GROWING_FRAMES = 24
+"""Frames looked at when a window is grown; what it holds is then told from all of `_FRAMES`."""
 
 
 def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[int, int] | None) -> list[int]:
@@ -39,7 +39,7 @@ def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[in
     if config.windows_px:
         sides = [min(short, side) for side in config.windows_px]
     else:
-        least = max(input_size) if input_size else NATIVE_SIDE
+        least = max(input_size) if input_size else _NATIVE_SIDE
         sides = [min(short, max(least, round(share * short))) for share in config.window_scales]
     return list(dict.fromkeys(sides))
 
@@ -55,7 +55,7 @@ def share_windows(
 
     Greedy: of the windows grown from the queries left, the one that holds most is taken, until none is left. A
     window grows from a query to those that stay closest to it. A query is held where it keeps `margin` of the side
-    to the window's edges (the frame's own edges do not count) in its query frame and in all but `STRAY` of the
+    to the window's edges (the frame's own edges do not count) in its query frame and in all but `_STRAY` of the
     others. A window centred on a query holds it always.
 
     Args:
@@ -69,15 +69,15 @@ def share_windows(
         (rows [K] of `xy`, offsets [T, 2] of their window), rows ascending; every row in exactly one.
     """
     length = xy.shape[1]
-    thin = np.unique(np.r_[t, np.linspace(0, length - 1, min(length, FRAMES)).astype(int)])
+    thin = np.unique(np.r_[t, np.linspace(0, length - 1, min(length, _FRAMES)).astype(int)])
     asked = thin == t[:, None]  # [M, T'], which of the frames is a query's own
     left = np.arange(len(xy))
     shared: list[tuple[IntArray, IntArray]] = []
     while len(left):
         paths = xy[left][:, thin]
-        tries = np.unique(np.linspace(0, len(left) - 1, min(len(left), CANDIDATES)).astype(int))
+        tries = np.unique(np.linspace(0, len(left) - 1, min(len(left), _CANDIDATES)).astype(int))
         # Each query's own window is tried too: it holds at least that query, so that the loop ends.
-        few = paths[:, :: -(-len(thin) // GROWING_FRAMES)]
+        few = paths[:, :: -(-len(thin) // _GROWING_FRAMES)]
         grown = [left[_grow(few, int(k), side * (1 - 2 * margin))] for k in tries]
         options = [*(_middle(xy[rows]) for rows in grown), *xy[left[tries]]]
         held = [_held(paths, c[thin], asked[left], side, frame, margin) for c in options]
@@ -93,14 +93,14 @@ def share_windows(
 
 
 def _grow(xy: FloatArray, seed: int, extent: float) -> IntArray:
-    """Rows of [M, T', 2] closest to row `seed`, as many as span no more than `extent` in all but `STRAY` frames."""
+    """Rows of [M, T', 2] closest to row `seed`, as many as span no more than `extent` in all but `_STRAY` frames."""
     # Closeness is a high quantile over time: a stray frame does not set two queries apart, nor one far meeting them.
-    apart = np.quantile(np.abs(xy - xy[seed]).max(-1), 1 - STRAY, axis=1)  # [M]
+    apart = np.quantile(np.abs(xy - xy[seed]).max(-1), 1 - _STRAY, axis=1)  # [M]
     order = np.argsort(apart, kind="stable")
     near = order[: np.searchsorted(apart[order], extent, side="right")]
     low = np.minimum.accumulate(xy[near], 0)
     span = (np.maximum.accumulate(xy[near], 0) - low).max(-1)  # [M', T']
-    fits = (span <= extent).mean(1) >= 1 - STRAY
+    fits = (span <= extent).mean(1) >= 1 - _STRAY
     return near[: max(1, int(fits.sum()))]
 
 
@@ -124,4 +124,4 @@ def _held(
     low = np.where(first > 0, first + edge, -np.inf)
     high = np.where(first + side < limit, first + side - edge, np.inf)
     good = np.all((xy >= low) & (xy <= high), axis=-1)  # [M, T']
-    return np.asarray((good | ~asked).all(1) & (good.mean(1) >= 1 - STRAY))
+    return np.asarray((good | ~asked).all(1) & (good.mean(1) >= 1 - _STRAY))

@@ -1,33 +1,5 @@
 """Point-prompted segmenters: `create("graphcut")`, `names()`, and the contract `PointSegmenter`."""
 
-from typing import Any
+import lazy_loader as _lazy
 
-from trackime.registry import Registry
-from trackime.segmenters.base import PointSegmenter
-
-__all__ = ["PointSegmenter", "create", "names"]
-
-REGISTRY: Registry[PointSegmenter] = Registry(
-    "segmenter",
-    "trackime.segmenters",
-    {
-        "graphcut": "trackime.segmenters.graphcut:GraphCut",
-        "mobile-sam": "trackime.segmenters.sam:mobile_sam",
-        "sam-vit-b": "trackime.segmenters.sam:sam_vit_b",
-        "sam-vit-l": "trackime.segmenters.sam:sam_vit_l",
-        "sam-vit-h": "trackime.segmenters.sam:sam_vit_h",
-        "sam": "trackime.segmenters.pretrained:sam",
-        "sam-hq": "trackime.segmenters.pretrained:sam_hq",
-        "sam2.1-tiny": "trackime.segmenters.pretrained:sam2_tiny",
-        "sam2.1-small": "trackime.segmenters.pretrained:sam2_small",
-        "sam2.1-base-plus": "trackime.segmenters.pretrained:sam2_base_plus",
-        "sam2.1-large": "trackime.segmenters.pretrained:sam2_large",
-        "edgetam": "trackime.segmenters.pretrained:edgetam",
-    },
-)
-names = REGISTRY.names
-
-
-def create(name: str, device: str = "cpu", **options: Any) -> PointSegmenter:
-    """The segmenter called `name`, on `device`. Raises UnknownNameError, InputError."""
-    return REGISTRY.create(name, device=device, **options)
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,27 +19,23 @@ import torch
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
+from trackime.arrays import BoolArray, Float32, FloatArray
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames
+from trackime.imaging import RegionTree, build_tree, contrast_edges, fit, log_ratio, min_cut, to_lab
 from trackime.segmenters.base import PointSegmenter
-from trackime.segmenters.colour import fit, log_ratio, to_lab
-from trackime.segmenters.mincut import contrast_edges, min_cut
-from trackime.segmenters.regions import RegionTree, build_tree
 
-Float = npt.NDArray[Any]
-Bool = npt.NDArray[np.bool_]
-
-SURE = 30.0
+_SURE = 30.0
 """Evidence in nats of what a prompt states outright."""
 
-SEVERAL = 3
+_SEVERAL = 3
 """From this many points on they show how far the object reaches, better than the region under any of them."""
 
-REACH = 0.7
+_REACH = 0.7
 """How far an object reaches beyond its points, as a share of the distance between neighbouring ones."""
 
-SOFT = 2.0
+_SOFT = 2.0
 """Pixels of the cut frame in which the confidence falls from 0.73 to 0.27 across a border."""
 
 
@@ -54,7 +49,7 @@ class Embedded:
         guide: float32 [H, W] lightness of the frame, or None where the cut has the frame's own resolution.
     """
 
-    def __init__(self, size: tuple[int, int], lab: Float, guide: Float | None, strength: float) -> None:
+    def __init__(self, size: tuple[int, int], lab: FloatArray, guide: FloatArray | None, strength: float) -> None:
         self.size, self.lab, self.guide = size, lab, guide
         self.edges = contrast_edges(lab, strength)
 
@@ -68,9 +63,9 @@ class Embedded:
 class _Guess:
     """A first idea of the mask: evidence [h, w] in nats for the object, and what may still change."""
 
-    mask: Bool
-    evidence: Float
-    free: Bool
+    mask: BoolArray
+    evidence: FloatArray
+    free: BoolArray
 
 
 class GraphCut(PointSegmenter):
@@ -160,38 +155,38 @@ class GraphCut(PointSegmenter):
                 None if boxes is None else boxes[p].detach().cpu().numpy().astype(np.float64),
                 None if prior is None else prior[p].detach().cpu().numpy().astype(np.float32),
             )
-            logits[p] = torch.from_numpy(soften(mask, embedding))
+            logits[p] = torch.from_numpy(_soften(mask, embedding))
             score[p] = sure
         return logits.to(self.device), score.to(self.device)
 
     def _one(
-        self, e: Embedded, points: Float, labels: npt.NDArray, box: Float | None, prior: Float | None
-    ) -> tuple[Bool, float]:
+        self, e: Embedded, points: FloatArray, labels: npt.NDArray, box: FloatArray | None, prior: FloatArray | None
+    ) -> tuple[BoolArray, float]:
         """The mask [h, w] of one prompt and its score."""
         h, w = e.lab.shape[:2]
         ratio = np.array([w / e.size[1], h / e.size[0]])
         yx = np.clip(np.floor(points * ratio), 0, [w - 1, h - 1]).astype(int)[:, ::-1]
         on, off = yx[labels == 1], yx[labels == 0]
         if prior is not None and (prior > 0).any():
-            guess = from_prior(cv2.resize(prior, (w, h), interpolation=cv2.INTER_AREA))
+            guess = _from_prior(np.asarray(cv2.resize(prior, (w, h), interpolation=cv2.INTER_AREA), prior.dtype))
         elif box is not None:
-            guess = from_box(box * np.tile(ratio, 2), (h, w))
-        elif len(np.unique(on, axis=0)) >= SEVERAL:
-            guess = from_clicks(on, (h, w))
+            guess = _from_box(box * np.tile(ratio, 2), (h, w))
+        elif len(np.unique(on, axis=0)) >= _SEVERAL:
+            guess = _from_clicks(on, (h, w))
         elif len(on):
-            guess = from_mask(self._region(e.tree, on, off))
+            guess = _from_mask(self._region(e.tree, on, off))
         else:
             return np.zeros((h, w), bool), 0.0
         return self._cut(e, guess, on, off)
 
-    def _cut(self, e: Embedded, guess: _Guess, on: npt.NDArray, off: npt.NDArray) -> tuple[Bool, float]:
+    def _cut(self, e: Embedded, guess: _Guess, on: npt.NDArray, off: npt.NDArray) -> tuple[BoolArray, float]:
         """Fit colours to the guess, cut, and again."""
         evidence = guess.evidence + _clicks(e.lab.shape[:2], on, off)
         free = guess.free | (np.abs(evidence - guess.evidence) > 0)
         mask = guess.mask
         ratio = np.zeros(mask.shape, np.float32)
         for _ in range(self.rounds):
-            ratio = appearance(e.lab, mask, self.seed)
+            ratio = _appearance(e.lab, mask, self.seed)
             colour = np.clip(ratio, -self.colour, self.colour)
             mask = min_cut(colour + evidence, e.edges, free, guess.mask)
             if not mask.any():
@@ -199,7 +194,7 @@ class GraphCut(PointSegmenter):
         mask = _connected(mask, on)
         return mask, _score(mask, guess.mask, ratio)
 
-    def _region(self, tree: RegionTree, on: npt.NDArray, off: npt.NDArray) -> Bool:
+    def _region(self, tree: RegionTree, on: npt.NDArray, off: npt.NDArray) -> BoolArray:
         """The union of the regions that the positive points mean, none of which holds a negative point."""
         mask = np.zeros(tree.leaves.shape, bool)
         barred = {a for y, x in off for a in tree.ancestors(int(tree.leaves[y, x]))}
@@ -229,7 +224,7 @@ class GraphCut(PointSegmenter):
         return int(chain[np.argmax(np.where(allowed, tree.contrast[chain] * np.sqrt(persistence), -1))])
 
 
-def signed_distance(mask: Bool) -> npt.NDArray[np.float32]:
+def signed_distance(mask: BoolArray) -> Float32:
     """Pixels to the mask's border [H, W], positive inside, the border halfway between pixels.
 
     A mask that is empty or full has no border: the frame's diagonal, with the sign it has.
@@ -243,23 +238,23 @@ def signed_distance(mask: Bool) -> npt.NDArray[np.float32]:
     return np.asarray(np.where(mask, into - 0.5, 0.5 - out), np.float32)
 
 
-def from_mask(mask: Bool) -> _Guess:
+def _from_mask(mask: BoolArray) -> _Guess:
     """A guess that is right in its core and roughly right at its border."""
     distance = signed_distance(mask)
     band = float(np.clip(0.3 * np.sqrt(mask.sum()), 5, 40))
     return _Guess(mask, np.clip(2 * distance / band, -2, 2), (distance > -band) & (distance < band))
 
 
-def from_prior(prior: Float) -> _Guess:
+def _from_prior(prior: FloatArray) -> _Guess:
     """A guess from logits [h, w]: they are the evidence, and where they are sure the guess stands."""
     mask = prior > 0
     return _Guess(mask, np.clip(prior, -6, 6), np.abs(prior) < 4)
 
 
-def from_clicks(on: npt.NDArray, size: tuple[int, int]) -> _Guess:
+def _from_clicks(on: npt.NDArray, size: tuple[int, int]) -> _Guess:
     """A guess from points (y, x) [K, 2] spread over the object: what is near to any of them, perhaps.
 
-    Near is `REACH` of the mean edge of the shortest tree that connects the points; twice as far is surely background.
+    Near is `_REACH` of the mean edge of the shortest tree that connects the points; twice as far is surely background.
     """
     points = np.unique(on, axis=0)
     apart = np.sqrt(((points[:, None] - points) ** 2).sum(-1).astype(np.float64))
@@ -267,10 +262,10 @@ def from_clicks(on: npt.NDArray, size: tuple[int, int]) -> _Guess:
     away = np.ones(size, np.uint8)
     away[points[:, 0], points[:, 1]] = 0
     distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return from_prior(np.clip(4 * (REACH - distance / spacing), -4, 1).astype(np.float32))
+    return _from_prior(np.clip(4 * (_REACH - distance / spacing), -4, 1).astype(np.float32))
 
 
-def from_box(box: Float, size: tuple[int, int]) -> _Guess:
+def _from_box(box: FloatArray, size: tuple[int, int]) -> _Guess:
     """A guess from a box (x0, y0, x1, y1): nothing outside, its inscribed ellipse perhaps."""
     h, w = size
     x0, y0 = np.clip(np.floor(box[:2]), 0, [w - 1, h - 1]).astype(int)
@@ -281,10 +276,10 @@ def from_box(box: Float, size: tuple[int, int]) -> _Guess:
     radius = ((x - (x0 + x1) / 2) / (0.5 * (x1 - x0))) ** 2 + ((y - (y0 + y1) / 2) / (0.5 * (y1 - y0))) ** 2
     mask = (radius < 1) & free
     mask[(y0 + y1) // 2, (x0 + x1) // 2] = True
-    return _Guess(mask, np.where(free, np.clip(1 - radius, -1, 1), -SURE), free)
+    return _Guess(mask, np.where(free, np.clip(1 - radius, -1, 1), -_SURE), free)
 
 
-def appearance(lab: Float, mask: Bool, seed: int = 0) -> npt.NDArray[np.float32]:
+def _appearance(lab: FloatArray, mask: BoolArray, seed: int = 0) -> Float32:
     """Log ratio [h, w] of the mask's colours to those of its surroundings.
 
     Near surroundings are what the mask must be told from, so a pixel counts by its distance d to the mask:
@@ -300,23 +295,23 @@ def appearance(lab: Float, mask: Bool, seed: int = 0) -> npt.NDArray[np.float32]
     return log_ratio(lab, inside, background)
 
 
-def soften(mask: Bool, e: Embedded) -> npt.NDArray[np.float32]:
-    """Logits [H, W] of the frame from a mask [h, w]: signed distance over `SOFT`, its border drawn to the frame's."""
-    distance = np.clip(signed_distance(mask), -6 * SOFT, 6 * SOFT)
+def _soften(mask: BoolArray, e: Embedded) -> Float32:
+    """Logits [H, W] of the frame from a mask [h, w]: signed distance over `_SOFT`, its border drawn to the frame's."""
+    distance = np.clip(signed_distance(mask), -6 * _SOFT, 6 * _SOFT)
     if e.guide is None:
-        return np.asarray(distance / SOFT, np.float32)
+        return np.asarray(distance / _SOFT, np.float32)
     height, width = e.size
-    fine = cv2.resize(distance, (width, height), interpolation=cv2.INTER_LINEAR)
+    fine = np.asarray(cv2.resize(distance, (width, height), interpolation=cv2.INTER_LINEAR), distance.dtype)
     if mask.any() and not mask.all():
         fine = guided_filter(fine, e.guide, max(2, round(1.5 * width / mask.shape[1])))
-    return np.asarray(fine / SOFT, np.float32)
+    return np.asarray(fine / _SOFT, np.float32)
 
 
-def guided_filter(image: Float, guide: Float, radius: int, epsilon: float = 4e-4) -> npt.NDArray[np.float32]:
+def guided_filter(image: FloatArray, guide: FloatArray, radius: int, epsilon: float = 4e-4) -> Float32:
     """`image` [H, W] as a local linear function of `guide` [H, W] (He, Sun, Tang, PAMI 2013, eq. 5-8)."""
     side = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(x: Float) -> Float:
+    def mean(x: FloatArray) -> FloatArray:
         return np.asarray(cv2.boxFilter(np.asarray(x, np.float32), -1, side, borderType=cv2.BORDER_REFLECT))
 
     mean_guide, mean_image = mean(guide), mean(image)
@@ -324,16 +319,16 @@ def guided_filter(image: Float, guide: Float, radius: int, epsilon: float = 4e-4
     return np.asarray(mean(slope) * guide + mean(mean_image - slope * mean_guide), np.float32)
 
 
-def _clicks(size: tuple[int, int], on: npt.NDArray, off: npt.NDArray, radius: int = 1) -> Float:
+def _clicks(size: tuple[int, int], on: npt.NDArray, off: npt.NDArray, radius: int = 1) -> FloatArray:
     """Evidence [h, w] of the clicked pixels and their neighbours."""
     evidence = np.zeros(size, np.float32)
-    for points, value in ((off, -SURE), (on, SURE)):
+    for points, value in ((off, -_SURE), (on, _SURE)):
         for y, x in points:
             evidence[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = value
     return evidence
 
 
-def _connected(mask: Bool, on: npt.NDArray) -> Bool:
+def _connected(mask: BoolArray, on: npt.NDArray) -> BoolArray:
     """The components that hold a positive point; without any, those of a tenth of the largest one's size or more."""
     count, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 2:
@@ -346,7 +341,7 @@ def _connected(mask: Bool, on: npt.NDArray) -> Bool:
     return np.asarray(keep[label])
 
 
-def _score(mask: Bool, guess: Bool, ratio: Float) -> float:
+def _score(mask: BoolArray, guess: BoolArray, ratio: FloatArray) -> float:
     """How sure a mask is: its overlap with the guess, and how well colour alone tells it from its surroundings."""
     if not mask.any():
         return 0.0

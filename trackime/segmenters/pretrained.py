@@ -17,12 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trackime.checkpoints import check_folder, load_network, locate, network_class
 from trackime.errors import FormatError, MissingExtraError
-from trackime.models import locate
-from trackime.pretrained import check_folder, load_network, network_class
 from trackime.segmenters.prompted import PromptedSegmenter, Prompts
 
-BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
+_BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
 """What a configuration may tell timm; others of its options fetch weights."""
 
 
@@ -43,19 +42,19 @@ class Family:
     paper: str
 
 
-SAM = Family("SamModel", ("sam",), False, "Kirillov et al., Segment Anything, ICCV 2023")
-SAM_HQ = Family("SamHQModel", ("sam_hq",), False, "Ke et al., Segment Anything in High Quality, NeurIPS 2023")
-SAM2 = Family("Sam2Model", ("sam2", "sam2_video"), True, "Ravi et al., SAM 2, ICLR 2025")
-EDGETAM = Family("EdgeTamModel", ("edgetam", "edgetam_video"), True, "Zhou et al., EdgeTAM, CVPR 2025")
+_SAM = Family("SamModel", ("sam",), False, "Kirillov et al., Segment Anything, ICCV 2023")
+_SAM_HQ = Family("SamHQModel", ("sam_hq",), False, "Ke et al., Segment Anything in High Quality, NeurIPS 2023")
+_SAM2 = Family("Sam2Model", ("sam2", "sam2_video"), True, "Ravi et al., SAM 2, ICLR 2025")
+_EDGETAM = Family("EdgeTamModel", ("edgetam", "edgetam_video"), True, "Zhou et al., EdgeTAM, CVPR 2025")
 
-FAMILIES = {
-    "sam": SAM,
-    "sam-hq": SAM_HQ,
-    "sam2.1-tiny": SAM2,
-    "sam2.1-small": SAM2,
-    "sam2.1-base-plus": SAM2,
-    "sam2.1-large": SAM2,
-    "edgetam": EDGETAM,
+_FAMILIES = {
+    "sam": _SAM,
+    "sam-hq": _SAM_HQ,
+    "sam2.1-tiny": _SAM2,
+    "sam2.1-small": _SAM2,
+    "sam2.1-base-plus": _SAM2,
+    "sam2.1-large": _SAM2,
+    "edgetam": _EDGETAM,
 }
 """By name in the registry. The folder's config.json tells the size."""
 
@@ -64,8 +63,8 @@ class PretrainedSegmenter(PromptedSegmenter):
     """A transformers network behind `PointSegmenter`.
 
     Args:
-        network: one of the classes of `FAMILIES`; moved to `device`.
-        name: its name in the registry, a key of `FAMILIES`.
+        network: one of the classes of `_FAMILIES`; moved to `device`.
+        name: its name in the registry, a key of `_FAMILIES`.
         device, prompt_chunk: see `PromptedSegmenter`.
 
     Raises:
@@ -75,7 +74,7 @@ class PretrainedSegmenter(PromptedSegmenter):
     def __init__(self, network: Any, name: str, device: str | torch.device = "cpu", prompt_chunk: int = 16) -> None:
         super().__init__(device, prompt_chunk)
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self.name, self.stretched = name, FAMILIES[name].stretched
+        self.name, self.stretched = name, _FAMILIES[name].stretched
         config = network.config
         self.side = _square(name, config.prompt_encoder_config.image_size)
         self.grid = _square(name, network.prompt_encoder.image_embedding_size)
@@ -113,13 +112,13 @@ class PretrainedSegmenter(PromptedSegmenter):
         return found.pred_masks.flatten(0, 1), found.iou_scores.flatten(0, 1)
 
 
-def load(
+def _load(
     name: str,
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     prompt_chunk: int = 16,
 ) -> PretrainedSegmenter:
-    """The segmenter called `name`, a key of `FAMILIES`.
+    """The segmenter called `name`, a key of `_FAMILIES`.
 
     Args:
         name: which model the folder is expected to hold.
@@ -131,7 +130,7 @@ def load(
         FormatError: a folder that does not hold this kind of model, or not in full.
         MissingExtraError: transformers is not installed, or too old for this model; timm, for EdgeTAM.
     """
-    family = FAMILIES[name]
+    family = _FAMILIES[name]
     kind = _network_class(name, family)
     folder = locate(name, path)
     _check_backbone(name, folder, check_folder(name, folder, family.types))
@@ -139,19 +138,19 @@ def load(
     return PretrainedSegmenter(network, name, device, prompt_chunk)
 
 
-sam = partial(load, "sam")
-sam_hq = partial(load, "sam-hq")
-sam2_tiny = partial(load, "sam2.1-tiny")
-sam2_small = partial(load, "sam2.1-small")
-sam2_base_plus = partial(load, "sam2.1-base-plus")
-sam2_large = partial(load, "sam2.1-large")
-edgetam = partial(load, "edgetam")
+sam = partial(_load, "sam")
+sam_hq = partial(_load, "sam-hq")
+sam2_tiny = partial(_load, "sam2.1-tiny")
+sam2_small = partial(_load, "sam2.1-small")
+sam2_base_plus = partial(_load, "sam2.1-base-plus")
+sam2_large = partial(_load, "sam2.1-large")
+edgetam = partial(_load, "edgetam")
 
 
 def _network_class(name: str, family: Family) -> Any:
     """The class in transformers, imported now."""
     kind = network_class(name, family.network)
-    if family is EDGETAM and not (find_spec("timm") and find_spec("torchvision")):  # timm needs the latter
+    if family is _EDGETAM and not (find_spec("timm") and find_spec("torchvision")):  # timm needs the latter
         raise MissingExtraError(f"{name}, whose backbone is timm's RepViT,", "edgetam")
     return kind
 
@@ -162,7 +161,7 @@ def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
     backbone = vision.get("backbone_config") if isinstance(vision, dict) else None
     if isinstance(backbone, dict):
         asked = backbone.get("model_args") or {}
-        if ":" in str(backbone.get("architecture", "")) or not set(asked) <= BACKBONE_OPTIONS:
+        if ":" in str(backbone.get("architecture", "")) or not set(asked) <= _BACKBONE_OPTIONS:
             raise FormatError(f"{name}: refused, {folder / 'config.json'} has timm fetch files for its backbone")
 
 

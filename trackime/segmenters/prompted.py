@@ -13,10 +13,10 @@ from torch import Tensor
 
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
+from trackime.segmenters._canvas import Canvas
 from trackime.segmenters.base import PointSegmenter
-from trackime.segmenters.canvas import Canvas
 
-NOTHING = -10.0
+_NOTHING = -10.0
 """Logit everywhere of a prompt that points at nothing."""
 
 
@@ -128,7 +128,7 @@ class PromptedSegmenter(PointSegmenter):
             InputError: labels other than 1, 0 and -1; points, boxes or priors that are not finite.
         """
         count, canvas = len(points), embedding.canvas
-        logits = torch.full((count, *canvas.size), NOTHING, device=self.device)
+        logits = torch.full((count, *canvas.size), _NOTHING, device=self.device)
         score = torch.zeros(count, device=self.device)
         with torch.no_grad():
             for rows, prompts in self._prompts(canvas, points, labels, boxes, prior):
@@ -155,13 +155,13 @@ class PromptedSegmenter(PointSegmenter):
             logits [P, M, H, W] and score [P, M] in [0, 1], in no particular order; M is 3 for the published models.
         """
         count, canvas = len(points), embedding.canvas
-        logits = torch.full((count, 0, *canvas.size), NOTHING, device=self.device)
+        logits = torch.full((count, 0, *canvas.size), _NOTHING, device=self.device)
         score = torch.zeros((count, 0), device=self.device)
         with torch.no_grad():
             for rows, prompts in self._prompts(canvas, points, labels, boxes, prior, several=True):
                 masks, iou = self._masks(embedding.features, prompts)
                 if not logits.shape[1]:
-                    logits = logits.new_full((count, iou.shape[1], *canvas.size), NOTHING)
+                    logits = logits.new_full((count, iou.shape[1], *canvas.size), _NOTHING)
                     score = score.new_zeros((count, iou.shape[1]))
                 logits[rows] = canvas.frame(masks)
                 score[rows] = iou.clamp(0, 1)

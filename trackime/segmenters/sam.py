@@ -9,13 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trackime.checkpoints import fill, locate, read_weights
 from trackime.errors import FormatError
-from trackime.models import locate
-from trackime.segmenters.networks.sam import Sam
-from trackime.segmenters.networks.sam_vit import SamVit, VitSize
-from trackime.segmenters.networks.tinyvit import TinyViT
+from trackime.segmenters.networks import Sam, SamVit, TinyViT, VitSize
 from trackime.segmenters.prompted import PromptedSegmenter, Prompts
-from trackime.weights import fill, read_weights
 
 
 class SamSegmenter(PromptedSegmenter):
@@ -63,7 +60,7 @@ def mobile_sam(
     return SamSegmenter(network, "mobile-sam", device, prompt_chunk)
 
 
-def original(
+def _original(
     name: str,
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
@@ -83,7 +80,7 @@ def original(
         FormatError: not a checkpoint, or not one of SAM.
     """
     state = read_weights(locate(name, path))
-    network = sam_of(state)
+    network = _sam_of(state)
     if network is None:
         raise FormatError(
             f"weights of {name} do not fit: no image_encoder.blocks of SAM's ViT and mask_decoder in them"
@@ -92,12 +89,12 @@ def original(
     return SamSegmenter(network, name, device, prompt_chunk)
 
 
-sam_vit_b = partial(original, "sam-vit-b")
-sam_vit_l = partial(original, "sam-vit-l")
-sam_vit_h = partial(original, "sam-vit-h")
+sam_vit_b = partial(_original, "sam-vit-b")
+sam_vit_l = partial(_original, "sam-vit-l")
+sam_vit_h = partial(_original, "sam-vit-h")
 
 
-def sam_of(state: Mapping[str, Tensor]) -> Sam | None:
+def _sam_of(state: Mapping[str, Tensor]) -> Sam | None:
     """The network for an original checkpoint's tensors, without its weights; None where it is none of SAM's."""
     size = VitSize.of(state)
     hidden = state.get("mask_decoder.transformer.layers.0.mlp.lin1.weight")

@@ -138,7 +138,7 @@ class PointTracker(ABC):
         if queries.shape[1] and bool((t > 0).any()):
             mirrored = torch.stack([queries[..., 0], queries[..., 1], length - 1 - t], -1)
             back_xy, back_vis = self._follow(mirrored, features.flip())
-            xy, visibility = merge_directions(xy, visibility, back_xy.flip(2), back_vis.flip(2), t)
+            xy, visibility = _merge_directions(xy, visibility, back_xy.flip(2), back_vis.flip(2), t)
         return xy, visibility
 
     def _follow(self, queries: Tensor, features: Features) -> tuple[Tensor, Tensor]:
@@ -194,7 +194,7 @@ def pin(xy: Tensor, visibility: Tensor, queries: Tensor, first: int = 0, rest: b
     return torch.where(held[..., None], queries[:, :, None, :2], xy), visibility
 
 
-def merge_directions(
+def _merge_directions(
     xy: Tensor,  # [B, N, T, 2] followed forward
     visibility: Tensor,  # [B, N, T]
     back_xy: Tensor,  # [B, N, T, 2] followed backward, in the order of the video

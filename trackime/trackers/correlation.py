@@ -17,21 +17,23 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
-from trackime.trackers import align, costvolume, descriptors
+from trackime.patches import _align as align
+from trackime.patches import descriptors
+from trackime.trackers import _costvolume as costvolume
+from trackime.trackers._points import ALL, DISTRACTORS, MOVING, Points, blank
 from trackime.trackers.base import Features, PointTracker, check_frames, check_queries, query_chunks
-from trackime.trackers.points import ALL, DISTRACTORS, MOVING, Points, blank
 
-STRIDE = 4
+_STRIDE = 4
 """Pixels a cell of the cost volume."""
-PAD = 32
+_PAD = 32
 """Points are followed in multiples of this many (see `_pad`)."""
-APART = 3.0
+_APART = 3.0
 """Pixels between two candidates that are both tried."""
-RIVAL = 0.1
+_RIVAL = 0.1
 """Similarity below the first peak's at which the second peak still is tried."""
-TRUST_RATE = 0.2
+_TRUST_RATE = 0.2
 """Share of the newest frame in the trust in a template's samples."""
-CUES = {
+_CUES = {
     "correlation": 1.312,
     "residual": -0.014,
     "colour": -0.035,
@@ -46,7 +48,7 @@ CUES = {
 }
 """What visibility is judged by (`Correlation._cues`) and the coefficient of each: a logistic regression on procedural
 worlds, where a candidate counts as right when the point is visible and within 5 px."""
-INTERCEPT = -11.2
+_INTERCEPT = -11.2
 """Of that regression; raised from -11.7 to where Jaccard and occlusion accuracy are best."""
 
 
@@ -110,7 +112,7 @@ class Correlation(PointTracker):
         self.input_size: tuple[int, int] = (size[0], size[1])
         self.query_chunk = query_chunk
         self.motion_weight, self.motion_scale, self.recent_weight = motion_weight, motion_scale, recent_weight
-        self._cells = descriptors.cell_centres(*self.input_size, STRIDE, torch.zeros((), device=self.device))
+        self._cells = descriptors.cell_centres(*self.input_size, _STRIDE, torch.zeros((), device=self.device))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -199,7 +201,7 @@ class Correlation(PointTracker):
         wide, fit = self._align(tried, frame, starts)
         now = descriptors.describe(frame.maps, fit.xy[None])[0]
         cues = self._cues(tried, wanted[rows], now, margin[rows], expected[rows], fit)
-        judged = (cues * cues.new_tensor(list(CUES.values()))).sum(1) + INTERCEPT
+        judged = (cues * cues.new_tensor(list(_CUES.values()))).sum(1) + _INTERCEPT
         scores = judged.new_full((3, len(expected)), -torch.inf)
         place = torch.zeros_like(scores, dtype=torch.long)
         scores[kind, rows] = judged
@@ -222,13 +224,13 @@ class Correlation(PointTracker):
         scale = self.motion_scale * (1 + points.hidden).sqrt()
         prior = costvolume.motion_prior(self._cells[0], expected, scale) * self.motion_weight
         h, w = self.input_size
-        peaks = costvolume.find_peaks(cost, prior, (h // STRIDE, w // STRIDE), STRIDE)
+        peaks = costvolume.find_peaks(cost, prior, (h // _STRIDE, w // _STRIDE), _STRIDE)
         margin = peaks.value - peaks.second
         starts = torch.stack([self._search(frame, mixed, peaks.xy), peaks.second_xy, expected])  # [3, N, 2]
         # The others are tried where they are elsewhere, the second peak only where it is nearly as high.
-        apart = (starts - starts[0]).norm(dim=-1) > APART
+        apart = (starts - starts[0]).norm(dim=-1) > _APART
         apart[0] = True
-        apart[1] &= margin < RIVAL
+        apart[1] &= margin < _RIVAL
         kind, rows = (_pad(index) for index in torch.nonzero(apart, as_tuple=True))
         return kind, rows, starts[kind, rows], margin
 
@@ -298,8 +300,8 @@ class Correlation(PointTracker):
             visibility=visibility,
             hidden=torch.where(seen, 0 * points.hidden, points.hidden + 1),
             recent=torch.where(seen[:, None], 0.5 * points.recent + 0.5 * now, points.recent),
-            wide=torch.where(seen[:, None], points.wide.float().lerp(fits[0], TRUST_RATE), points.wide.float()),
-            close=torch.where(seen[:, None], points.close.float().lerp(fits[1], TRUST_RATE), points.close.float()),
+            wide=torch.where(seen[:, None], points.wide.float().lerp(fits[0], _TRUST_RATE), points.wide.float()),
+            close=torch.where(seen[:, None], points.close.float().lerp(fits[1], _TRUST_RATE), points.close.float()),
         )
 
 
@@ -315,7 +317,7 @@ def _pad(rows: Tensor) -> Tensor:
     Matrix products and vectorised functions round the last rows of odd counts differently, and alignment amplifies
     that: with whole blocks only, a point's result does not depend on how many others are followed with it.
     """
-    return torch.cat([rows, rows[-1:].expand(-len(rows) % PAD)])
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % _PAD)])
 
 
 def _frame(features: Features, b: int, k: int) -> Frame:

@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.models import locate
+from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
     check_frames,
@@ -33,17 +34,15 @@ from trackime.trackers.base import (
     query_chunks,
     query_frames,
 )
-from trackime.trackers.networks.cotracker import LEVELS, CoTracker3, Estimate, Level, as_level
-from trackime.trackers.windowed import WindowedTracker
-from trackime.weights import fill, read_weights
+from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, Level, as_level
 
-SIZE = (384, 512)
+_SIZE = (384, 512)
 """(h, w) the networks were trained on."""
-OFFLINE_VISIBLE = 0.9
+_OFFLINE_VISIBLE = 0.9
 """The offline predictor calls a point visible where its visibility is above this."""
-ONLINE_VISIBLE = 0.6
+_ONLINE_VISIBLE = 0.6
 """The online predictor calls a point visible where visibility x confidence is above this."""
-ENCODED = 8
+_ENCODED = 8
 """Frames encoded at once."""
 
 
@@ -61,7 +60,7 @@ class Group:
     xy: Tensor
     t: Tensor
     support: list[Tensor] | None = None
-    tail: Estimate | None = None
+    tail: CoTrackerEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Options:
     online: bool
     query_chunk: int = 512
     support_grid: int = 6
-    input_size: tuple[int, int] = SIZE
+    input_size: tuple[int, int] = _SIZE
     window: int = 60
     overlap: int = 20
     iterations: int = 6
@@ -139,7 +138,7 @@ class CoTracker(WindowedTracker):
     def encode(self, frames: Tensor) -> Features:
         """Four scales of features of each frame (8.4 MB a frame at 384 x 512)."""
         check_frames(frames)
-        parts = [self._encode(part) for part in frames.flatten(0, 1).split(ENCODED)]
+        parts = [self._encode(part) for part in frames.flatten(0, 1).split(_ENCODED)]
         scales = [torch.cat([part[i] for part in parts]).unflatten(0, frames.shape[:2]) for i in range(LEVELS)]
         return Features({f"level{i}": scale for i, scale in enumerate(scales)}, (frames.shape[-2], frames.shape[-1]))
 
@@ -180,7 +179,9 @@ class CoTracker(WindowedTracker):
             state = replace(state, t=first + t1, groups=groups)
         return xy, visibility, state
 
-    def _follow_window(self, group: Group, levels: list[Level], start: int, new: int) -> tuple[Estimate, Group]:
+    def _follow_window(
+        self, group: Group, levels: list[Level], start: int, new: int
+    ) -> tuple[CoTrackerEstimate, Group]:
         """The estimate of a group in a window that begins at frame `start`, whose frames from `new` on are new."""
         shown = levels[0].shape[1]
         # The online network only ever saw whole windows: the last frame is repeated.
@@ -197,12 +198,12 @@ class CoTracker(WindowedTracker):
         estimate = estimate.cut(0, shown)
         return estimate, replace(group, support=support, tail=estimate.cut(max(0, shown - self.overlap), shown))
 
-    def _visibility(self, estimate: Estimate) -> Tensor:
+    def _visibility(self, estimate: CoTrackerEstimate) -> Tensor:
         """Probabilities [B, N, T], above 0.5 where the published predictor calls a point visible."""
         if not self.online:
-            return torch.sigmoid(estimate.visibility - _logit(OFFLINE_VISIBLE))
+            return torch.sigmoid(estimate.visibility - _logit(_OFFLINE_VISIBLE))
         both = torch.sigmoid(estimate.visibility) * torch.sigmoid(estimate.confidence)
-        return torch.sigmoid(torch.logit(both, eps=1e-6) - _logit(ONLINE_VISIBLE))
+        return torch.sigmoid(torch.logit(both, eps=1e-6) - _logit(_ONLINE_VISIBLE))
 
     def _grid(self) -> Tensor:
         """[support_grid ** 2, 2] points spread over the resized frame, a 64th of its width off the border."""
@@ -222,15 +223,15 @@ class CoTracker(WindowedTracker):
         return xy * xy.new_tensor(steps[::-1]) + 0.5
 
 
-def _start(group: Group, length: int, new: int) -> Estimate:
+def _start(group: Group, length: int, new: int) -> CoTrackerEstimate:
     """What refinement starts from: the query everywhere; what is known of the overlap, and its last frame held."""
     blank = group.xy.new_zeros(*group.t.shape, length)
-    fresh = Estimate(group.xy[:, :, None].expand(-1, -1, length, -1), blank, blank)
+    fresh = CoTrackerEstimate(group.xy[:, :, None].expand(-1, -1, length, -1), blank, blank)
     if group.tail is None:
         return fresh
     held = torch.arange(length, device=group.xy.device).clamp(max=group.tail.visibility.shape[2] - 1)
     known = (group.t < new)[..., None]  # [B, n, 1]
-    return Estimate(
+    return CoTrackerEstimate(
         torch.where(known[..., None], group.tail.xy[:, :, held], fresh.xy),
         torch.where(known, group.tail.visibility[:, :, held], blank),
         torch.where(known, group.tail.confidence[:, :, held], blank),
@@ -246,7 +247,7 @@ def cotracker3(
     device: str | torch.device = "cpu",
     query_chunk: int = 512,
     support_grid: int = 6,
-    input_size: tuple[int, int] = SIZE,
+    input_size: tuple[int, int] = _SIZE,
     window: int = 60,
     overlap: int = 20,
     iterations: int = 6,
@@ -254,7 +255,7 @@ def cotracker3(
     """CoTracker3 offline, which looks at up to 60 frames at once; see `Options`.
 
     Args:
-        path: a checkpoint; None: the one called "cotracker3", wherever `trackime.models` finds it.
+        path: a checkpoint; None: the one called "cotracker3", wherever `trackime.checkpoints.store` finds it.
 
     Raises:
         InputError, FormatError: no such file, or one that does not fit; an option outside its range.
@@ -268,13 +269,13 @@ def cotracker3_online(
     device: str | torch.device = "cpu",
     query_chunk: int = 512,
     support_grid: int = 6,
-    input_size: tuple[int, int] = SIZE,
+    input_size: tuple[int, int] = _SIZE,
     iterations: int = 6,
 ) -> CoTracker:
     """CoTracker3 online: windows of 16 frames, 8 of them new; see `Options`.
 
     Args:
-        path: a checkpoint; None: the one called "cotracker3-online", wherever `trackime.models` finds it.
+        path: a checkpoint; None: the one called "cotracker3-online", wherever `trackime.checkpoints.store` finds it.
 
     Raises:
         InputError, FormatError: no such file, or one that does not fit; an option outside its range.

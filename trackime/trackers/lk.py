@@ -13,54 +13,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trackime.arrays import BoolArray, FloatArray, Int64
 from trackime.devices import resolve_device
 from trackime.errors import InputError
-from trackime.trackers.base import Features, PointTracker, query_chunks
-from trackime.trackers.framepair import Frame, FramePair
-from trackime.trackers.patches import (
+from trackime.patches import (
     CENTRAL,
     GRID,
-    Array,
-    Rows,
+    Frame,
+    FramePair,
     Templates,
     align,
     central_similarity,
     identity,
     length,
     plausible,
+    search,
     similarity,
 )
-from trackime.trackers.redetect import search
+from trackime.trackers.base import Features, PointTracker, query_chunks
 
-LUMA = (0.299, 0.587, 0.114)
+_LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601: share of red, green and blue in grey."""
 STRIDE_SIDE = 256
 """Shorter side of a frame for each pixel between the samples of patches: a patch is about 5 % of it."""
-ALIGN_STEPS, FIND_STEPS = 4, 8
+_ALIGN_STEPS, _FIND_STEPS = 4, 8
 """Gauss-Newton steps of the alignment while followed, and after a search."""
-ALIKE = 0.8
+_ALIKE = 0.8
 """Similarity with the query's surroundings from which the alignment is believed."""
-DRIFT_SAMPLES = 2.0
+_DRIFT_SAMPLES = 2.0
 """Farthest, in samples of the patch, that the alignment may pull a point."""
-LOST = 0.5
+_LOST = 0.5
 """Visibility at which a point is no longer followed but looked for."""
-SURE = 0.8
+_SURE = 0.8
 """Visibility from which the present appearance is remembered for a later search."""
-FOUND = 0.15
+_FOUND = 0.15
 """Probability from which a place found by search is gone on from. Low on purpose: most lost points are in view, and
 a wrong place is soon lost again."""
-SEARCH_OFTEN = 8
+_SEARCH_OFTEN = 8
 """Hidden frames after which a point is looked for in every second frame only."""
-REACH, REACH_GROWTH, REACH_MOST = 0.05, 0.015, 0.15
+_REACH, _REACH_GROWTH, _REACH_MOST = 0.05, 0.015, 0.15
 """How far a hidden point is looked for, as shares of the shorter side: at first, more each frame, at most."""
 
-SEEN_WEIGHTS = np.array([2.33, -0.3, 2.27, -0.07, -3.85, -1.9, -0.6, -0.47, -1.67, -2.59], np.float32)
+_SEEN_WEIGHTS = np.array([2.33, -0.3, 2.27, -0.07, -3.85, -1.9, -0.6, -0.47, -1.67, -2.59], np.float32)
 """Logistic weights of the constant and of the cues in `_follow`, in order; from procedural worlds."""
-FOUND_WEIGHTS = np.array([0.06, -2.6, -1.35, -1.54, -0.37, 0.01], np.float32)
+_FOUND_WEIGHTS = np.array([0.06, -2.6, -1.35, -1.54, -0.37, 0.01], np.float32)
 """The same for the cues in `_look_for`."""
 
 
@@ -68,15 +67,15 @@ FOUND_WEIGHTS = np.array([0.06, -2.6, -1.35, -1.54, -0.37, 0.01], np.float32)
 class _Points:
     """The N points of one clip after `time` frames. Arrays are changed in place."""
 
-    start: npt.NDArray[np.int64]  # [N] query frame
-    xy: Array  # [N, 2]
-    velocity: Array  # [N, 2] pixels a frame
-    affine: Array  # [N, 2, 2] from the query frame's surroundings to the present ones
-    visibility: Array  # [N]
-    hidden: npt.NDArray[np.int64]  # [N] frames since last seen; 0: followed
-    doubt: Array  # [N] what is left of the doubt whether it was found in the right place
+    start: Int64  # [N] query frame
+    xy: FloatArray  # [N, 2]
+    velocity: FloatArray  # [N, 2] pixels a frame
+    affine: FloatArray  # [N, 2, 2] from the query frame's surroundings to the present ones
+    visibility: FloatArray  # [N]
+    hidden: Int64  # [N] frames since last seen; 0: followed
+    doubt: FloatArray  # [N] what is left of the doubt whether it was found in the right place
     templates: Templates  # of the query frame
-    recent: Array  # [N, G] surroundings when last surely seen
+    recent: FloatArray  # [N, G] surroundings when last surely seen
     time: int = 0
     last: Frame | None = None
 
@@ -123,7 +122,7 @@ class LucasKanade(PointTracker):
     def encode(self, frames: Tensor) -> Features:
         """Grey frames [B][T]; see `PointTracker.encode`."""
         stride = max(1, round(min(frames.shape[-2:]) / STRIDE_SIDE))
-        weights = frames.new_tensor(LUMA)[:, None, None]
+        weights = frames.new_tensor(_LUMA)[:, None, None]
         rows = []
         for clip in frames:
             # A frame at a time: the grey of a long clip as float would be as large as a third of the clip.
@@ -171,12 +170,12 @@ class LucasKanade(PointTracker):
         fitting = max(0, int(np.log2(max(1.0, after.side / window))))
         return FramePair(before, after, window, fitting if self.levels is None else self.levels)
 
-    def _chunks(self, rows: Rows) -> Iterator[Rows]:
+    def _chunks(self, rows: Int64) -> Iterator[Int64]:
         for part in query_chunks(len(rows), self.query_chunk):
             yield rows[part]
 
 
-def _open(queries: Array) -> _Points:
+def _open(queries: FloatArray) -> _Points:
     """Points [N, 3] (x, y, t) before the first frame."""
     n = len(queries)
     return _Points(
@@ -192,24 +191,24 @@ def _open(queries: Array) -> _Points:
     )
 
 
-def _inside(xy: Array, frame: Frame) -> npt.NDArray[np.bool_]:
+def _inside(xy: FloatArray, frame: Frame) -> BoolArray:
     """bool [N]: in the frame, edges included."""
     return np.asarray(((xy >= 0) & (xy <= frame.size)).all(1))
 
 
-def _logistic(cues: list[Array], weights: Array) -> Array:
+def _logistic(cues: list[FloatArray], weights: FloatArray) -> FloatArray:
     """Probability [N] of cues, each [N], after the constant 1."""
     columns = np.stack([np.ones_like(cues[0]), *cues], 1).astype(np.float32)
     logits = np.clip((columns * weights).sum(1), -30, 30)
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
-def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> None:
+def _follow(points: _Points, rows: Int64, pair: FramePair, redetect: bool) -> None:
     """Move `rows` to the second frame; those whose visibility falls to LOST become hidden there."""
     start, stride = points.xy[rows], pair.after.stride
     match, patch = pair.follow(start, points.velocity[rows], redetect)
     templates = points.templates[rows]
-    aligned = align(pair.after.smooth, templates, match.xy, points.affine[rows], stride, ALIGN_STEPS)
+    aligned = align(pair.after.smooth, templates, match.xy, points.affine[rows], stride, _ALIGN_STEPS)
     aligned_xy, affine, aligned_patch = aligned
     alike = similarity(aligned_patch, templates.patch)
     pull = length(aligned_xy - match.xy) / np.float32(stride)
@@ -226,23 +225,23 @@ def _follow(points: _Points, rows: Rows, pair: FramePair, redetect: bool) -> Non
             1 - np.maximum(similarity(match.patch, points.recent[rows]), alike),
             points.doubt[rows],
         ],
-        SEEN_WEIGHTS,
+        _SEEN_WEIGHTS,
     )
-    believed = plausible(affine) & (alike > ALIKE)
+    believed = plausible(affine) & (alike > _ALIKE)
     points.doubt[rows] *= np.where(believed, np.float32(0.5), np.float32(0.9))
     points.affine[rows[believed]] = affine[believed]
-    pulled = believed & (pull < DRIFT_SAMPLES)
+    pulled = believed & (pull < _DRIFT_SAMPLES)
     xy = np.where(pulled[:, None], aligned_xy, match.xy)
-    seen = visibility > LOST
+    seen = visibility > _LOST
     points.visibility[rows] = visibility
     points.xy[rows[seen]] = xy[seen]
     points.velocity[rows[seen]] = (points.velocity[rows[seen]] + (xy - start)[seen]) / 2
-    points.recent[rows[visibility > SURE]] = match.patch[visibility > SURE]
+    points.recent[rows[visibility > _SURE]] = match.patch[visibility > _SURE]
     lost = rows[~seen]
     points.hidden[lost] = 1
 
 
-def _coast(points: _Points, rows: Rows, pair: FramePair) -> None:
+def _coast(points: _Points, rows: Int64, pair: FramePair) -> None:
     """Move hidden `rows` with their surroundings."""
     size, start = pair.after.size, points.xy[rows]
     # A frame's size beyond the frame is far enough for any return, and keeps the extrapolation finite.
@@ -251,12 +250,12 @@ def _coast(points: _Points, rows: Rows, pair: FramePair) -> None:
     points.visibility[rows[points.hidden[rows] > 1]] *= np.float32(0.7)
 
 
-def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
+def _look_for(points: _Points, rows: Int64, frame: Frame) -> None:
     """Look for hidden `rows` around where they have coasted to; those found are followed from there on."""
     hidden = points.hidden[rows].astype(np.float32)
-    reach = frame.side * np.minimum(np.float32(REACH_MOST), REACH + REACH_GROWTH * hidden).astype(np.float32)
+    reach = frame.side * np.minimum(np.float32(_REACH_MOST), _REACH + _REACH_GROWTH * hidden).astype(np.float32)
     points.hidden[rows] += 1
-    due = (hidden <= SEARCH_OFTEN) | (hidden % 2 == 0)
+    due = (hidden <= _SEARCH_OFTEN) | (hidden % 2 == 0)
     near = due & (points.xy[rows] > -reach[:, None]).all(1) & (points.xy[rows] < frame.size + reach[:, None]).all(1)
     rows, hidden, reach = rows[near], hidden[near], reach[near]
     if not len(rows):
@@ -275,8 +274,8 @@ def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
         np.log(hidden),
         1 / (1 + templates.patch.std(1) / 5),
     ]
-    probability = _logistic(cues, FOUND_WEIGHTS)
-    found = (score > -1) & (probability > FOUND) & _inside(xy, frame)
+    probability = _logistic(cues, _FOUND_WEIGHTS)
+    found = (score > -1) & (probability > _FOUND) & _inside(xy, frame)
     rows = rows[found]
     points.xy[rows], points.affine[rows] = xy[found], affine[found]
     # Mostly below one half: whether it is there is for the next frame to say, when it can be followed.
@@ -285,15 +284,15 @@ def _look_for(points: _Points, rows: Rows, frame: Frame) -> None:
 
 
 def _place(
-    points: _Points, rows: Rows, patches: Array, templates: Templates, reach: Array, frame: Frame
-) -> tuple[Array, Array, Array, Array, Array]:
+    points: _Points, rows: Int64, patches: FloatArray, templates: Templates, reach: FloatArray, frame: Frame
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """Search for `patches` [N, G] and align what is found with the templates.
 
     Returns:
         xy [N, 2], affine [N, 2, 2], score [N] (-1: impossible), similarity [N], central similarity [N].
     """
     guess = search(frame.coarse, frame.stride, patches, points.xy[rows], reach)
-    xy, affine, patch = align(frame.smooth, templates, guess, points.affine[rows], frame.stride, FIND_STEPS)
+    xy, affine, patch = align(frame.smooth, templates, guess, points.affine[rows], frame.stride, _FIND_STEPS)
     alike, alike_centre = similarity(patch, templates.patch), central_similarity(patch, templates.patch)
     possible = plausible(affine) & (length(xy - guess) < 6 * frame.stride)
     score = np.where(possible, np.minimum(alike, alike_centre + np.float32(0.1)), np.float32(-1))

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
-from trackime.models import locate
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -31,13 +31,12 @@ from trackime.trackers.base import (
     query_chunks,
     query_frames,
 )
-from trackime.trackers.networks.locotrack import FIRST_SIZE, Maps, Query, blank, size_of
-from trackime.trackers.networks.locotrack import LocoTrack as Network
-from trackime.weights import fill, read_weights
+from trackime.trackers.networks import FIRST_SIZE, Maps, Query, blank, size_of
+from trackime.trackers.networks import LocoTrack as Network
 
-ENCODED = 8
+_ENCODED = 8
 """Frames encoded at a time, which bounds memory and changes nothing else."""
-MULTIPLE = 8
+_MULTIPLE = 8
 """What sides of frames are multiples of: the coarsest feature map's stride."""
 
 
@@ -110,8 +109,8 @@ class LocoTrack(PointTracker):
         b, t, _, h, w = frames.shape
         flat = frames.flatten(0, 1)
         data: dict[str, Tensor] = {}
-        for i in range(0, b * t, ENCODED):
-            block = resize_frames(flat[i : i + ENCODED].to(self.device, torch.float32), self.input_size) * 2 - 1
+        for i in range(0, b * t, _ENCODED):
+            block = resize_frames(flat[i : i + _ENCODED].to(self.device, torch.float32), self.input_size) * 2 - 1
             made = self.network.encode(block)._asdict()
             if self.input_size != FIRST_SIZE:
                 # From the resized frames and without antialiasing: as the network was published.
@@ -120,7 +119,7 @@ class LocoTrack(PointTracker):
             for key, value in made.items():
                 if key not in data:
                     data[key] = value.new_empty((b * t, *value.shape[1:]))
-                data[key][i : i + ENCODED] = value
+                data[key][i : i + _ENCODED] = value
         return Features({key: value.unflatten(0, (b, t)) for key, value in data.items()}, (h, w))
 
     def open(self, queries: Tensor, size: tuple[int, int]) -> State:
@@ -202,7 +201,7 @@ class LocoTrack(PointTracker):
 
 def _check(query_chunk: int, input_size: tuple[int, int], max_frames: int, overlap: int) -> None:
     """Raise InputError for options outside their ranges."""
-    if len(input_size) != 2 or any(v % MULTIPLE or v < least for v, least in zip(input_size, FIRST_SIZE, strict=True)):
+    if len(input_size) != 2 or any(v % _MULTIPLE or v < least for v, least in zip(input_size, FIRST_SIZE, strict=True)):
         raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
     if query_chunk < 1:
         raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
@@ -224,7 +223,7 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
 
 
-def load(
+def _load(
     name: str,
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
@@ -257,5 +256,5 @@ def load(
     return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
 
 
-small = partial(load, "locotrack-small")
-base = partial(load, "locotrack-base")
+small = partial(_load, "locotrack-small")
+base = partial(_load, "locotrack-base")

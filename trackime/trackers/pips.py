@@ -10,14 +10,13 @@ import os
 import torch
 from torch import Tensor
 
-from trackime.models import locate
+from trackime.checkpoints import fill, locate, read_weights
+from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
 from trackime.trackers.networks import pips as network
-from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
-from trackime.weights import fill, read_weights
 
-SURE, RELAX = 0.9, 0.02
+_SURE, _RELAX = 0.9, 0.02
 """Visibility from which a window may begin at a frame, and how much less will do each time there is no such frame."""
-EARLIEST = 2
+_EARLIEST = 2
 """First frame of a window that the next one may begin at."""
 
 
@@ -105,7 +104,7 @@ class Pips(ParticleTracker):
             for some in row_blocks(rows, self.query_chunk):
                 path, seen = self._run(points, some, window, xy, visibility)
                 covered[some] = points.begin[some] + reach
-                skip = next_begin(seen)
+                skip = _next_begin(seen)
                 points.begin[some] = points.begin[some] + skip  # rows may be repeated
                 points.place[some] = path[torch.arange(len(some), device=skip.device), skip]
                 points.visibility[some] = seen.gather(1, skip[:, None])[:, 0]
@@ -140,7 +139,7 @@ class Pips(ParticleTracker):
         return path, seen
 
 
-def next_begin(visibility: Tensor) -> Tensor:
+def _next_begin(visibility: Tensor) -> Tensor:
     """The frame of a window that the next one begins at: the farthest that is visible enough.
 
     Args:
@@ -150,10 +149,10 @@ def next_begin(visibility: Tensor) -> Tensor:
         int64 [N] of EARLIEST .. S - 1: the last frame above the first of the thresholds SURE, SURE - RELAX,
         SURE - 2 RELAX, ... that any of these frames exceeds.
     """
-    late = visibility[:, EARLIEST:]
-    count = int(SURE / RELAX) + 2  # down to less than nothing, which every frame exceeds
-    thresholds = SURE - RELAX * torch.arange(count, device=late.device, dtype=late.dtype)
+    late = visibility[:, _EARLIEST:]
+    count = int(_SURE / _RELAX) + 2  # down to less than nothing, which every frame exceeds
+    thresholds = _SURE - _RELAX * torch.arange(count, device=late.device, dtype=late.dtype)
     level = (late.amax(1, keepdim=True) > thresholds).to(torch.uint8).argmax(1)  # the first one exceeded
     enough = late > thresholds[level][:, None]
-    steps = torch.arange(EARLIEST, visibility.shape[1], device=late.device)
-    return torch.where(enough, steps, EARLIEST).amax(1)
+    steps = torch.arange(_EARLIEST, visibility.shape[1], device=late.device)
+    return torch.where(enough, steps, _EARLIEST).amax(1)

@@ -10,17 +10,16 @@ import os
 import torch
 from torch import Tensor
 
+from trackime.checkpoints import fill, locate, read_weights
 from trackime.errors import InputError
-from trackime.models import locate
+from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
 from trackime.trackers.networks import pips2 as network
-from trackime.trackers.particles import ParticleTracker, Points, Window, row_blocks
-from trackime.weights import fill, read_weights
 
-OVERLAP = 8
+_OVERLAP = 8
 """Frames that two windows share: normalisation over time needs some to go by, however few new ones are left."""
-SLACK = 4.0
+_SLACK = 4.0
 """Pixels of the resized frame (half a feature cell) by which a visible point may miss on its way back."""
-SHARE = 0.01
+_SHARE = 0.01
 """Of the squared motions that the way back may miss by besides (Sundaram, Brox and Keutzer 2010, equation 5)."""
 
 
@@ -91,7 +90,7 @@ class Pips2(ParticleTracker):
     """
 
     name = "pips2"
-    overlap = OVERLAP
+    overlap = _OVERLAP
 
     def __init__(
         self,
@@ -157,7 +156,7 @@ class Pips2(ParticleTracker):
             back = torch.tensor(alike, device=frames.device)[:, None] - torch.arange(span + 1, device=frames.device)
             rows = self._agree(window, frames[:, back].flatten(0, 1), path[:, back].flatten(0, 1), length)
             found |= dict(zip(alike, rows.view(len(path), -1).unbind(1), strict=True))
-        return interpolate([0, *steps], torch.stack([found[step] for step in (0, *steps)], 1))
+        return _interpolate([0, *steps], torch.stack([found[step] for step in (0, *steps)], 1))
 
     def _agree(self, window: Window, frames: Tensor, path: Tensor, length: int) -> Tensor:
         """How well points followed back stay on their tracks.
@@ -177,11 +176,11 @@ class Pips2(ParticleTracker):
             descriptor = self.network.describe(window.pyramid[0], some[:, 0], way[:, 0])
             guess = way[:, :1].expand_as(way)
             back = self.network(window.pyramid, some, guess, descriptor, self.check_iterations)[-1]
-            result[rows] = agreement(way, back)
+            result[rows] = _agreement(way, back)
         return result
 
 
-def agreement(path: Tensor, back: Tensor) -> Tensor:
+def _agreement(path: Tensor, back: Tensor) -> Tensor:
     """2^-r for the median disagreement r of two tracks that set out from one place (formula: see `Pips2`).
 
     Args:
@@ -193,11 +192,11 @@ def agreement(path: Tensor, back: Tensor) -> Tensor:
     """
     distance = (back - path)[:, 1:].square().sum(-1)
     motion = sum((track[:, 1:] - track[:, :1]).square().sum(-1) for track in (path, back))
-    disagreement = distance / (SLACK**2 + SHARE * motion)
+    disagreement = distance / (_SLACK**2 + _SHARE * motion)
     return torch.exp2(-disagreement.median(1).values)
 
 
-def interpolate(steps: list[int], values: Tensor) -> Tensor:
+def _interpolate(steps: list[int], values: Tensor) -> Tensor:
     """Values [K, L] of frames `steps`, ascending from 0, made linear between them: [K, steps[-1] + 1]."""
     knots = torch.tensor(steps, device=values.device)
     times = torch.arange(steps[-1] + 1, device=values.device)

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
-from trackime.models import locate
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -30,20 +30,28 @@ from trackime.trackers.base import (
     query_chunks,
     query_frames,
 )
-from trackime.trackers.networks.mixer import Context
-from trackime.trackers.networks.tapir import SIZE, Descriptors, Estimate, Grids, Tapir, Variant, final, levels_for
-from trackime.weights import fill, read_weights
+from trackime.trackers.networks import (
+    SIZE,
+    Context,
+    Descriptors,
+    Grids,
+    Tapir,
+    TapirEstimate,
+    Variant,
+    final,
+    levels_for,
+)
 
-QUERY_CHUNK = 64
+_QUERY_CHUNK = 64
 """Points that go through the network at once."""
-WINDOW, OVERLAP = 48, 12
+_WINDOW, _OVERLAP = 48, 12
 """Frames that a network which looks both ways sees together, and how many of them it saw in the last window.
 
 It was trained on 24 frames and reaches 24 to either side in each of its four iterations. With windows of 48 and 12 in
 common every frame of a long video is decided with at least 6 on each side, at a third more work; the maps of a window
 take 150 MB a clip at 256x256.
 """
-ENCODE = 4
+_ENCODE = 4
 """Frames that go through the encoder at once."""
 STEPS = 24
 """Frames that a causal network advances at once; any number gives the same result."""
@@ -79,15 +87,15 @@ class TapirTracker(PointTracker):
         InputError: a resolution that is not of multiples of 8, or below 256; no positive chunk.
     """
 
-    max_frames: int | None = WINDOW
-    overlap = OVERLAP
+    max_frames: int | None = _WINDOW
+    overlap = _OVERLAP
 
     def __init__(
         self,
         network: Tapir,
         name: str,
         device: str | torch.device = "cpu",
-        query_chunk: int = QUERY_CHUNK,
+        query_chunk: int = _QUERY_CHUNK,
         resolution: tuple[int, int] = SIZE,
     ) -> None:
         _check(query_chunk, resolution)
@@ -109,7 +117,7 @@ class TapirTracker(PointTracker):
         b, t = frames.shape[:2]
         flat = frames.flatten(0, 1)
         parts: list[list[Grids]] = [[] for _ in self.sizes]
-        for shown in flat.split(ENCODE):
+        for shown in flat.split(_ENCODE):
             shown = shown.to(self.device, torch.float32)
             for made, size in zip(parts, self.sizes, strict=True):
                 made.append(self.network.grids(resize_frames(shown, size)[None] * 2 - 1))
@@ -203,7 +211,7 @@ class TapirTracker(PointTracker):
         rows: slice,
         t: Tensor,  # [B, n] query frames, counted from the first one of `levels`
         contexts: list[Context] | None,
-    ) -> tuple[Estimate, list[Context] | None]:
+    ) -> tuple[TapirEstimate, list[Context] | None]:
         """Tracks of a chunk of queries through all frames of `levels`."""
         xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         estimates, _ = self.network.estimate([levels[0], *levels], [points[0], *points], xy, t)
@@ -228,7 +236,7 @@ class CausalTapirTracker(TapirTracker):
         rows: slice,
         t: Tensor,
         contexts: list[Context] | None,
-    ) -> tuple[Estimate, list[Context] | None]:
+    ) -> tuple[TapirEstimate, list[Context] | None]:
         xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         if contexts is None:
             contexts = self.network.empty(t.numel(), len(levels))
@@ -240,7 +248,7 @@ class CausalTapirTracker(TapirTracker):
                 [shown[0], *shown], [points[0], *points], xy, t - first, contexts, live=steps >= t[..., None]
             )
             parts.append(final(estimates))
-        return Estimate(*(torch.cat(values, 2) for values in zip(*parts, strict=True))), contexts
+        return TapirEstimate(*(torch.cat(values, 2) for values in zip(*parts, strict=True))), contexts
 
 
 class TapNet(TapirTracker):
@@ -260,20 +268,20 @@ class TapNet(TapirTracker):
         rows: slice,
         t: Tensor,
         contexts: list[Context] | None,
-    ) -> tuple[Estimate, list[Context] | None]:
+    ) -> tuple[TapirEstimate, list[Context] | None]:
         xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         return self.network.guess(levels[0], points[0], xy, t), None
 
 
-def both_ways(
+def _both_ways(
     name: str,
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    query_chunk: int = QUERY_CHUNK,
+    query_chunk: int = _QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
-    max_frames: int = WINDOW,
-    overlap: int = OVERLAP,
+    max_frames: int = _WINDOW,
+    overlap: int = _OVERLAP,
 ) -> PointTracker:
     """TAPIR or BootsTAPIR (v2), looking both ways.
 
@@ -304,18 +312,18 @@ def both_ways(
     return tracker
 
 
-tapir = partial(both_ways, "tapir")
-bootstapir = partial(both_ways, "bootstapir")
+tapir = partial(_both_ways, "tapir")
+bootstapir = partial(_both_ways, "bootstapir")
 
 
 def causal_bootstapir(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    query_chunk: int = QUERY_CHUNK,
+    query_chunk: int = _QUERY_CHUNK,
     temperature: float = 20.0,
     resolution: tuple[int, int] = SIZE,
 ) -> PointTracker:
-    """Causal BootsTAPIR, frame by frame; arguments as for `both_ways`.
+    """Causal BootsTAPIR, frame by frame; arguments as for `_both_ways`.
 
     Whether a network is causal shows neither in the names nor in the shapes of its weights: choosing this tracker
     is what says so.
@@ -329,12 +337,12 @@ def causal_bootstapir(
 def tapnet(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    query_chunk: int = QUERY_CHUNK,
+    query_chunk: int = _QUERY_CHUNK,
     temperature: float = 20.0,
 ) -> PointTracker:
     """TAPIR's cost volume without refinement, which is TAP-Net's way; from a checkpoint of TAPIR, causal or not.
 
-    Arguments and errors as for `both_ways`. Positions are as coarse as the maps let them be, and visibility is the
+    Arguments and errors as for `_both_ways`. Positions are as coarse as the maps let them be, and visibility is the
     guess's own.
     """
     device = resolve_device(device)
@@ -344,7 +352,7 @@ def tapnet(
 
 
 def _check(
-    query_chunk: int, resolution: tuple[int, int] = SIZE, max_frames: int = WINDOW, overlap: int = OVERLAP
+    query_chunk: int, resolution: tuple[int, int] = SIZE, max_frames: int = _WINDOW, overlap: int = _OVERLAP
 ) -> None:
     """Raise InputError for options out of range: before a large file is fetched and read."""
     if query_chunk < 1:

@@ -22,36 +22,35 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trackime.checkpoints import fill, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic
 from trackime.geometry import resize_frames, scale_points
-from trackime.trackers import settle as settling
+from trackime.patches import PixelTemplates, blocks, lightness
+from trackime.patches import refine as settling
+from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
     check_frames,
     check_queries,
     query_frames,
 )
-from trackime.trackers.networks.fpn import STRIDES, unit
-from trackime.trackers.networks.trackime_s import Estimate, Place, Points, Size, TrackimeS
-from trackime.trackers.settle import Templates, blocks, lightness
+from trackime.trackers.networks import STRIDES, Estimate, Place, Points, Size, TrackimeS, unit
 from trackime.trackers.weights import shipped
-from trackime.trackers.windowed import WindowedTracker
-from trackime.weights import fill, read_weights
 
-NAME = "trackime-s"
-GRAIN = 16
+_NAME = "trackime-s"
+_GRAIN = 16
 """Frames' sides are multiples of this many pixels."""
-WINDOWS = 5
+_WINDOWS = 5
 """Windows of a chunk: frames that two chunks share are encoded twice."""
-RECENT = 1.0
+_RECENT = 1.0
 """Weight of a point's recent appearance beside that of its query."""
-BLOCK = 32
+_BLOCK = 32
 """Points are followed in multiples of this many, the last one repeated: in blocks of one size a point's result does
 not depend on how many are followed with it. (What vector instructions leave over at the end of a row is computed
 another way, and rounds differently: 32 floats are two vectors of the widest.)"""
-FORMAT = "trackime-s 1"
+_FORMAT = "trackime-s 1"
 """What the metadata of weights calls them."""
 
 
@@ -75,7 +74,7 @@ class State:
     size: tuple[int, int]
     descriptors: list[Tensor]
     recent: list[Tensor]
-    templates: Templates
+    templates: PixelTemplates
     last: Place
     tail: Estimate | None = None
 
@@ -96,7 +95,7 @@ class EmbeddedTracker(WindowedTracker):
         DeviceError: no such device.
     """
 
-    name = NAME
+    name = _NAME
 
     def __init__(
         self,
@@ -109,9 +108,9 @@ class EmbeddedTracker(WindowedTracker):
     ) -> None:
         self.device = resolve_device(device)
         size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v % GRAIN or v < 2 * GRAIN for v in size):
+        if len(size) != 2 or any(v % _GRAIN or v < 2 * _GRAIN for v in size):
             raise InputError(
-                f"input_size: expected (h, w), multiples of {GRAIN} of at least {2 * GRAIN}, got {input_size}"
+                f"input_size: expected (h, w), multiples of {_GRAIN} of at least {2 * _GRAIN}, got {input_size}"
             )
         for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
             if value is not None and value < 1:
@@ -119,10 +118,10 @@ class EmbeddedTracker(WindowedTracker):
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.input_size: tuple[int, int] = (size[0], size[1])
         # Small blocks stay in a CPU's cache; a GPU wants many at once.
-        self.query_chunk = query_chunk or (BLOCK if self.device.type == "cpu" else 256)
+        self.query_chunk = query_chunk or (_BLOCK if self.device.type == "cpu" else 256)
         self.iterations, self.align = iterations, align
         self.window, self.overlap = network.size.window, network.size.overlap
-        self.max_frames: int = self.window + (WINDOWS - 1) * (self.window - self.overlap)
+        self.max_frames: int = self.window + (_WINDOWS - 1) * (self.window - self.overlap)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -191,13 +190,13 @@ class EmbeddedTracker(WindowedTracker):
             levels = [level[clip] for level in maps]
             mine_t, begun = t[clip] - start, t[clip] < end
             fresh = begun & (t[clip] >= new)
-            for rows in blocks(fresh, BLOCK, BLOCK):
+            for rows in blocks(fresh, _BLOCK, _BLOCK):
                 found = self.network.describe(levels, mine_t[rows], place[clip, rows])
                 for mine, theirs in zip(descriptors, found, strict=True):
                     mine[clip, rows] = theirs
-            for rows in blocks(begun, BLOCK, self.query_chunk):
+            for rows in blocks(begun, _BLOCK, self.query_chunk):
                 alike = [
-                    unit(own[clip, rows] + RECENT * late[clip, rows])[None]
+                    unit(own[clip, rows] + _RECENT * late[clip, rows])[None]
                     for own, late in zip(descriptors, recent, strict=True)
                 ]
                 points = Points(place[clip, rows][None], mine_t[rows][None], alike)
@@ -207,14 +206,14 @@ class EmbeddedTracker(WindowedTracker):
                 estimate = result.estimates[-1]
                 for mine, theirs in zip(whole, estimate, strict=True):
                     mine[clip, rows] = theirs[0]
-                seen[clip, rows] = probability(estimate, self.network.threshold)[0]
+                seen[clip, rows] = _probability(estimate, self.network.threshold)[0]
             if self.align:
                 settling.meet(images[clip], templates, clip, mine_t, place[clip], fresh)
                 whole.xy[clip], warp = settling.settle(
                     images[clip], templates.of(clip), mine_t, whole.xy[clip], shared, both
                 )
                 templates.warp[clip] = warp
-            for rows in blocks(begun, BLOCK):
+            for rows in blocks(begun, _BLOCK):
                 found = self._recent(levels, whole.xy[clip, rows], seen[clip, rows], shared)
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
@@ -240,7 +239,7 @@ def _last_seen(before: Place, xy: Tensor, seen: Tensor, start: int) -> Place:
     return Place(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
 
 
-def probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
+def _probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
     """Visibility in [0, 1]; above 0.5: seen, and where the position says.
 
     P(visible) x P(right), as TAPIR's (1 - occlusion) x (1 - expected distance), its logit shifted so that `threshold`
@@ -269,11 +268,11 @@ def trackime_s(
         DeviceError: no such device.
     """
     device = resolve_device(device)
-    network = load_network(shipped(NAME) if path is None else Path(path))
+    network = _load_network(shipped(_NAME) if path is None else Path(path))
     return EmbeddedTracker(network, device, input_size, query_chunk, iterations, align)
 
 
-def load_network(path: Path) -> TrackimeS:
+def _load_network(path: Path) -> TrackimeS:
     """The network of a weights file, as large as its metadata says.
 
     Raises:
@@ -286,8 +285,8 @@ def load_network(path: Path) -> TrackimeS:
             about = file.metadata() or {}
     except (SafetensorError, OSError):
         about = {}
-    if about.get("format") != FORMAT:
-        raise FormatError(f"weights {path}: expected weights of {FORMAT!r}, found {about.get('format', 'others')!r}")
+    if about.get("format") != _FORMAT:
+        raise FormatError(f"weights {path}: expected weights of {_FORMAT!r}, found {about.get('format', 'others')!r}")
     try:
         size, threshold = Size(**json.loads(about["size"])), float(about.get("threshold", 0.5))
     except (LookupError, TypeError, ValueError) as error:
@@ -296,7 +295,7 @@ def load_network(path: Path) -> TrackimeS:
         raise FormatError(f"weights {path}: expected a threshold between 0 and 1, got {threshold:g}")
     network = TrackimeS(size)
     network.threshold = threshold
-    fill(network, {name: t.float() for name, t in state.items()}, NAME)
+    fill(network, {name: t.float() for name, t in state.items()}, _NAME)
     return network
 
 
@@ -304,6 +303,6 @@ def save_weights(network: TrackimeS, path: Path) -> None:
     """Write weights in half precision, the network's size and threshold in the metadata. Raises OutputError."""
     state = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in network.state_dict().items()}
     with atomic(path) as temporary:
-        about = {"format": FORMAT, "size": json.dumps(asdict(network.size)), "threshold": str(network.threshold)}
+        about = {"format": _FORMAT, "size": json.dumps(asdict(network.size)), "threshold": str(network.threshold)}
         save_file(state, temporary, about)
         temporary.chmod(0o644)  # it is written for its owner alone

@@ -16,18 +16,17 @@ import torch
 from trackime import trackers
 from trackime.devices import resolve_device
 from trackime.errors import InputError, TrackimeError
-from trackime.trackers.base import PointTracker
-from trackime.trackers.networks.trackime_s import TrackimeS
-from trackime.trackers.trackime_s import EmbeddedTracker, save_weights
-from trackime.training.config import PRESETS, TrainConfig
+from trackime.trackers import EmbeddedTracker, PointTracker, save_weights
+from trackime.trackers.networks import TrackimeS
+from trackime.training._config import PRESETS, TrainConfig
+from trackime.training._loop import BEST, CONFIG, LOG, STATE, VALIDATION, Pace, Run, train
+from trackime.training._pictures import draw_curve, draw_sheet
+from trackime.training._state import load_state
+from trackime.training._team import Team, together
 from trackime.training.data import Clips, Worlds
-from trackime.training.loop import BEST, CONFIG, LOG, STATE, VALIDATION, Pace, Run, train
-from trackime.training.pictures import draw_curve, draw_sheet
-from trackime.training.state import load_state
-from trackime.training.team import Team, together
 from trackime.training.validate import CALIBRATION_SEED, Held, Watch, calibrate, score
 
-SHOW = "draw the validation worlds in which a tracker does worst"
+_SHOW = "draw the validation worlds in which a tracker does worst"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     _add_train(commands.add_parser("train", help="run a slice of training, or go on with a run"))
     _add_validate(commands.add_parser("validate", help="score a tracker on worlds that were never trained on"))
     _add_export(commands.add_parser("export", help="write the weights that the tracker loads"))
-    _add_pictures(commands.add_parser("curve", help="draw the curve of a run"), commands.add_parser("show", help=SHOW))
+    _add_pictures(commands.add_parser("curve", help="draw the curve of a run"), commands.add_parser("show", help=_SHOW))
     options = parser.parse_args(arguments)
     try:
         options.work(options)

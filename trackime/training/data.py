@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackime.training.config import Stage, TrainConfig
-from trackime.training.losses import Truth
+from trackime.training._config import Stage, TrainConfig
+from trackime.training._losses import Truth
 
-AHEAD = 3
+_AHEAD = 3
 """Batches made ahead by each worker."""
-SEEDS = 10_000_000
+_SEEDS = 10_000_000
 """Worlds of a run; those of validation have seeds from `VALIDATION_SEED` on."""
 VALIDATION_SEED = 2_000_000_000
 
@@ -78,7 +78,7 @@ Maker = Callable[[int, Stage], Clips]
 
 @dataclass(frozen=True)
 class Worlds:
-    """Makes clips of `trackime.worlds.batch`; what they are made from is read when first needed, in each process once.
+    """Makes clips of `trackime.worlds.make_batch`; what they are made from is read once in each process.
 
     Attributes:
         images: folder of photographs; None: procedural textures alone.
@@ -96,7 +96,7 @@ class Worlds:
 
     def __call__(self, seed: int, stage: Stage) -> Clips:
         """Clips of a seed."""
-        from trackime.worlds.batch import BatchOptions, make_batch
+        from trackime.worlds import BatchOptions, make_batch
 
         options = BatchOptions(**{**dict(self.options), **stage.world})
         made = make_batch(
@@ -115,14 +115,14 @@ _POOLS: dict[tuple[str | None, str | None, str, str], Any] = {}
 def _pool(worlds: Worlds) -> Any:
     key = (worlds.images, worlds.sprites, worlds.split, worlds.device)
     if key not in _POOLS:
-        from trackime.worlds.batch import TexturePool
+        from trackime.worlds import TexturePool
 
         pool = TexturePool.from_folders(worlds.images, worlds.sprites, split=worlds.split)
         _POOLS[key] = pool.to(worlds.device)
     return _POOLS[key]
 
 
-def vary(clips: Clips, generator: torch.Generator, anew: bool) -> Clips:
+def _vary(clips: Clips, generator: torch.Generator, anew: bool) -> Clips:
     """Square clips mirrored, transposed, reversed in time, their colours exchanged, at random.
 
     Args:
@@ -165,7 +165,7 @@ def batches(
     """
     for step, clips in zip(range(first, config.steps), _worlds(config, make, first, workers, rank), strict=False):
         generator = torch.Generator().manual_seed(1_000_003 * (config.seed + 1) + step * config.processes + rank)
-        yield vary(clips, generator, anew=step % config.uses > 0)
+        yield _vary(clips, generator, anew=step % config.uses > 0)
 
 
 def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: int) -> Generator[Clips, None, None]:
@@ -173,7 +173,7 @@ def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: in
     numbers = range(first // config.uses, -(-config.steps // config.uses))
 
     def arguments(number: int) -> tuple[int, Stage]:
-        return config.seed * SEEDS + number * config.processes + rank, config.stage(number * config.uses)
+        return config.seed * _SEEDS + number * config.processes + rank, config.stage(number * config.uses)
 
     skip = first % config.uses
     if workers == 0:
@@ -189,7 +189,7 @@ def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: in
         try:
             for number in remaining:
                 queue.append(pool.submit(make, *arguments(number)))
-                if len(queue) < AHEAD * workers:
+                if len(queue) < _AHEAD * workers:
                     continue
                 for _ in range(config.uses - skip):
                     yield queue[0].result()

@@ -10,18 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from trackime.metrics import THRESHOLDS, tap_vid
-from trackime.returns import found_again
-from trackime.trackers.base import PointTracker
-from trackime.trackers.networks.trackime_s import TrackimeS
-from trackime.trackers.trackime_s import EmbeddedTracker
-from trackime.training.config import Stage
+from trackime.metrics import THRESHOLDS, found_again, tap_vid
+from trackime.trackers import EmbeddedTracker, PointTracker
+from trackime.trackers.networks import TrackimeS
+from trackime.training._config import Stage
 from trackime.training.data import VALIDATION_SEED, Clips, Maker
 
 CALIBRATION_SEED = VALIDATION_SEED + 100_000
-CUTS = tuple(i / 20 for i in range(2, 17))
+_CUTS = tuple(i / 20 for i in range(2, 17))
 """Thresholds of visibility that are tried."""
-KEYS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "J1": "jaccard_1"}
+_KEYS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "J1": "jaccard_1"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
             xy, told = predicted[b].cpu().numpy() * scale, visibility[b].cpu().numpy() > 0.5
             true = true * scale
             row = tap_vid(at, true, seen, xy, told, "strided")
-            rows.append({name: float(row[key]) for name, key in KEYS.items()} | {"d1": float(row["pts_within_1"])})
+            rows.append({name: float(row[key]) for name, key in _KEYS.items()} | {"d1": float(row["pts_within_1"])})
             error = np.linalg.norm(xy - true, axis=-1)
             others = np.arange(seen.shape[1]) != at[:, None]
             inside = ((true >= 0) & (true <= 256)).all(-1)
@@ -96,14 +94,14 @@ def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
         clips: others than those it will be scored on.
     """
     network, own = tracker.network, tracker.network.threshold
-    totals = dict.fromkeys(CUTS, 0.0)
+    totals = dict.fromkeys(_CUTS, 0.0)
     network.threshold = 0.5
     for clip in clips:
         whole = clip.to(torch.device("cpu"))
         predicted, visibility = (part.cpu().numpy() for part in tracker.track(whole.frames, whole.queries))
         scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
         truth = whole.xy.numpy() * scale, whole.visible.numpy()
-        for threshold in CUTS:
+        for threshold in _CUTS:
             row = tap_vid(whole.query_frame.numpy(), *truth, predicted * scale, visibility > threshold, "strided")
             totals[threshold] += float(np.nanmean(row["average_jaccard"]))
     network.threshold = own

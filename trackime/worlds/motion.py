@@ -12,7 +12,7 @@ from numpy.random import Generator
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from trackime.types import FloatArray
+from trackime.arrays import FloatArray
 
 SPREAD = 1.08
 """Sigma of the log-normal speeds: the 90th percentile is four times the median, exp(1.28 * 1.08)."""

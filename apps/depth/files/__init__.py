@@ -1,1 +1,5 @@
-"""The files of a result, written and read."""
+"""The files of a depth result, written and read."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import FloatArray, UInt8
 from trackime.errors import InputError
-from trackime.types import FloatArray
 
-from .survey import Survey
+from ._survey import Survey
 
-UNKNOWN = (112, 112, 112)
+_UNKNOWN = (112, 112, 112)
 """The colour of unknown depth: a grey, which the map has not."""
 
 
@@ -45,7 +44,7 @@ class Colouring:
             return cls(1.0, 1.0)
         return cls(survey.percentile(1), survey.percentile(99))
 
-    def __call__(self, depth: FloatArray) -> npt.NDArray[np.uint8]:
+    def __call__(self, depth: FloatArray) -> UInt8:
         """uint8 [H, W, 3] of depth [H, W]."""
         known = np.isfinite(depth) & (depth > 0)
         disparity = np.reciprocal(depth, where=known, out=np.zeros(depth.shape, np.float32), casting="same_kind")
@@ -54,4 +53,4 @@ class Colouring:
         # The darkest tenth looks black on a screen: begin above it.
         level = np.round(25 + 230 * part).astype(np.uint8)
         picture = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])
-        return np.where(known[..., None], picture, np.array(UNKNOWN, np.uint8))
+        return np.where(known[..., None], picture, np.array(_UNKNOWN, np.uint8))

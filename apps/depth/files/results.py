@@ -1,4 +1,4 @@
-"""A folder of consistent depth, written frame by frame and read back: `load`.
+"""A folder of consistent depth, written frame by frame and read back: `_load`.
 
 from trackime_apps.depth.files.results import load
 
@@ -15,21 +15,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import BoolArray, FloatArray, UInt8
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import read_npz, reading
-from trackime.types import BoolArray, FloatArray, VideoInfo
+from trackime.geometry import Cameras
+from trackime.types import VideoInfo
 
-from ...progress import Report
-from ...results import write_frames
-from ..cameras import Cameras
-from .cameras import read_cameras, write_intrinsics, write_tum
-from .frames import read_image, write_image, write_npz
-from .survey import Survey
+from ...run import Report, write_frames
+from ._cameras import read_cameras, write_intrinsics, write_tum
+from ._frames import read_image, write_image, write_npz
+from ._survey import Survey
 
-DEPTH, IMAGES, DYNAMIC = "depth", "images", "dynamic"
-CAMERAS, INTRINSICS, FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"
+_DEPTH, IMAGES, _DYNAMIC = "depth", "images", "dynamic"
+_CAMERAS, _INTRINSICS, _FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"
 
 
 def check_names(info: VideoInfo) -> None:
@@ -76,15 +75,15 @@ class DepthResult:
         """
         result = cls(folder, cameras, info, metric)
         folder.mkdir(parents=True, exist_ok=True)
-        write_frames(folder / FRAMES, info)
-        write_tum(folder / CAMERAS, cameras, info.pts)
-        write_intrinsics(folder / INTRINSICS, cameras, metric)
+        write_frames(folder / _FRAMES, info)
+        write_tum(folder / _CAMERAS, cameras, info.pts)
+        write_intrinsics(folder / _INTRINSICS, cameras, metric)
         return result
 
     def write(
         self,
         t: int,
-        frame: npt.NDArray[np.uint8],
+        frame: UInt8,
         depth: FloatArray,
         confidence: FloatArray,
         measured: BoolArray,
@@ -111,10 +110,10 @@ class DepthResult:
         if dynamic is not None and dynamic.shape != size:
             raise ShapeError("dynamic", str(list(size)), dynamic.shape)
         self._last = self._survey = None
-        write_npz(self.folder / DEPTH / f"{name}.npz", depth, confidence, measured)
+        write_npz(self.folder / _DEPTH / f"{name}.npz", depth, confidence, measured)
         write_image(self.folder / IMAGES / f"{name}.png", frame)
         mask = np.zeros(size, bool) if dynamic is None else dynamic
-        write_image(self.folder / DYNAMIC / f"{name}.png", np.where(mask, np.uint8(255), np.uint8(0)))
+        write_image(self.folder / _DYNAMIC / f"{name}.png", np.where(mask, np.uint8(255), np.uint8(0)))
 
     def maps(self, t: int) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Depth and confidence float32 [H, W], 0 where unknown, and measured bool [H, W], of frame t.
@@ -123,7 +122,7 @@ class DepthResult:
             FormatError: a file that is missing or is not what it should be.
         """
         if self._last is None or self._last[0] != t:
-            path = self.folder / DEPTH / f"{self._name(t)}.npz"
+            path = self.folder / _DEPTH / f"{self._name(t)}.npz"
             with reading(path, "depth, confidence and measured"):
                 file = read_npz(path, ("depth", "confidence", "measured"))
                 for key, values in file.items():
@@ -152,13 +151,13 @@ class DepthResult:
             self._survey = survey
         return self._survey
 
-    def image(self, t: int) -> npt.NDArray[np.uint8]:
+    def image(self, t: int) -> UInt8:
         """uint8 [H, W, 3] of frame t. FormatError where its file is missing or no image."""
         return read_image(self.folder / IMAGES / f"{self._name(t)}.png")
 
     def dynamic(self, t: int) -> BoolArray:
         """bool [H, W], what was found to move by itself in frame t. FormatError where its file is missing."""
-        path = self.folder / DYNAMIC / f"{self._name(t)}.png"
+        path = self.folder / _DYNAMIC / f"{self._name(t)}.png"
         with reading(path, "a mask"):
             mask = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
             if mask is None or mask.shape != (self.info.height, self.info.width):
@@ -171,16 +170,16 @@ class DepthResult:
         return self.info.names[t]
 
 
-def load(folder: str | os.PathLike[str]) -> DepthResult:
+def _load(folder: str | os.PathLike[str]) -> DepthResult:
     """The result of `trackime-apps depth` in a folder.
 
     Raises:
         FormatError: a file that is missing or is not what it should be.
     """
     path = Path(folder)
-    cameras, pts, metric = read_cameras(path / CAMERAS, path / INTRINSICS)
-    with reading(path / FRAMES, "names of frames"):
-        rows = list(csv.reader((path / FRAMES).read_text(encoding="utf-8").splitlines()))
+    cameras, pts, metric = read_cameras(path / _CAMERAS, path / _INTRINSICS)
+    with reading(path / _FRAMES, "names of frames"):
+        rows = list(csv.reader((path / _FRAMES).read_text(encoding="utf-8").splitlines()))
         names = tuple(row[1] for row in rows[1:])
         if rows[0] != ["index", "name", "pts"] or len(names) != len(cameras):
             raise FormatError(f"expected the names of {len(cameras)} frames, got {len(names)}")

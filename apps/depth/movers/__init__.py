@@ -1,1 +1,5 @@
-"""What moves by itself."""
+"""Points and pixels that move by themselves."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

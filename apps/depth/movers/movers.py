@@ -13,47 +13,45 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import BoolArray, Float64, Int64
 from trackime.errors import InputError, ShapeError
-from trackime.types import BoolArray
+from trackime.types import RaggedTracks
 
-from ..reconstruction import Reconstruction
-from ..sfm.bundle import Observed, Views, errors
-from ..sfm.triangulate import triangulate
-from ..trails import Int64, Trails
-from .epipolar import Geometry, geometry, within
-from .groups import alike, share
-from .region import region
+from .._reconstruction import Reconstruction
+from ..sfm import Observed, Views, errors, triangulate
+from ._epipolar import Geometry, geometry, within
+from ._groups import alike, share
+from ._region import region
 
 if TYPE_CHECKING:
     from trackime.video import Video
 
-Float64 = npt.NDArray[np.float64]
+_Float64 = Float64
 
-GAPS = (1, 2, 4, 8, 16, 32)
+_GAPS = (1, 2, 4, 8, 16, 32)
 """Distances of the pairs asked; one every half of its distance."""
-NOISE = 0.35
+_NOISE = 0.35
 """Pixels of error a residual has at least, besides what is expected of the points (at a diagonal of 400)."""
-CAP = 10.0
+_CAP = 10.0
 """Residuals count up to so many expected errors."""
-ENOUGH = 30.0
+_ENOUGH = 30.0
 """Frames, summed over a point's pairs, from which more make its own say no greater."""
-LINE, PLACE = 2.0, 3.0
+_LINE, _PLACE = 2.0, 3.0
 """Mean residual in expected errors from which a point moves: off its epipolar line; off its place."""
-PARALLAX = 1.3
+_PARALLAX = 1.3
 """Median error of the homography, as a share of `within`, from which the epipolar geometry of a pair is known."""
-SIGHTINGS = 3
+_SIGHTINGS = 3
 """Sightings of a point that cameras can contradict, at least."""
-SLACK = 0.1
+_SLACK = 0.1
 """Pixels of error that known cameras add to a sighting's own."""
-TOLERANCE = 1.3
+_TOLERANCE = 1.3
 """Error up to which a sighting goes into its point's place, as a share of `within`."""
-MOVES = 2.0
+_MOVES = 2.0
 """Mean error, in expected ones, of the place of a point and of its neighbours from which they move."""
-USUAL = 0.35
+_USUAL = 0.35
 """That of most points, where cameras and expected errors are right; where it is more, so is the limit."""
-LONG = 8
+_LONG = 8
 """Distance of the pairs that say whether the camera only turns."""
 
 
@@ -70,7 +68,9 @@ class Movers:
         static: bool [N], whether each point stands still.
     """
 
-    def __init__(self, trails: Trails, static: BoolArray, width: int, height: int, video: Video | None = None) -> None:
+    def __init__(
+        self, trails: RaggedTracks, static: BoolArray, width: int, height: int, video: Video | None = None
+    ) -> None:
         if static.shape != (len(trails),):
             raise ShapeError("static", f"[{len(trails)}]", static.shape)
         self.static = static
@@ -93,8 +93,8 @@ class Movers:
         return region(self._trails.xy[rows], moving, self._size, picture)
 
     def again(self, found: Reconstruction) -> Movers:
-        """Told once more by cameras that are known: see `again`."""
-        return self.with_static(again(self._trails, found))
+        """Told once more by cameras that are known: see `_again`."""
+        return self.with_static(_again(self._trails, found))
 
     def with_static(self, static: BoolArray) -> Movers:
         """The same points and frames with another verdict."""
@@ -104,7 +104,7 @@ class Movers:
 
 
 def find(
-    trails: Trails,
+    trails: RaggedTracks,
     width: int,
     height: int,
     *,
@@ -113,7 +113,7 @@ def find(
 ) -> Movers:
     """Tell points that move on their own from those of the scene.
 
-    A shot's camera only turns, or rests, where most points of most pairs at a distance of `LONG` frames or more fit the
+    A shot's camera only turns, or rests, where most points of most pairs at `_LONG` frames or more fit the
     homography of a turn; residuals are then distances from it, otherwise from epipolar lines (pairs without parallax
     say nothing). A point of which nothing is known counts as standing still.
 
@@ -124,7 +124,7 @@ def find(
         progress: called as progress("movers", frames done, frames).
     """
     evidence = np.zeros((len(trails), 2))
-    limit = np.full(len(trails), LINE)
+    limit = np.full(len(trails), _LINE)
     shots = _shots(trails)
     for start, stop in pairwise(shots):
         _shot(trails, start, stop, width, height, evidence, limit)
@@ -135,19 +135,21 @@ def find(
     return Movers(trails, ~_verdict(trails, evidence, limit, width, height), width, height, video)
 
 
-def _shots(trails: Trails) -> list[int]:
+def _shots(trails: RaggedTracks) -> list[int]:
     """First frames of runs of frames that points join, and the number of frames."""
     return [0, *(np.flatnonzero(trails.crossing() == 0) + 1).tolist(), trails.frames]
 
 
-def _shot(trails: Trails, start: int, stop: int, width: int, height: int, evidence: Float64, limit: Float64) -> None:
+def _shot(
+    trails: RaggedTracks, start: int, stop: int, width: int, height: int, evidence: _Float64, limit: _Float64
+) -> None:
     """Add what the pairs of frames start .. stop - 1 say to `evidence` [N, 2]: sums of residual and of weight."""
     close = within(width, height)
-    said: list[tuple[int, Int64, Float64, Geometry]] = []
-    for gap in GAPS:
+    said: list[tuple[int, Int64, _Float64, Geometry]] = []
+    for gap in _GAPS:
         for i in range(start, stop - gap, max(1, gap // 2)):
             points, a, b = trails.between(i, i + gap)
-            error = np.sqrt(trails.sigma[a] ** 2 + trails.sigma[b] ** 2 + (NOISE * close / 1.5) ** 2)
+            error = np.sqrt(trails.sigma[a] ** 2 + trails.sigma[b] ** 2 + (_NOISE * close / 1.5) ** 2)
             # As narrow as the points allow: a wide one lets an object and half of the scene pass for one geometry.
             narrow = float(np.clip(np.median(error), 0.1, close)) if len(error) else close
             p, q = trails.xy[a].astype(np.float64), trails.xy[b].astype(np.float64)
@@ -155,23 +157,23 @@ def _shot(trails: Trails, start: int, stop: int, width: int, height: int, eviden
             if found is not None:
                 said.append((gap, points, error, found))
     longest = max((gap for gap, *_ in said), default=0)
-    long = [found.turns(close) for gap, *_, found in said if gap >= min(LONG, longest)]
+    long = [found.turns(close) for gap, *_, found in said if gap >= min(_LONG, longest)]
     turns = bool(long) and float(np.mean(long)) > 0.6
     for gap, points, error, found in said:
-        if not turns and np.median(found.homography) < PARALLAX * close:
+        if not turns and np.median(found.homography) < _PARALLAX * close:
             continue
         residual = found.homography if turns else found.fundamental
         if not np.isfinite(residual).any():  # no geometry was found: the pair says nothing
             continue
-        evidence[points, 0] += gap * np.minimum(residual / error, CAP)
+        evidence[points, 0] += gap * np.minimum(residual / error, _CAP)
         evidence[points, 1] += gap
         if turns:
-            limit[points] = PLACE
+            limit[points] = _PLACE
 
 
-def _verdict(trails: Trails, evidence: Float64, limit: Float64, width: int, height: int) -> BoolArray:
+def _verdict(trails: RaggedTracks, evidence: _Float64, limit: _Float64, width: int, height: int) -> BoolArray:
     """bool [N]: which points move."""
-    own = evidence * np.minimum(1, ENOUGH / np.maximum(evidence[:, 1:], 1e-9))
+    own = evidence * np.minimum(1, _ENOUGH / np.maximum(evidence[:, 1:], 1e-9))
     a_frame = max(1.0, len(trails.frame) / trails.frames)
     shared = share(own, alike(trails, float(np.sqrt(width * height / a_frame))))
     moving = shared[:, 0] > limit * np.maximum(shared[:, 1], 1e-9)
@@ -183,7 +185,7 @@ def _verdict(trails: Trails, evidence: Float64, limit: Float64, width: int, heig
     return np.asarray(moving)
 
 
-def again(trails: Trails, found: Reconstruction) -> BoolArray:
+def _again(trails: RaggedTracks, found: Reconstruction) -> BoolArray:
     """Tell what moves once cameras are known: far surer than from pairs of frames, as every point is held against all
     frames it is seen in at once.
 
@@ -198,7 +200,7 @@ def again(trails: Trails, found: Reconstruction) -> BoolArray:
             point after it has left the part of the video, and so the world, that it was first seen in.
 
     Returns:
-        static bool [N]; True for points with fewer than `SIGHTINGS` that count.
+        static bool [N]; True for points with fewer than `_SIGHTINGS` that count.
 
     Raises:
         ShapeError: cameras of another number of frames.
@@ -219,13 +221,13 @@ def again(trails: Trails, found: Reconstruction) -> BoolArray:
         focal = float(np.median(cameras.focal[found.part == number]))
         seen = Observed(trails.frame[rows], trails.point[rows], xy[rows], np.ones(len(rows)))
         views = Views(turn, shift, np.zeros((0, 3)), focal)
-        points = triangulate(views, seen, len(trails), TOLERANCE * within(cameras.width, cameras.height)).points
+        points = triangulate(views, seen, len(trails), _TOLERANCE * within(cameras.width, cameras.height)).points
         off[rows] = errors(replace(views, points=points), seen)
-    error = np.minimum(off / np.hypot(trails.sigma, SLACK), CAP)
+    error = np.minimum(off / np.hypot(trails.sigma, _SLACK), _CAP)
     length = np.bincount(trails.point[counts], minlength=len(trails)).astype(np.float64)
-    length[length < SIGHTINGS] = 0
+    length[length < _SIGHTINGS] = 0
     total = np.where(length > 0, np.bincount(trails.point[counts], error[counts], len(trails)), 0)
     own = np.stack([total, length], 1)
     usual = np.median((total / np.maximum(length, 1))[length > 0]) if length.any() else 0.0
-    limit = MOVES * max(1.0, float(usual) / USUAL)
+    limit = _MOVES * max(1.0, float(usual) / _USUAL)
     return ~_verdict(trails, own, np.full(len(trails), limit), cameras.width, cameras.height)

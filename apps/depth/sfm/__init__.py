@@ -1,3 +1,5 @@
-"""Cameras and sparse points from parallax alone: structure from motion on trails."""
+"""Structure from motion on tracks: cameras and sparse points from parallax alone."""
 
-from .incremental import reconstruct as reconstruct
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -13,22 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
+from trackime.arrays import BoolArray, Float64, Int64
 
-NEAR = 1e-6
+_NEAR = 1e-6
 """Depths below this count as behind the camera."""
 BEHIND = 1e3
 """What a sighting of a point behind the camera costs, pixels."""
-CHUNK = 96
+_CHUNK = 96
 """Points eliminated in one dense product: those of a chunk are seen by neighbouring cameras."""
-MOST = 1e10
+_MOST = 1e10
 """Damping beyond which no step is left."""
 
 
@@ -54,7 +51,7 @@ class Observed:
     xy: Float64
     weight: Float64
 
-    def take(self, rows: Int64 | Bool | slice) -> Observed:
+    def take(self, rows: Int64 | BoolArray | slice) -> Observed:
         return Observed(self.camera[rows], self.point[rows], self.xy[rows], self.weight[rows])
 
 
@@ -71,7 +68,7 @@ def project(views: Views, seen: Observed) -> tuple[Float64, Float64]:
     """Pixels [K, 2] from the centre and depths [K] of what is seen; pixels are NaN behind the camera."""
     x = np.einsum("kij,kj->ki", views.rotation[seen.camera], views.points[seen.point]) + views.shift[seen.camera]
     z = x[:, 2]
-    ahead = np.where(z > NEAR, z, np.nan)
+    ahead = np.where(z > _NEAR, z, np.nan)
     return views.focal * x[:, :2] / ahead[:, None], z
 
 
@@ -86,7 +83,7 @@ def huber(e: Float64) -> Float64:
     return np.where(e <= 1, 0.5 * e * e, e - 0.5)
 
 
-def cost(views: Views, seen: Observed, prior: Prior | None = None) -> float:
+def _cost(views: Views, seen: Observed, prior: Prior | None = None) -> float:
     """The robust cost."""
     off = np.minimum(errors(views, seen), BEHIND) * seen.weight
     return float(huber(off).sum()) + _prior_terms(views, prior)[0]
@@ -102,7 +99,7 @@ def _prior_terms(views: Views, prior: Prior | None) -> tuple[float, float, float
 
 
 @dataclass(eq=False)
-class System:
+class _System:
     """The normal equations, by kind of unknown; `cross` couples a sighting's camera and point, all before damping.
 
     H = [[cameras, column, cross], [., ff, points_focal], [., ., points]], gradient (slope_c, slope_f, slope_p).
@@ -124,7 +121,7 @@ def jacobians(views: Views, seen: Observed) -> tuple[Float64, Float64, Float64, 
     pixels' errors [K, 2]; all zero behind the camera."""
     turn = views.rotation[seen.camera]
     x = np.einsum("kij,kj->ki", turn, views.points[seen.point]) + views.shift[seen.camera]
-    ahead = x[:, 2] > NEAR
+    ahead = x[:, 2] > _NEAR
     inverse = np.where(ahead, 1 / np.where(ahead, x[:, 2], 1.0), 0.0)
     pixels = views.focal * x[:, :2] * inverse[:, None]
     by_x = np.zeros((len(x), 2, 3))
@@ -136,8 +133,8 @@ def jacobians(views: Views, seen: Observed) -> tuple[Float64, Float64, Float64, 
     return np.concatenate((by_turn, by_x), 2), by_x @ turn, pixels, off
 
 
-def linearise(views: Views, seen: Observed, prior: Prior | None = None) -> System:
-    """The normal equations of the reweighted problem; their gradient is that of `cost`."""
+def _linearise(views: Views, seen: Observed, prior: Prior | None = None) -> _System:
+    """The normal equations of the reweighted problem; their gradient is that of `_cost`."""
     by_camera, by_point, by_focal, off = jacobians(views, seen)
     e = np.linalg.norm(off, axis=1) * seen.weight
     root = (seen.weight * np.sqrt(1 / np.maximum(e, 1.0)))[:, None]
@@ -147,7 +144,7 @@ def linearise(views: Views, seen: Observed, prior: Prior | None = None) -> Syste
     to_camera = gathering(seen.camera, len(views.rotation))
     to_point = gathering(seen.point, len(views.points))
     _, slope, curve = _prior_terms(views, prior)
-    return System(
+    return _System(
         cameras=summed(to_camera, across @ by_camera),
         slope_c=summed(to_camera, np.einsum("kij,ki->kj", by_camera, off)),
         points=summed(to_point, down @ by_point),
@@ -172,8 +169,8 @@ def summed(gather: sparse.csr_matrix, values: Float64) -> Float64:
     return np.asarray(gather @ flat).reshape(gather.shape[0], *values.shape[1:])
 
 
-def step(
-    system: System, seen: Observed, free: Bool, focal: bool, damping: float
+def _step(
+    system: _System, seen: Observed, free: BoolArray, focal: bool, damping: float
 ) -> tuple[Float64, Float64, float]:  # fmt: skip
     """The damped Gauss-Newton step: cameras [M, 6] (zero where not free), points [P, 3], log focal.
 
@@ -214,7 +211,7 @@ def step(
     return cameras, points, by_focal
 
 
-def _halves(system: System, damping: float) -> tuple[Float64, Float64]:
+def _halves(system: _System, damping: float) -> tuple[Float64, Float64]:
     """C^-1 [P, 3, 3] of the damped points' blocks C C^T, and C^-1 times their slope [P, 3]."""
     eye = np.eye(3)
     # The floor keeps a point that nothing pins where it is.
@@ -233,8 +230,8 @@ def _eliminate(reduced: Float64, half: Float64, spot: Int64, whose: Int64) -> No
     ends = np.concatenate((change, [len(whose)]))
     low, high = np.minimum.reduceat(spot, starts), np.maximum.reduceat(spot, starts)
     order = np.lexsort((high, low))
-    for at in range(0, len(order), CHUNK):
-        chosen = order[at : at + CHUNK]
+    for at in range(0, len(order), _CHUNK):
+        chosen = order[at : at + _CHUNK]
         count = ends[chosen] - starts[chosen]
         number = np.repeat(np.arange(len(chosen)), count)
         rows = np.arange(len(number)) + np.repeat(starts[chosen] - (np.cumsum(count) - count), count)
@@ -245,7 +242,7 @@ def _eliminate(reduced: Float64, half: Float64, spot: Int64, whose: Int64) -> No
         reduced[first:last, :, first:last] -= (flat @ flat.T).reshape(last - first, 6, last - first, 6)
 
 
-def moved(views: Views, cameras: Float64, points: Float64, log_focal: float) -> Views:
+def _moved(views: Views, cameras: Float64, points: Float64, log_focal: float) -> Views:
     """The views after a step."""
     turn = Rotation.from_rotvec(cameras[:, :3]).as_matrix()
     return Views(
@@ -257,7 +254,7 @@ def moved(views: Views, cameras: Float64, points: Float64, log_focal: float) -> 
 
 
 def adjust(
-    views: Views, seen: Observed, *, free: Bool, prior: Prior | None = None, focal: bool = False,
+    views: Views, seen: Observed, *, free: BoolArray, prior: Prior | None = None, focal: bool = False,
     iterations: int = 20, tolerance: float = 1e-4,
 ) -> tuple[Views, float]:  # fmt: skip
     """The views of the least cost near these, and that cost.
@@ -272,18 +269,18 @@ def adjust(
         tolerance: the share of the cost below which a step's fall ends it.
     """
     seen = seen.take(np.lexsort((seen.camera, seen.point)))
-    value, damping, growth = cost(views, seen, prior), 1e-4, 2.0
-    system: System | None = None
+    value, damping, growth = _cost(views, seen, prior), 1e-4, 2.0
+    system: _System | None = None
     for _ in range(iterations):
-        system = system or linearise(views, seen, prior)
+        system = system or _linearise(views, seen, prior)
         try:
-            trial = moved(views, *step(system, seen, free, focal, damping))
-            after = cost(trial, seen, prior)
+            trial = _moved(views, *_step(system, seen, free, focal, damping))
+            after = _cost(trial, seen, prior)
         except (LinAlgError, np.linalg.LinAlgError):
             after = np.inf
         if not after < value:
             damping, growth = damping * growth, growth * 2
-            if damping > MOST:
+            if damping > _MOST:
                 break
             continue
         fall, value, views, system = value - after, after, trial, None

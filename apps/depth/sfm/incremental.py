@@ -8,40 +8,41 @@ from itertools import pairwise
 
 import numpy as np
 
+from trackime.arrays import BoolArray, Float64, Int64
 from trackime.errors import InputError, ShapeError, SolveError
+from trackime.geometry import Cameras
+from trackime.types import RaggedTracks
 
-from ..cameras import Cameras
-from ..reconstruction import Reconstruction
-from ..trails import Trails
-from .bundle import Bool, Float64, Int64, Views, errors, project
-from .focal import PAIRS, candidates, likely, sweep, wide_pairs
-from .frames import all_frames, interpolated
-from .keyframes import WIDE, keyframes
-from .mapper import AGREE, EARLY, NARROW, VIEWS, Lens, Mapper, observed
-from .refusal import ANGLE, check_better, check_enough, check_frames, check_translates, refuse
-from .relative import Relative, relative
-from .sightings import Sightings
-from .triangulate import triangulate
+from .._reconstruction import Reconstruction
+from ._focal import PAIRS, candidates, likely, sweep, wide_pairs
+from ._frames import all_frames, interpolated
+from ._keyframes import WIDE, keyframes
+from ._mapper import AGREE, EARLY, NARROW, VIEWS, Lens, Mapper, observed
+from ._relative import Relative, relative
+from ._sightings import Sightings
+from ._triangulate import triangulate
+from .bundle import Views, errors, project
+from .degeneracy import ANGLE, check_better, check_enough, check_frames, check_translates, refuse
 
-LARGE = 960.0
+_LARGE = 960.0
 """Longer side in pixels of the largest picture worked in: thresholds in pixels are those of one no larger."""
-CROSSING = 12
+_CROSSING = 12
 """Points seen before and after two frames below which there is a cut between them."""
-TRIED = 12
+_TRIED = 12
 """Pairs of keyframes tried as the first."""
-BROAD = 2.0
+_BROAD = 2.0
 """Degrees between the rays of a point that counts for a first pair."""
-FITTING = 0.3
+_FITTING = 0.3
 """Share of the sightings that must fit in the end."""
-KNOWN = 2 / 3
+_KNOWN = 2 / 3
 """Share of the frames whose camera must be found."""
 
-Progress = Callable[[str, int, int], None]
+_Progress = Callable[[str, int, int], None]
 
 
 def reconstruct(
-    trails: Trails, width: int, height: int, *, focal: float | None = None, static: Bool | None = None,
-    progress: Progress | None = None,
+    trails: RaggedTracks, width: int, height: int, *, focal: float | None = None, static: BoolArray | None = None,
+    progress: _Progress | None = None,
 ) -> Reconstruction:  # fmt: skip
     """Cameras of all frames and sparse points from trails alone.
 
@@ -72,7 +73,7 @@ def reconstruct(
         if static.shape != (len(trails),):
             raise ShapeError("static", f"[{len(trails)}]", static.shape)
         trails, number = trails.take(static), number[static]
-    scale = min(1.0, LARGE / max(width, height))
+    scale = min(1.0, _LARGE / max(width, height))
     bounds = _bounds(trails)
     parts = []
     for k, (begin, end) in enumerate(pairwise(bounds)):
@@ -85,15 +86,15 @@ def reconstruct(
     return _joined(parts, trails.frames, width, height, scale)
 
 
-def _bounds(trails: Trails) -> list[int]:
+def _bounds(trails: RaggedTracks) -> list[int]:
     """The first frame of each part of the video, and its end: no trails lead across a cut.
 
     Frames that see nothing belong to the part before them (at the start: after them), whose cameras they go on with.
     """
-    cuts = [0, *(np.flatnonzero(trails.crossing() < CROSSING) + 1).tolist()]
+    cuts = [0, *(np.flatnonzero(trails.crossing() < _CROSSING) + 1).tolist()]
     count = np.bincount(trails.frame, minlength=trails.frames)
     ends = [*cuts[1:], trails.frames]
-    seeing = [a for a, b in zip(cuts, ends, strict=True) if count[a:b].max(initial=0) >= CROSSING]
+    seeing = [a for a, b in zip(cuts, ends, strict=True) if count[a:b].max(initial=0) >= _CROSSING]
     return [0, *seeing[1:], trails.frames]
 
 
@@ -103,7 +104,7 @@ class _Solved:
     errors in pixels."""
 
     views: Views
-    known: Bool
+    known: BoolArray
     point: Int64
     keyframes: Int64
     errors: Float64
@@ -146,7 +147,7 @@ class _Part:
         where: names the stretch in errors.
     """
 
-    def __init__(self, sightings: Sightings, size: float, where: str, progress: Progress | None) -> None:
+    def __init__(self, sightings: Sightings, size: float, where: str, progress: _Progress | None) -> None:
         self._at, self._size, self._where = sightings, size, where
         self._progress = progress
 
@@ -160,7 +161,7 @@ class _Part:
         check_translates(self._at, tried, self._where)
         self._say("keyframes", 0, 1)
         keys = keyframes(self._at, 0, self._at.frames, int(self._size), tried)
-        pairs = wide_pairs(self._at, keys, tried, TRIED)
+        pairs = wide_pairs(self._at, keys, tried, _TRIED)
         self._say("keyframes", 1, 1)
         if not pairs:
             raise refuse(self._where, "frames with parallax between them share too few points")
@@ -189,8 +190,8 @@ class _Part:
             if found is None:
                 continue
             # Where few fit, it is the motion of something before the camera.
-            enough = found.fits.mean() >= FITTING
-            count = int((np.isfinite(found.points[:, 0]) & (found.angle >= BROAD)).sum()) if enough else 0
+            enough = found.fits.mean() >= _FITTING
+            count = int((np.isfinite(found.points[:, 0]) & (found.angle >= _BROAD)).sum()) if enough else 0
             if best is None or count > best[0]:
                 best = (count, i, j, found)
         if best is None or best[0] < VIEWS * 5:
@@ -220,8 +221,8 @@ class _Part:
         self._say("cameras of all frames", 0, 1)
         views, known = all_frames(self._at, mapper, keys)
         self._say("cameras of all frames", 1, 1)
-        seeing = np.bincount(self._at.frame, minlength=len(known)) >= CROSSING
-        if known.sum() < KNOWN * seeing.sum():
+        seeing = np.bincount(self._at.frame, minlength=len(known)) >= _CROSSING
+        if known.sum() < _KNOWN * seeing.sum():
             raise refuse(self._where, f"a camera that fits was found for {known.sum()} of {seeing.sum()} frames only")
         camera_of = np.where(known, np.arange(len(known)), -1)
         at = self._at
@@ -230,7 +231,7 @@ class _Part:
         lengths = np.bincount(seen.point, minlength=len(at))
         consistent = (found.count >= VIEWS) & (found.count >= AGREE * lengths)
         fitting = found.count[consistent].sum() / max(1, len(seen.point))
-        if fitting < FITTING:
+        if fitting < _FITTING:
             raise refuse(self._where, f"only {fitting:.0%} of what was tracked fits one rigid scene")
         fits = np.zeros(len(at.point), bool)
         fits[rows[found.fits & consistent[seen.point]]] = True

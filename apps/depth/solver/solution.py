@@ -8,10 +8,10 @@ import torch
 
 from trackime.errors import InputError, ShapeError
 
+from ._levenberg import Trace
+from ._state import State
 from .handles import Grid
-from .levenberg import Trace
 from .rotations import exp_rotation, log_rotation
-from .state import State
 
 
 @dataclass(frozen=True, eq=False)

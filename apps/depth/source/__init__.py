@@ -1,1 +1,5 @@
-"""Depth to start from, made elsewhere: networks, folders."""
+"""Initial depth from a network or a folder of maps."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

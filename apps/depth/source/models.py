@@ -16,44 +16,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trackime.checkpoints import CHECKPOINTS
+from trackime.arrays import FloatArray, UInt8
+from trackime.checkpoints import CHECKPOINTS, check_folder, load_network, locate, network_class, read_json
 from trackime.devices import resolve_device
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
-from trackime.models import locate
-from trackime.pretrained import check_folder, load_network, network_class, read_json
-from trackime.types import FloatArray
 from trackime.video import Video
 
 from ..maps import DepthMaps
-from .prepare import IMAGENET, Frames, Recipe
+from ._prepare import IMAGENET, Recipe
 
-Progress = Callable[[str, int, int], None]
+_Progress = Callable[[str, int, int], None]
 
-FARTHEST = 1000.0
+_FARTHEST = 1000.0
 """Relative disparity ends at 0, the sky: there depth is this many times that of the frame's nearest pixel."""
 
-BATCH = 8
+_BATCH = 8
 """Frames computed together on a GPU."""
 
-VOTES = 8
+_VOTES = 8
 """Frames that decide between ZoeDepth's heads, one for indoors and one for outdoors."""
 
-BACKBONES = ("dinov2", "beit", "bit", "swin", "swinv2")
+_BACKBONES = ("dinov2", "beit", "bit", "swin", "swinv2")
 """Kinds of backbone that are in transformers itself; others load code or weights from elsewhere."""
 
 
 @dataclass(frozen=True)
-class Family:
+class _Family:
     """What differs between the families: the class's name in transformers, and how frames are prepared by default."""
 
     network: str
     recipe: Recipe
 
 
-FAMILIES = {
-    "depth_anything": Family("DepthAnythingForDepthEstimation", Recipe((518, 518), True, 14, 3, *IMAGENET)),
-    "zoedepth": Family("ZoeDepthForDepthEstimation", Recipe((384, 512), True, 32, 2, corners=True, pad=True)),
-    "dpt": Family("DPTForDepthEstimation", Recipe((384, 384), resample=2)),
+_FAMILIES = {
+    "depth_anything": _Family("DepthAnythingForDepthEstimation", Recipe((518, 518), True, 14, 3, *IMAGENET)),
+    "zoedepth": _Family("ZoeDepthForDepthEstimation", Recipe((384, 512), True, 32, 2, corners=True, pad=True)),
+    "dpt": _Family("DPTForDepthEstimation", Recipe((384, 384), resample=2)),
 }
 """By the kind of model, as config.json calls it."""
 
@@ -74,7 +72,7 @@ class _Found:
         return self.config["model_type"] != "zoedepth" and relative
 
 
-def names() -> list[str]:
+def _names() -> list[str]:
     """The models known by name."""
     return [row.name for row in CHECKPOINTS.values() if row.kind == "depth"]
 
@@ -83,7 +81,7 @@ class DepthModel:
     """A network with weights.
 
     Args:
-        model: one of `names`, or a folder with config.json, model.safetensors and perhaps preprocessor_config.json.
+        model: one of `_names`, or a folder with config.json, model.safetensors and perhaps preprocessor_config.json.
         device: where it computes.
 
     Attributes:
@@ -111,14 +109,14 @@ class DepthModel:
         self.votes = len(getattr(self.network.config, "bin_configurations", None) or [0]) > 1
 
     @torch.inference_mode()
-    def predict(self, frames: Frames) -> FloatArray:
+    def predict(self, frames: UInt8) -> FloatArray:
         """What the network gives for frames uint8 [B, H, W, 3]: disparity or metres, float32 [B, h, w]."""
         height, width = frames.shape[1:3]
         found: Tensor = self.network(pixel_values=self.recipe.images(frames).to(self.device)).predicted_depth
         return np.asarray(self.recipe.over_frame(found.float(), height, width).cpu())
 
     @torch.inference_mode()
-    def settle(self, frames: Frames) -> None:
+    def settle(self, frames: UInt8) -> None:
         """Let frames uint8 [B, H, W, 3] of a video vote on ZoeDepth's head for all of it.
 
         The network itself takes the vote of whatever frames are computed together: then depth would jump between two
@@ -151,7 +149,7 @@ def estimate(
     *,
     device: str | torch.device = "auto",
     batch: int | None = None,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
 ) -> DepthMaps:
     """A map of every frame by a network, kept in a folder; those that are there already are not made again.
 
@@ -159,13 +157,13 @@ def estimate(
         video: T frames, read in order.
         maps: the folder; it must be of the same video and model.
         model, device: see `DepthModel`.
-        batch: frames computed together; halved where memory does not suffice. None: `BATCH` on a GPU; on a CPU 1,
+        batch: frames computed together; halved where memory does not suffice. None: `_BATCH` on a GPU; on a CPU 1,
             where more are no faster.
         progress: told of the stage "depth".
 
     Returns:
         The maps [h, w], of the frame's shape at about the network's resolution. Where relative disparity is 0, depth
-        is `FARTHEST` times the nearest, and not measured.
+        is `_FARTHEST` times the nearest, and not measured.
 
     Raises:
         InputError: batch below 1, and as `DepthModel`.
@@ -179,14 +177,14 @@ def estimate(
     missing = [t for t in range(len(video)) if t not in made]
     if not missing:
         return made
-    batch = batch or (1 if network.device.type == "cpu" else BATCH)
+    batch = batch or (1 if network.device.type == "cpu" else _BATCH)
     settled = not network.votes
     done = len(video) - len(missing)
     while missing:
         now, missing = missing[:batch], missing[batch:]
         try:
             if not settled:
-                voters = np.unique(np.linspace(0, len(video) - 1, VOTES).round().astype(int))
+                voters = np.unique(np.linspace(0, len(video) - 1, _VOTES).round().astype(int))
                 network.settle(np.stack([video[int(t)] for t in voters]))
                 settled = True
             found = network.predict(np.stack([video[t] for t in now]))
@@ -211,7 +209,7 @@ def _write(maps: DepthMaps, t: int, values: FloatArray, model: str) -> None:
     if not good.any():
         raise FormatError(f"{model}: frame {t}: expected positive numbers of it, got none: are these its weights?")
     if maps.disparity:
-        least = values[good].max() / FARTHEST
+        least = values[good].max() / _FARTHEST
         depth = 1 / np.where(np.isfinite(values), np.maximum(values, least), least)
         maps.write(t, depth, good & (values > least))
     else:
@@ -225,21 +223,21 @@ def gives_disparity(model: str) -> bool:
 
 def _find(model: str) -> _Found:
     """Everything of a model but its weights."""
-    kinds = {family.network: network_class(model, family.network) for family in FAMILIES.values()}
+    kinds = {family.network: network_class(model, family.network) for family in _FAMILIES.values()}
     folder = _folder(model)
-    config = check_folder(model, folder, tuple(FAMILIES))
-    family = FAMILIES[config["model_type"]]
+    config = check_folder(model, folder, tuple(_FAMILIES))
+    family = _FAMILIES[config["model_type"]]
     _check_backbone(model, folder, config)
     return _Found(kinds[family.network], folder, config, _recipe(model, folder, config, family))
 
 
 def _folder(model: str) -> Path:
-    if model in names():
+    if model in _names():
         return locate(model)
     path = Path(model).expanduser()
     if path.exists() or "/" in model or "\\" in model or model.startswith((".", "~")):
         return path
-    raise UnknownNameError("depth model", model, [*names(), "a folder"])
+    raise UnknownNameError("depth model", model, [*_names(), "a folder"])
 
 
 def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
@@ -248,9 +246,9 @@ def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
     backbone = config.get("backbone_config")
     kind = _backbone(config)
     asks = [key for key in ("backbone", "use_timm_backbone", "use_pretrained_backbone") if config.get(key)]
-    if asks or (backbone is not None and kind not in BACKBONES):
+    if asks or (backbone is not None and kind not in _BACKBONES):
         got = ", ".join(asks) or f"a backbone {kind!r}"
-        raise FormatError(f"{name}: {where}: expected a backbone_config of {', '.join(BACKBONES)}, got {got}")
+        raise FormatError(f"{name}: {where}: expected a backbone_config of {', '.join(_BACKBONES)}, got {got}")
 
 
 def _backbone(config: dict[str, Any]) -> str | None:
@@ -267,7 +265,7 @@ def _attention(config: dict[str, Any]) -> str | dict[str, str]:
     return {"": "eager", "backbone_config": "sdpa"} if _backbone(config) in ("dinov2", "beit") else "eager"
 
 
-def _recipe(name: str, folder: Path, config: dict[str, Any], family: Family) -> Recipe:
+def _recipe(name: str, folder: Path, config: dict[str, Any], family: _Family) -> Recipe:
     file, recipe = "preprocessor_config.json", family.recipe
     if (folder / file).is_file():
         recipe = recipe.overlaid(read_json(name, folder, file), f"{name}: {folder / file}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..maps import DepthMaps
 
-Report = Callable[[str, int, int], None]
+_Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Source:
             return self, gives_disparity(self.model)
         if self.folder is None:
             return self, False
-        from .folder import choose
+        from ._folder import choose
 
         chosen = choose(self.folder, info, self.kind, self.scale)
         return replace(self, files=tuple(chosen.files)), chosen.kind == "disparity"
@@ -72,13 +72,13 @@ class Source:
         """That of frames start .. stop - 1 alone."""
         return replace(self, files=self.files[start:stop])
 
-    def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
+    def maps(self, video: Video, kept: Path, device: str, report: _Report | None = None) -> DepthMaps:
         """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
         if self.model is not None:
             from .models import estimate
 
             return estimate(video, kept, self.model, device=device, progress=report)
-        from .folder import take
+        from ._folder import take
 
         assert self.folder is not None
         return take(self.folder, video.info, kept, kind=self.kind, scale=self.scale, files=self.files, progress=report)

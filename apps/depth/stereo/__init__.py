@@ -1,1 +1,5 @@
-"""Dense depth from known cameras, and filling it."""
+"""Dense depth from known cameras: plane sweep, SGM, fill."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

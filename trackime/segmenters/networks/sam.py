@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HEADS = 8
+_HEADS = 8
 """Attention heads of the published decoders; the only size that a checkpoint does not tell."""
 
 
@@ -214,7 +214,7 @@ class MaskDecoder(nn.Module):
     """Masks and how good each is thought to be, from an image embedding and prompts."""
 
     def __init__(
-        self, channels: int, heads: int = HEADS, hidden: int = 2048, depth: int = 2, candidates: int = 3
+        self, channels: int, heads: int = _HEADS, hidden: int = 2048, depth: int = 2, candidates: int = 3
     ) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(depth, channels, heads, hidden)
@@ -273,7 +273,7 @@ class Sam(nn.Module):
         channels: int = 256,
         grid: int = 64,
         side: int = 1024,
-        heads: int = HEADS,
+        heads: int = _HEADS,
         hidden: int = 2048,
     ) -> None:
         super().__init__()

@@ -187,6 +187,6 @@ class SamVit(nn.Module):
         return out
 
 
-VIT_B = VitSize(768, 12, 12, 14, (2, 5, 8, 11))
-VIT_L = VitSize(1024, 24, 16, 14, (5, 11, 17, 23))
-VIT_H = VitSize(1280, 32, 16, 14, (7, 15, 23, 31))
+_VIT_B = VitSize(768, 12, 12, 14, (2, 5, 8, 11))
+_VIT_L = VitSize(1024, 24, 16, 14, (5, 11, 17, 23))
+_VIT_H = VitSize(1280, 32, 16, 14, (7, 15, 23, 31))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trackime.trackers.networks.lookup import SIDE, around, blend
+from trackime.trackers.networks._lookup import SIDE, around, blend
 
 LEVELS = 4
 """Levels of the pyramid, each half the size of the one before."""

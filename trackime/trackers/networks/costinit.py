@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.softargmax import soft_argmax
+from trackime.trackers.networks._softargmax import soft_argmax
 
-WIDTH = 16
+_WIDTH = 16
 """Channels between the two convolutions over a cost map."""
 STRIDE = 8
 """Pixels a cell of the cost map."""
@@ -33,8 +33,8 @@ class CostInit(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTH, 3, padding=1)
-        self.conv2 = nn.Conv2d(WIDTH, 1, 3, padding=1)
+        self.conv1 = nn.Conv2d(3, _WIDTH, 3, padding=1)
+        self.conv2 = nn.Conv2d(_WIDTH, 1, 3, padding=1)
         self.sharpness = nn.Parameter(torch.tensor([5.0, 10.0, 5.0]))
 
     def forward(self, volumes: list[Tensor], prior: Tensor | None = None) -> Start:

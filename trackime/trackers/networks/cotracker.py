@@ -20,37 +20,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.basicencoder import BasicEncoder
-from trackime.trackers.networks.cotracker_former import Mlp, SpaceTimeFormer
-from trackime.trackers.networks.lookup import SIDE, around, blend
-from trackime.trackers.networks.motion import MOTION, encode_motion
+from trackime.trackers.networks._basicencoder import BasicEncoder
+from trackime.trackers.networks._cotracker_former import Mlp, SpaceTimeFormer
+from trackime.trackers.networks._lookup import SIDE, around, blend
+from trackime.trackers.networks._motion import MOTION, encode_motion
 
 STRIDE = 4
 """Pixels a cell of the features."""
-CHANNELS = 128
+_CHANNELS = 128
 """Of the features."""
 LEVELS = 4
 """Scales of the correlation."""
-MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)
+_MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)
 """Cells (x, y) of the resolution trained on: what motions are divided by, whatever the frames' size."""
-EMBEDDED = 256
+_EMBEDDED = 256
 """Channels a scale's correlation is embedded in."""
-TOKEN = 2 + LEVELS * EMBEDDED + MOTION
+_TOKEN = 2 + LEVELS * _EMBEDDED + MOTION
 """Channels of a token: visibility, confidence, correlations, motions."""
 PAIRS = 2048
 """Points x frames whose correlations are in memory at once (each 64 x 128 floats of features)."""
 
 
-class Estimate(NamedTuple):
+class CoTrackerEstimate(NamedTuple):
     """What is known of N points in T frames."""
 
     xy: Tensor  # [B, N, T, 2] pixels, integer centres
     visibility: Tensor  # [B, N, T] logits
     confidence: Tensor  # [B, N, T] logits: of being within 12 px of the truth
 
-    def cut(self, t0: int, t1: int) -> Estimate:
+    def cut(self, t0: int, t1: int) -> CoTrackerEstimate:
         """Frames t0 .. t1 - 1."""
-        return Estimate(*(part[:, :, t0:t1] for part in self))
+        return CoTrackerEstimate(*(part[:, :, t0:t1] for part in self))
 
 
 class Level(NamedTuple):
@@ -67,9 +67,9 @@ class CoTracker3(nn.Module):
 
     def __init__(self, window: int) -> None:
         super().__init__()
-        self.fnet = BasicEncoder(CHANNELS, STRIDE)
-        self.updateformer = SpaceTimeFormer(TOKEN)
-        self.corr_mlp = Mlp(SIDE**4, 384, EMBEDDED)
+        self.fnet = BasicEncoder(_CHANNELS, STRIDE)
+        self.updateformer = SpaceTimeFormer(_TOKEN)
+        self.corr_mlp = Mlp(SIDE**4, 384, _EMBEDDED)
         self.register_buffer("time_emb", _time_embedding(window))
 
     def encode(self, frames: Tensor) -> list[Tensor]:
@@ -122,15 +122,15 @@ class CoTracker3(nn.Module):
             parts.append(torch.cat(scales, -1))
         return torch.cat(parts, 1)
 
-    def tokens(self, correlations: Tensor, now: Estimate, time: Tensor) -> Tensor:
+    def tokens(self, correlations: Tensor, now: CoTrackerEstimate, time: Tensor) -> Tensor:
         """What the transformer sees of each point in each frame: [B, N, T, 1110]; `time` of `time_embedding`."""
-        unit = now.xy.new_tensor(MOTION_UNIT) * STRIDE
+        unit = now.xy.new_tensor(_MOTION_UNIT) * STRIDE
         parts = [now.visibility[..., None], now.confidence[..., None], correlations, encode_motion(now.xy, unit)]
         return torch.cat(parts, -1) + time
 
     def refine(
-        self, levels: Sequence[Level], support: Sequence[Tensor], now: Estimate, t: Tensor, time: Tensor
-    ) -> Estimate:
+        self, levels: Sequence[Level], support: Sequence[Tensor], now: CoTrackerEstimate, t: Tensor, time: Tensor
+    ) -> CoTrackerEstimate:
         """One refinement of an estimate of N points over T frames; all N attend to each other.
 
         Args:
@@ -141,7 +141,7 @@ class CoTracker3(nn.Module):
             time: [T, 1110] of `time_embedding`.
         """
         update = self.updateformer(self.tokens(self.correlate(levels, support, now.xy, t), now, time))
-        return Estimate(
+        return CoTrackerEstimate(
             now.xy + STRIDE * update[..., :2], now.visibility + update[..., 2], now.confidence + update[..., 3]
         )
 
@@ -197,7 +197,7 @@ def _pick(level: Level, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def _time_embedding(length: int) -> Tensor:
     """Sines then cosines of the frame's number at 555 frequencies from 1 down to 1e-4: [1, length, 1110]."""
-    half = TOKEN // 2
+    half = _TOKEN // 2
     rate = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float64) / half)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], 1).float()[None]

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.contextattention import ContextAttention
+from trackime.trackers.networks._contextattention import ContextAttention
 
 STRIDES = (4, 8, 16)
 """Pixels a cell of the three maps."""
-GROUP = 8
+_GROUP = 8
 """Channels that are normalised together."""
 
 
 def conv(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution, and its result normalised."""
     return nn.Sequential(
-        nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.GroupNorm(max(1, out // GROUP), out)
+        nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.GroupNorm(max(1, out // _GROUP), out)
     )
 
 

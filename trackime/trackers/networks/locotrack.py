@@ -17,21 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.trackers.networks.alibi import TimeTransformer
-from trackime.trackers.networks.correlation4d import CorrelationEncoder, local_correlation, surroundings
-from trackime.trackers.networks.lookup import RADIUS, SIDE
-from trackime.trackers.networks.motion import MOTION, encode_motion
-from trackime.trackers.networks.resnet import ResNet, unit
-from trackime.trackers.networks.softargmax import soft_argmax
+from trackime.trackers.networks._alibi import TimeTransformer
+from trackime.trackers.networks._correlation4d import CorrelationEncoder, local_correlation, surroundings
+from trackime.trackers.networks._lookup import RADIUS, SIDE
+from trackime.trackers.networks._motion import MOTION, encode_motion
+from trackime.trackers.networks._resnet import ResNet, unit
+from trackime.trackers.networks._softargmax import soft_argmax
 
 FIRST_SIZE = (256, 256)
 """(h, w) that frames have for the initialisation, in whose pixels points are given."""
-ITERATIONS = 4
-TEMPERATURE = 20.0
+_ITERATIONS = 4
+_TEMPERATURE = 20.0
 """What the cost volume is multiplied by before the softmax."""
-CHANNELS = {"hires": 128, "lowres": 256, "highest": 64}
+_CHANNELS = {"hires": 128, "lowres": 256, "highest": 64}
 """Of the feature maps; in this order their correlations are put together."""
-BLOCK = 1024
+_BLOCK = 1024
 """Points times frames that are correlated at a time, which bounds memory and changes nothing else."""
 
 
@@ -45,11 +45,11 @@ class Size(NamedTuple):
     strides: tuple[int, ...]
 
 
-SIZES = {
+_SIZES = {
     "small": Size(256, 4, (64, 128), (5, 2), (4, 2)),
     "base": Size(384, 6, (64, 128, 128), (3, 3, 2), (2, 2, 2)),
 }
-LAYERS = 3
+_LAYERS = 3
 
 
 class Maps(NamedTuple):
@@ -82,13 +82,13 @@ def size_of(state: Mapping[str, Tensor], default: str = "base") -> str:
     """Which of SIZES a checkpoint is, told from its shapes; `default` where it is none of them."""
     weight = state.get("torch_pips_mixer.input_proj.weight")
     dim = len(weight) if weight is not None and weight.ndim else 0
-    return next((name for name, size in SIZES.items() if size.dim == dim), default)
+    return next((name for name, size in _SIZES.items() if size.dim == dim), default)
 
 
 def blank(b: int, n: int, device: torch.device) -> Query:
     """Zeros for [B, N] points that have not been met."""
-    near = [torch.zeros(b, n, SIDE, SIDE, c, device=device) for c in CHANNELS.values()]
-    return Query(*near, *(torch.zeros(b, n, CHANNELS[key], device=device) for key in ("hires", "lowres")))
+    near = [torch.zeros(b, n, SIDE, SIDE, c, device=device) for c in _CHANNELS.values()]
+    return Query(*near, *(torch.zeros(b, n, _CHANNELS[key], device=device) for key in ("hires", "lowres")))
 
 
 class LocoTrack(nn.Module):
@@ -100,14 +100,14 @@ class LocoTrack(nn.Module):
 
     def __init__(self, size: str = "base") -> None:
         super().__init__()
-        dim, heads, *encoder = SIZES[size]
+        dim, heads, *encoder = _SIZES[size]
         self.resnet_torch = ResNet()
-        encoded = 2 * encoder[0][-1] * len(CHANNELS)
+        encoded = 2 * encoder[0][-1] * len(_CHANNELS)
         before = 2 + encoded + MOTION
         # All but the first 4 outputs update features that nothing reads; checkpoints have them.
-        after = 4 + CHANNELS["hires"] + CHANNELS["lowres"]
-        self.torch_pips_mixer = TimeTransformer(before, after, dim, heads, LAYERS)
-        self.cmdtop = nn.ModuleList(CorrelationEncoder(*encoder) for _ in CHANNELS)
+        after = 4 + _CHANNELS["hires"] + _CHANNELS["lowres"]
+        self.torch_pips_mixer = TimeTransformer(before, after, dim, heads, _LAYERS)
+        self.cmdtop = nn.ModuleList(CorrelationEncoder(*encoder) for _ in _CHANNELS)
         self.cost_conv = nn.Conv2d(2, 1, 3, padding=1)
         self.occ_linear = nn.Linear(6, 2)
 
@@ -189,7 +189,7 @@ class LocoTrack(nn.Module):
         at = torch.arange(place.shape[2], device=place.device) == frame[..., None]
         estimate = start._replace(xy=torch.where(at[..., None], xy[:, :, None], place))
         yield estimate
-        for _ in range(ITERATIONS):
+        for _ in range(_ITERATIONS):
             estimate = self.refine(maps, query, estimate, size)
             yield estimate
 
@@ -205,7 +205,7 @@ class LocoTrack(nn.Module):
         both = torch.stack([c.flatten(0, 2) for c in costs], 1)  # [B * N * t, 2, h, w]
         statistics = [both.mean((2, 3)), both.amax((2, 3)), both.amin((2, 3))]
         logits = self.occ_linear(torch.cat(statistics, -1)).view(*costs[1].shape[:3], 2)
-        xy = soft_argmax(self.cost_conv(both)[:, 0] * TEMPERATURE).view(*costs[1].shape[:3], 2)
+        xy = soft_argmax(self.cost_conv(both)[:, 0] * _TEMPERATURE).view(*costs[1].shape[:3], 2)
         xy = xy * xy.new_tensor([FIRST_SIZE[1] / shape[1], FIRST_SIZE[0] / shape[0]])
         return Estimate(xy, logits[..., 0], logits[..., 1])
 
@@ -225,6 +225,6 @@ def _on(grid: Tensor, xy: Tensor) -> Tensor:
 
 def _blocks(frames: int, points: int) -> Iterator[tuple[int, int]]:
     """Spans of frames [t0, t1) with at most BLOCK times as many points."""
-    size = max(1, BLOCK // max(1, points))
+    size = max(1, _BLOCK // max(1, points))
     for t0 in range(0, frames, size):
         yield t0, min(frames, t0 + size)

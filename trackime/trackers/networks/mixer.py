@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KERNEL = 3
-WIDEN = 4
+_KERNEL = 3
+_WIDEN = 4
 """Channels of the inner layers for each outer one."""
 
 Context = list[tuple[Tensor, Tensor]]
@@ -24,8 +24,8 @@ class ChannelMixer(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp2_up = nn.Linear(width, WIDEN * width)
-        self.mlp2_down = nn.Linear(WIDEN * width, width)
+        self.mlp2_up = nn.Linear(width, _WIDEN * width)
+        self.mlp2_down = nn.Linear(_WIDEN * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to the same."""
@@ -39,8 +39,8 @@ class MixerBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(width, bias=False)
-        self.mlp1_up = nn.Conv1d(width, WIDEN * width, KERNEL, groups=width)
-        self.mlp1_up_1 = nn.Conv1d(WIDEN * width, WIDEN * width, KERNEL, groups=WIDEN * width)
+        self.mlp1_up = nn.Conv1d(width, _WIDEN * width, _KERNEL, groups=width)
+        self.mlp1_up_1 = nn.Conv1d(_WIDEN * width, _WIDEN * width, _KERNEL, groups=_WIDEN * width)
         self.layer_norm_1 = nn.LayerNorm(width, bias=False)
         self.conv_channels_mixer = ChannelMixer(width)
 
@@ -55,9 +55,9 @@ class MixerBlock(nn.Module):
         wide = F.gelu(_over_time(self.mlp1_up, seen), approximate="tanh")
         wide = _joined(wide, past and past[1], live)
         mixed = _over_time(self.mlp1_up_1, wide)
-        x = x + mixed.unflatten(-1, (-1, WIDEN)).sum(-1)
+        x = x + mixed.unflatten(-1, (-1, _WIDEN)).sum(-1)
         x = x + self.conv_channels_mixer(self.layer_norm_1(x))
-        kept = None if past is None else (seen[:, 1 - KERNEL :].clone(), wide[:, 1 - KERNEL :].clone())
+        kept = None if past is None else (seen[:, 1 - _KERNEL :].clone(), wide[:, 1 - _KERNEL :].clone())
         return x, kept
 
 
@@ -81,8 +81,8 @@ class Mixer(nn.Module):
     def empty(self, count: int) -> Context:
         """The context of `count` points that have seen nothing."""
         new = self.linear.weight.new_zeros
-        shape = (count, KERNEL - 1)
-        return [(new(*shape, self.width), new(*shape, WIDEN * self.width)) for _ in self.blocks]
+        shape = (count, _KERNEL - 1)
+        return [(new(*shape, self.width), new(*shape, _WIDEN * self.width)) for _ in self.blocks]
 
     def forward(
         self, x: Tensor, context: Context | None = None, live: Tensor | None = None
@@ -110,7 +110,7 @@ def _joined(x: Tensor, past: Tensor | None, live: Tensor | None) -> Tensor:
     """[N, T + 2, C]: with the frames that the convolution at the first and last frame needs."""
     if live is not None:
         x = x * live
-    return F.pad(x, (0, 0, KERNEL // 2, KERNEL // 2)) if past is None else torch.cat([past, x], 1)
+    return F.pad(x, (0, 0, _KERNEL // 2, _KERNEL // 2)) if past is None else torch.cat([past, x], 1)
 
 
 def _over_time(conv: nn.Conv1d, x: Tensor) -> Tensor:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trackime.trackers.networks._particle import CHANNELS, ParticleNetwork
 from trackime.trackers.networks.correlation import LOOKUP, correlate
-from trackime.trackers.networks.particle import CHANNELS, ParticleNetwork
 
 FRAMES = 8
 """Frames the mixer was trained for: its weights mix exactly so many."""
-EMBEDDING = 64
+_EMBEDDING = 64
 """Numbers that one coordinate's sines and cosines make."""
-WIDTH = 512
-DEPTH = 12
+_WIDTH = 512
+_DEPTH = 12
 """Of the mixer."""
 
 
@@ -27,7 +27,7 @@ class Residual(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.fn = body
-        self.norm = nn.LayerNorm(WIDTH)
+        self.norm = nn.LayerNorm(_WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, FRAMES, WIDTH] to the same."""
@@ -47,7 +47,7 @@ def _mixing() -> nn.Module:
     """One block: an MLP over the frames, then one over the channels, each four times as wide inside."""
     # Identity keeps the place of the dropout that the checkpoints' numbering counts.
     time = nn.Sequential(nn.Conv1d(FRAMES, 4 * FRAMES, 1), nn.GELU(), nn.Identity(), nn.Conv1d(4 * FRAMES, FRAMES, 1))
-    channel = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Identity(), nn.Linear(4 * WIDTH, WIDTH))
+    channel = nn.Sequential(nn.Linear(_WIDTH, 4 * _WIDTH), nn.GELU(), nn.Identity(), nn.Linear(4 * _WIDTH, _WIDTH))
     return nn.Sequential(Residual(time), Residual(channel))
 
 
@@ -57,11 +57,11 @@ class DeltaBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.to_delta = nn.Sequential(
-            nn.Linear(CHANNELS + LOOKUP + 3 * EMBEDDING + 3, WIDTH),
-            *(_mixing() for _ in range(DEPTH)),
-            nn.LayerNorm(WIDTH),
+            nn.Linear(CHANNELS + LOOKUP + 3 * _EMBEDDING + 3, _WIDTH),
+            *(_mixing() for _ in range(_DEPTH)),
+            nn.LayerNorm(_WIDTH),
             TimeMean(),
-            nn.Linear(WIDTH, FRAMES * (CHANNELS + 2)),
+            nn.Linear(_WIDTH, FRAMES * (CHANNELS + 2)),
         )
 
     def forward(self, descriptors: Tensor, correlations: Tensor, motion: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def embed(values: Tensor) -> Tensor:
 
     Number 2 j of a coordinate v is sin(2 j v 1000 / EMBEDDING), number 2 j + 1 the cosine; v itself comes last.
     """
-    rates = torch.arange(0, EMBEDDING, 2, device=values.device, dtype=values.dtype) * (1000 / EMBEDDING)
+    rates = torch.arange(0, _EMBEDDING, 2, device=values.device, dtype=values.dtype) * (1000 / _EMBEDDING)
     phase = values[..., None] * rates  # [..., D, EMBEDDING / 2]
     waves = torch.stack([phase.sin(), phase.cos()], -1)
     return torch.cat([waves.flatten(-3), values], -1)

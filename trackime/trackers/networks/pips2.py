@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trackime.trackers.networks._lookup import bilinear
+from trackime.trackers.networks._particle import CHANNELS, ParticleNetwork
 from trackime.trackers.networks.correlation import LOOKUP, correlate
-from trackime.trackers.networks.lookup import bilinear
-from trackime.trackers.networks.particle import CHANNELS, ParticleNetwork
 
-LAGS = (2, 4)
+_LAGS = (2, 4)
 """Frames ago whose appearance a point is compared with, beside the first frame's."""
-WIDTHS = (128, 128, 256, 256, 512, 512, 1024, 1024)
+_WIDTHS = (128, 128, 256, 256, 512, 512, 1024, 1024)
 """Channels of the residual blocks over time."""
 
 
@@ -57,12 +57,12 @@ class DeltaBlock(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first_block_conv = TimeConv((1 + len(LAGS)) * LOOKUP + CHANNELS + 2, WIDTHS[0])
-        before = (WIDTHS[0], *WIDTHS)
+        self.first_block_conv = TimeConv((1 + len(_LAGS)) * LOOKUP + CHANNELS + 2, _WIDTHS[0])
+        before = (_WIDTHS[0], *_WIDTHS)
         self.basicblock_list = nn.ModuleList(
-            TimeBlock(c, out, plain=i == 0) for i, (c, out) in enumerate(zip(before, WIDTHS, strict=False))
+            TimeBlock(c, out, plain=i == 0) for i, (c, out) in enumerate(zip(before, _WIDTHS, strict=False))
         )
-        self.dense = nn.Linear(WIDTHS[-1], 2)
+        self.dense = nn.Linear(_WIDTHS[-1], 2)
 
     def forward(self, correlations: Tensor, motion: Tensor) -> Tensor:
         """One update.
@@ -124,8 +124,8 @@ class Pips2(ParticleNetwork):
         start = place[:, :1]
         length = frames.shape[1]
         first = descriptor[:, None].expand(-1, length, -1)
-        past = [(torch.arange(length, device=xy.device) - lag).clamp(min=0) for lag in LAGS]
-        lagged = [first] * len(LAGS)
+        past = [(torch.arange(length, device=xy.device) - lag).clamp(min=0) for lag in _LAGS]
+        lagged = [first] * len(_LAGS)
         history = []
         for iteration in range(iterations):
             if iteration:

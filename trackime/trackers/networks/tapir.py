@@ -16,19 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trackime.geometry import scale_points
-from trackime.trackers.networks.heads import CostVolumeHeads
-from trackime.trackers.networks.local import local_correlation
-from trackime.trackers.networks.lookup import bilinear
+from trackime.trackers.networks._heads import CostVolumeHeads
+from trackime.trackers.networks._local import local_correlation
+from trackime.trackers.networks._lookup import bilinear
+from trackime.trackers.networks._resnet import ResNet, unit
 from trackime.trackers.networks.mixer import Context, Mixer
-from trackime.trackers.networks.resnet import ResNet, unit
 
 SIZE = (256, 256)
 """(h, w) of frames in training: where the cost volume is made, and in whose pixels positions are."""
-ITERATIONS = 4
+_ITERATIONS = 4
 """Refinements on each level."""
-FINE, COARSE = 128, 256
+_FINE, _COARSE = 128, 256
 """Channels of the maps at a stride of 4 and of 8."""
-PATCH = 49
+_PATCH = 49
 """Samples of each map around a position."""
 
 
@@ -51,7 +51,7 @@ class Descriptors(NamedTuple):
     fine: Tensor  # [B, N, 128]
 
 
-class Estimate(NamedTuple):
+class TapirEstimate(NamedTuple):
     """Tracks after one iteration."""
 
     xy: Tensor  # [B, N, T, 2] pixels of frames of `SIZE`
@@ -78,7 +78,7 @@ class Variant:
         """Told from a checkpoint's names and shapes; whether it is causal does not show in them."""
         weight = state.get("torch_pips_mixer.linear.weight")
         inputs = weight.shape[1] if weight is not None and weight.ndim == 2 else 0
-        pyramid = max(0, (inputs - 4 - FINE - COARSE) // PATCH - 2)
+        pyramid = max(0, (inputs - 4 - _FINE - _COARSE) // _PATCH - 2)
         return cls(pyramid, any(key.startswith("extra_convs.") for key in state), causal)
 
 
@@ -101,7 +101,7 @@ class ExtraBlock(nn.Module):
 class ExtraConvs(nn.Module):
     """Five blocks at a stride of 8."""
 
-    def __init__(self, channels: int = COARSE, blocks: int = 5) -> None:
+    def __init__(self, channels: int = _COARSE, blocks: int = 5) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ExtraBlock(channels) for _ in range(blocks))
 
@@ -124,10 +124,10 @@ class Tapir(nn.Module):
     def __init__(self, variant: Variant, temperature: float = 20.0) -> None:
         super().__init__()
         self.variant, self.temperature = variant, temperature
-        outputs = 4 + FINE + COARSE
+        outputs = 4 + _FINE + _COARSE
         self.resnet_torch = ResNet()
         self.torch_cost_volume_track_mods = CostVolumeHeads()
-        self.torch_pips_mixer = Mixer(outputs + (2 + variant.pyramid) * PATCH, outputs)
+        self.torch_pips_mixer = Mixer(outputs + (2 + variant.pyramid) * _PATCH, outputs)
         self.extra_convs = ExtraConvs() if variant.extra else None
 
     def grids(self, frames: Tensor) -> Grids:
@@ -164,7 +164,7 @@ class Tapir(nn.Module):
         points: Descriptors,
         xy: Tensor | None = None,  # [B, N, 2] pixels of `SIZE`: where the points were queried
         t: Tensor | None = None,  # int64 [B, N] frames in which; outside the clip where it was in none of these
-    ) -> Estimate:
+    ) -> TapirEstimate:
         """Tracks from the cost volume alone, each frame by itself: TAP-Net. Query frames get the query."""
         found, occlusion, distance = self.torch_cost_volume_track_mods(points.coarse, grids.coarse, self.temperature)
         h, w = grids.coarse.shape[2:4]
@@ -172,7 +172,7 @@ class Tapir(nn.Module):
         if xy is not None and t is not None:
             here = t[..., None] == torch.arange(found.shape[2], device=t.device)
             found = torch.where(here[..., None], xy[:, :, None], found)
-        return Estimate(found, occlusion, distance)
+        return TapirEstimate(found, occlusion, distance)
 
     def estimate(
         self,
@@ -182,11 +182,11 @@ class Tapir(nn.Module):
         t: Tensor | None = None,
         contexts: Sequence[Context] | None = None,
         live: Tensor | None = None,
-    ) -> tuple[list[Estimate], list[Context]]:
+    ) -> tuple[list[TapirEstimate], list[Context]]:
         """Tracks after the guess and after each refinement.
 
         Args:
-            levels: maps of frames of `SIZE`, for the guess, then those of each resolution to refine on, `ITERATIONS`
+            levels: maps of frames of `SIZE`, for the guess, then those of each resolution to refine on, `_ITERATIONS`
                 times each.
             points: of each level, for the same points.
             xy, t: as in `guess`.
@@ -204,7 +204,7 @@ class Tapir(nn.Module):
                 maps.append(_halved(maps[-1]))
             # Each level starts anew from the guess's logits and the query's features; positions go on.
             current, memory = estimates[0]._replace(xy=estimates[-1].xy), None
-            for _ in range(ITERATIONS):
+            for _ in range(_ITERATIONS):
                 past = contexts[len(estimates) - 1] if contexts is not None else None
                 current, memory, context = self.refine(grids.size, maps, points[level], current, memory, past, live)
                 estimates.append(current)
@@ -217,18 +217,18 @@ class Tapir(nn.Module):
         size: tuple[int, int],  # (h, w) of the level's frames
         maps: Sequence[Tensor],  # [B, T, h', w', C]: fine, coarse, and coarser
         points: Descriptors,
-        current: Estimate,
+        current: TapirEstimate,
         memory: Tensor | None,  # [B, N, T, 384] features the last iteration made of the points; None: the first
         past: Context | None = None,
         live: Tensor | None = None,
-    ) -> tuple[Estimate, Tensor, Context | None]:
+    ) -> tuple[TapirEstimate, Tensor, Context | None]:
         """One iteration: correlate around the positions, mix along time, add what comes out."""
         b, n, t = current.occlusion.shape
         if memory is None:
             memory = torch.cat([points.fine, points.coarse], -1)[:, :, None].expand(-1, -1, t, -1)
         correlations = []
         for i, grid in enumerate(maps):
-            target = memory[..., :FINE] if i == 0 else memory[..., FINE:]
+            target = memory[..., :_FINE] if i == 0 else memory[..., _FINE:]
             scale = current.xy.new_tensor([grid.shape[3] / SIZE[1], grid.shape[2] / SIZE[0]])
             correlations.append(local_correlation(grid, current.xy * scale, target))
         # The mixer has a place for positions, which the published networks leave empty.
@@ -240,18 +240,18 @@ class Tapir(nn.Module):
         update = update.unflatten(0, (b, n))
         # Steps are in pixels of the level's frames.
         step = update[..., :2] * update.new_tensor([SIZE[1] / size[1], SIZE[0] / size[0]])
-        moved = Estimate(current.xy + step, current.occlusion + update[..., 2], current.distance + update[..., 3])
+        moved = TapirEstimate(current.xy + step, current.occlusion + update[..., 2], current.distance + update[..., 3])
         return moved, memory + update[..., 4:], kept
 
     def empty(self, count: int, levels: int = 1) -> list[Context]:
         """The contexts of `count` points that have seen nothing: one for each refinement on `levels` levels."""
-        return [self.torch_pips_mixer.empty(count) for _ in range(ITERATIONS * levels)]
+        return [self.torch_pips_mixer.empty(count) for _ in range(_ITERATIONS * levels)]
 
 
-def final(estimates: Sequence[Estimate]) -> Estimate:
+def final(estimates: Sequence[TapirEstimate]) -> TapirEstimate:
     """The mean over levels of each one's last iteration; the guess where there was no refinement."""
-    last = estimates[ITERATIONS::ITERATIONS] or estimates[:1]
-    return Estimate(*(torch.stack(values).mean(0) for values in zip(*last, strict=True)))
+    last = estimates[_ITERATIONS::_ITERATIONS] or estimates[:1]
+    return TapirEstimate(*(torch.stack(values).mean(0) for values in zip(*last, strict=True)))
 
 
 def levels_for(size: tuple[int, int]) -> list[tuple[int, int]]:

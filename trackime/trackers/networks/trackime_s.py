@@ -20,26 +20,26 @@ import torch
 from torch import Tensor, nn
 
 from trackime.errors import InputError
+from trackime.trackers.networks._lookup import SIDE, around, bilinear, blend
+from trackime.trackers.networks._timeblock import DILATIONS, TimeBlock
 from trackime.trackers.networks.costinit import CostInit, Start
 from trackime.trackers.networks.fpn import STRIDES, Encoder, unit
-from trackime.trackers.networks.lookup import SIDE, around, bilinear, blend
-from trackime.trackers.networks.timeblock import DILATIONS, TimeBlock
 
-TEMPLATES = 2
+_TEMPLATES = 2
 """Descriptors a point is compared by: the query's, and the mean along its trajectory."""
-WAVES = (128.0, 32.0, 8.0)
+_WAVES = (128.0, 32.0, 8.0)
 """Wavelengths in pixels of the encoding of positions."""
-SURE = 6.0
+_SURE = 6.0
 """Logit of what is given: a point is visible, and right, at its query."""
-PEAK = 30.0
+_PEAK = 30.0
 """Factor of correlations, as logits, where the search is made sharper."""
-PRIOR, PRIOR_PX = 1.0, 16.0
+_PRIOR, _PRIOR_PX = 1.0, 16.0
 """Weight of the search's prior, and pixels a frame."""
-UNIT = 16.0
+_UNIT = 16.0
 """Pixels that distances are divided by."""
-PEAKS = 3 * len(STRIDES) * TEMPLATES
+_PEAKS = 3 * len(STRIDES) * _TEMPLATES
 """Channels of `_peaks` of all levels."""
-KNOWN = 4 + 4 * len(WAVES) + 2 + 2 + 2 + 2 + 1 + 3
+_KNOWN = 4 + 4 * len(_WAVES) + 2 + 2 + 2 + 2 + 1 + 3
 """Channels of `TrackimeS._known`."""
 
 
@@ -138,7 +138,7 @@ class TrackimeS(nn.Module):
         self.threshold = 0.5
         self.encoder = Encoder(size.channels, size.blocks, size.dim, size.attention)
         self.init = CostInit()
-        self.embed = nn.Linear(len(STRIDES) * TEMPLATES * SIDE**2 + KNOWN + PEAKS, size.width)
+        self.embed = nn.Linear(len(STRIDES) * _TEMPLATES * SIDE**2 + _KNOWN + _PEAKS, size.width)
         self.again = nn.Linear(size.width, size.width)
         self.mixer = nn.ModuleList(TimeBlock(size.width, DILATIONS[i % len(DILATIONS)]) for i in range(size.layers))
         self.norm = nn.LayerNorm(size.width)
@@ -256,8 +256,8 @@ class TrackimeS(nn.Module):
         b, n, length = estimate.visibility.shape
         h, w = (side * STRIDES[0] for side in cells)
         away = xy - points.xy[:, :, None]
-        phase = torch.stack([away * (2 * torch.pi / wave) for wave in WAVES], -1).flatten(-2)
-        border = torch.cat([xy, xy.new_tensor([w, h]) - xy], -1) / UNIT
+        phase = torch.stack([away * (2 * torch.pi / wave) for wave in _WAVES], -1).flatten(-2)
+        border = torch.cat([xy, xy.new_tensor([w, h]) - xy], -1) / _UNIT
         padded = torch.cat([xy[:, :, :1], xy, xy[:, :, -1:]], 2)
         backward, forward = padded[:, :, :-2] - xy, padded[:, :, 2:] - xy
         speed = backward.norm(dim=-1) + forward.norm(dim=-1)
@@ -281,7 +281,7 @@ class TrackimeS(nn.Module):
 
 def _squash(pixels: Tensor) -> Tensor:
     """Distances, large ones compressed."""
-    scaled = pixels / UNIT
+    scaled = pixels / _UNIT
     return scaled.sign() * torch.log1p(scaled.abs())
 
 
@@ -321,7 +321,7 @@ def _look(first: Tensor, second: Tensor, place: Tensor) -> Tensor:
     )
     samples = blend(values, near.fraction)
     if second is first:
-        samples = samples.expand(*samples.shape[:-1], TEMPLATES)
+        samples = samples.expand(*samples.shape[:-1], _TEMPLATES)
     return samples.flatten(3)
 
 
@@ -336,10 +336,10 @@ def _prior(last: Place, shape: torch.Size) -> Tensor:
     length, h, w = shape[2:]
     known, at = last
     frames = torch.arange(length, device=at.device)
-    reach = PRIOR_PX**2 * (frames - at[..., None]).abs().clamp(min=1)  # [B, N, T]
+    reach = _PRIOR_PX**2 * (frames - at[..., None]).abs().clamp(min=1)  # [B, N, T]
     x, y = ((torch.arange(side, device=at.device) + 0.5) * STRIDES[1] for side in (w, h))
     squared = (x - known[..., :1]).square()[:, :, None] + (y - known[..., 1:]).square()[..., None]  # [B, N, h, w]
-    return -PRIOR * torch.log1p(squared[:, :, None] / reach[..., None, None]).flatten(0, 2)
+    return -_PRIOR * torch.log1p(squared[:, :, None] / reach[..., None, None]).flatten(0, 2)
 
 
 @torch.no_grad()
@@ -364,8 +364,8 @@ def _peaks(look: Tensor) -> Tensor:
         [B, N, T, 3 * TEMPLATES]: the soft-argmax (x, y) in [-1, 1] across the samples, for each template, then each
         one's largest correlation.
     """
-    samples = look.unflatten(-1, (SIDE, SIDE, TEMPLATES))
-    weights = (samples * PEAK).flatten(-3, -2).softmax(-2).view_as(samples)
+    samples = look.unflatten(-1, (SIDE, SIDE, _TEMPLATES))
+    weights = (samples * _PEAK).flatten(-3, -2).softmax(-2).view_as(samples)
     steps = torch.linspace(-1, 1, SIDE, device=look.device)[:, None]
     places = torch.stack([(weights.sum(-3) * steps).sum(-2), (weights.sum(-2) * steps).sum(-2)], -1)
     return torch.cat([places.flatten(-2), samples.amax((-3, -2))], -1)
@@ -377,6 +377,6 @@ def _pin(estimate: Estimate, points: Points) -> Estimate:
     here = frames == points.t[..., None]
     return Estimate(
         torch.where(here[..., None], points.xy[:, :, None], estimate.xy),
-        torch.where(here, SURE, estimate.visibility),
-        torch.where(here, -SURE, estimate.error),
+        torch.where(here, _SURE, estimate.visibility),
+        torch.where(here, -_SURE, estimate.error),
     )

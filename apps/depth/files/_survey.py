@@ -1,0 +1,55 @@
+"""The range of depths in a whole video, found in one cheap pass: so that scales and colours are one for all frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from trackime.arrays import FloatArray
+
+_LOW, _HIGH, _BINS = -9.0, 9.0, 8192  # powers of ten; a bin is half a percent wide
+
+
+class Survey:
+    """A histogram of the logarithm of depth: memory does not grow with the video.
+
+    Attributes:
+        nearest, farthest: the extremes of what is known; 0 where nothing is.
+        count: known pixels.
+    """
+
+    def __init__(self, maps: Iterable[FloatArray] = ()) -> None:
+        self.nearest = self.farthest = 0.0
+        self._bins = np.zeros(_BINS, np.int64)
+        for depth in maps:
+            self.add(depth)
+
+    @property
+    def count(self) -> int:
+        return int(self._bins.sum())
+
+    def add(self, depth: FloatArray) -> None:
+        """Take a map [H, W] in; 0, NaN and infinity are unknown."""
+        known = np.asarray(depth[np.isfinite(depth) & (depth > 0)], np.float64)
+        if not known.size:
+            return
+        low, high = float(known.min()), float(known.max())
+        self.nearest = low if not self.count else min(self.nearest, low)
+        self.farthest = max(self.farthest, high)
+        place = (np.log10(known) - _LOW) / (_HIGH - _LOW) * _BINS
+        self._bins += np.bincount(np.clip(place, 0, _BINS - 1).astype(np.int64), minlength=_BINS)
+
+    def percentile(self, share: float) -> float:
+        """The depth below which `share` of 100 of the known pixels lie, to half a percent; 0 where nothing is known."""
+        if not self.count:
+            return 0.0
+        passed = np.cumsum(self._bins)
+        k = int(np.searchsorted(passed, share / 100 * passed[-1]))
+        middle = 10 ** (_LOW + (min(k, _BINS - 1) + 0.5) / _BINS * (_HIGH - _LOW))
+        return float(np.clip(middle, self.nearest, self.farthest))
+
+    @property
+    def reach(self) -> float:
+        """How far it makes sense to tell depths apart: the farthest, unless that is a stray far beyond nearly all."""
+        return min(self.farthest, 4 * self.percentile(99))

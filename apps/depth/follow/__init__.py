@@ -1,1 +1,0 @@
-"""Many points followed through a video."""

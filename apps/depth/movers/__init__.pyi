@@ -1,0 +1,4 @@
+from .movers import Movers as Movers
+from .movers import find as find
+
+__all__ = ["Movers", "find"]

@@ -1,0 +1,253 @@
+"""Cameras of keyframes and their points, grown one camera at a time from the best pair.
+
+Structure from motion as in Snavely, Seitz, Szeliski, Photo tourism, 2006, and Schoenberger, Frahm,
+Structure-from-motion revisited, CVPR 2016, without their matching: trails say which points are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trackime.arrays import BoolArray, Float64, Int64
+
+from ._relative import Relative
+from ._resection import FEWEST, refine_poses, resect
+from ._triangulate import angles, triangulate
+from .bundle import Observed, Prior, Views, adjust, errors
+
+NARROW = 1.5
+"""Degrees between the rays of a point at least."""
+VIEWS = 3
+"""Cameras that must see a point where they fit."""
+EARLY, FINAL = 4.0, 3.0
+"""Pixels a sighting may be off at most while cameras are added, and in the end; see SPREAD."""
+SPREAD, WIDER, LEAST = 3.5, 6.0, 0.5
+"""A sighting may be off by SPREAD medians of the errors of those that fit in the end, WIDER while cameras are added;
+LEAST pixels at least, FINAL or EARLY at most. Good trails tell slow movers from what stands still."""
+AGREE = 0.6
+"""Share of a point's sightings that must fit in the end: trails that drift, or are on movers, fit for a while."""
+COUNT = 3.0
+"""Sightings one pixel off that the prior of the focal length weighs: errors along a trail are not independent."""
+LOCAL = 6
+"""Cameras that a local adjustment moves."""
+GROWTH = 1.3
+"""Growth of the number of cameras after which all are adjusted."""
+FREE = 4
+"""Cameras from which an unknown focal length is solved for."""
+ROUNDS = 6
+"""Global adjustments in the end at most, each after outliers are told apart anew."""
+SETTLED = 0.97
+"""Fall of the tolerance from one of them to the next that is none."""
+BEND, SHARP = 1.5, 0.05
+"""Huber's loss bends at BEND medians of the errors, between SHARP and 1 pixel: the better trails are, the less it takes
+to tell what moves from what does not."""
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The focal length to start with in pixels; whether it is given, or else how unsure its logarithm is."""
+
+    focal: float
+    given: bool
+    sigma: float = 0.4
+
+
+class Mapper:
+    """Keyframes, their sightings and what of them is solved.
+
+    Args:
+        seen: all sightings of the points in the keyframes, in order of point, then camera: `camera` is the place of a
+            keyframe in the list of them.
+        cameras: how many keyframes there are.
+        points: how many points there are.
+        lens: of the focal length.
+        early: pixels that a sighting may be off while cameras are added.
+
+    Attributes:
+        views: what is solved; points are NaN where they are not known.
+        have: bool [M], the keyframes whose cameras are known.
+        fits: bool [K], the sightings that fit.
+        tolerance: pixels that a sighting may be off in the end.
+    """
+
+    def __init__(self, seen: Observed, cameras: int, points: int, lens: Lens, early: float = EARLY) -> None:
+        self.seen, self.lens, self._early = seen, lens, early
+        nothing = np.full((points, 3), np.nan)
+        self.views = Views(np.tile(np.eye(3), (cameras, 1, 1)), np.zeros((cameras, 3)), nothing, lens.focal)
+        self.have = np.zeros(cameras, bool)
+        self.fits = np.zeros(len(seen.point), bool)
+        self.tolerance = FINAL
+        self._anchor = 0
+
+    @property
+    def _known(self) -> BoolArray:
+        return np.isfinite(self.views.points[:, 0])
+
+    def begin(self, i: int, j: int, pair: Relative) -> None:
+        """Takes keyframes i and j as the first two cameras."""
+        self.have[[i, j]] = True
+        self._anchor = i
+        rotation, shift = self.views.rotation.copy(), self.views.shift.copy()
+        rotation[j], shift[j] = pair.rotation, pair.shift
+        self.views = replace(self.views, rotation=rotation, shift=shift)
+        self.look(self._early, 2)
+        self._adjust(self.have, focal=False)
+        self.look(self._limit(WIDER, self._early), 2)
+
+    def grow(self, report: Report | None = None) -> None:
+        """Adds the other keyframes, the one that sees most known points first."""
+        failed: set[int] = set()
+        adjusted = int(self.have.sum())
+        while True:
+            key = self._next(failed)
+            if key is None and self.have.sum() > adjusted:
+                self._globally(self._limit(WIDER, self._early))  # what failed may fit now
+                adjusted, failed = int(self.have.sum()), set()
+                continue
+            if key is None:
+                return
+            if not self._add(key):
+                failed.add(key)
+                continue
+            if report is not None:
+                report(int(self.have.sum()), len(self.have))
+            count = int(self.have.sum())
+            need = min(VIEWS, count - 1) if count <= VIEWS else VIEWS
+            if count >= GROWTH * adjusted or count <= 6:
+                self._globally(self._limit(WIDER, self._early), need)
+                adjusted = count
+            else:
+                self.look(self._limit(WIDER, self._early), need, again=False)
+                self._adjust(self._near(key), focal=False)
+
+    def finish(self) -> None:
+        """All cameras and points together, with what does not fit left out."""
+        for _ in range(ROUNDS):
+            last = self.tolerance
+            self.tolerance = self._limit(SPREAD, FINAL)
+            self._globally(self.tolerance, iterations=30, tolerance=1e-6, agree=AGREE)
+            if self.tolerance > SETTLED * last:
+                break
+
+    def _limit(self, spread: float, most: float) -> float:
+        off = errors(self.views, self.seen.take(self.fits))
+        return float(np.clip(spread * np.median(off), LEAST, most)) if len(off) else most
+
+    def look(self, pixels: float, need: int = VIEWS, again: bool = True, agree: float = 0.0) -> None:
+        """Tells anew which sightings fit and which points are known, and triangulates those that are not.
+
+        Args:
+            pixels: a sighting may be off.
+            need: cameras that must see a point.
+            again: whether known points are judged, too.
+            agree: share of a point's sightings that must fit.
+        """
+        rows = self.have[self.seen.camera]
+        if again:
+            known = self._known[self.seen.point] & rows
+            self.fits[:] = False
+            self.fits[known] = errors(self.views, self.seen.take(known)) <= pixels
+            self._keep(self._sound(need, agree))
+        missing = np.flatnonzero(rows & ~self._known[self.seen.point])
+        if not len(missing):
+            return
+        whose, number = np.unique(self.seen.point[missing], return_inverse=True)
+        found = triangulate(self.views, replace(self.seen.take(missing), point=number), len(whose), pixels)
+        share = found.count / np.maximum(np.bincount(number, minlength=len(whose)), 1)
+        good = (found.count >= need) & (found.angle >= NARROW) & (share >= agree)
+        points = self.views.points.copy()
+        points[whose[good]] = found.points[good]
+        self.views = replace(self.views, points=points)
+        self.fits[missing] = found.fits & good[number]
+        # In a known point's new camera.
+        fresh = rows & ~self.fits & self._known[self.seen.point]
+        fresh[missing] = False
+        self.fits[fresh] = errors(self.views, self.seen.take(fresh)) <= pixels
+
+    def _sound(self, need: int, agree: float) -> BoolArray:
+        """bool [P], points of enough sightings that fit, at angles wide enough."""
+        good = self.seen.take(self.fits)
+        n = len(self.views.points)
+        count = np.bincount(good.point, minlength=n)
+        every = np.bincount(self.seen.point[self.have[self.seen.camera]], minlength=n)
+        return (count >= need) & (count >= agree * every) & (angles(self.views, good, n) >= NARROW)
+
+    def _keep(self, points: BoolArray) -> None:
+        self.views = replace(self.views, points=np.where(points[:, None], self.views.points, np.nan))
+        self.fits &= points[self.seen.point]
+
+    def _next(self, failed: set[int]) -> int | None:
+        """The keyframe without a camera that sees most known points."""
+        rows = self._known[self.seen.point] & ~self.have[self.seen.camera]
+        count = np.bincount(self.seen.camera[rows], minlength=len(self.have))
+        count[list(failed)] = 0
+        key = int(np.argmax(count))
+        return key if count[key] >= FEWEST else None
+
+    def _add(self, key: int) -> bool:
+        rows = np.flatnonzero((self.seen.camera == key) & self._known[self.seen.point])
+        part = self.seen.take(rows)
+        pose = resect(self.views.points[part.point], part.xy, self.views.focal)
+        if pose is None:
+            return False
+        one = Views(pose[0][None], pose[1][None], self.views.points, self.views.focal)
+        one = refine_poses(one, replace(part, camera=np.zeros_like(part.camera)))
+        rotation, shift = self.views.rotation.copy(), self.views.shift.copy()
+        rotation[key], shift[key] = one.rotation[0], one.shift[0]
+        self.views = replace(self.views, rotation=rotation, shift=shift)
+        self.have[key] = True
+        return True
+
+    def _near(self, key: int) -> BoolArray:
+        """bool [M], the new camera and those that share most points with it."""
+        mine = np.zeros(len(self.views.points), bool)
+        mine[self.seen.point[(self.seen.camera == key) & self.fits]] = True
+        shared = np.bincount(self.seen.camera[self.fits & mine[self.seen.point]], minlength=len(self.have))
+        shared[self._anchor] = 0
+        out = np.zeros(len(self.have), bool)
+        out[np.argsort(-shared, kind="stable")[:LOCAL]] = True
+        return out & (shared > 0)
+
+    def _globally(
+        self, pixels: float, need: int = VIEWS, iterations: int = 12, tolerance: float = 1e-3, agree: float = 0.0
+    ) -> None:  # fmt: skip
+        self.look(pixels, need, agree=agree)
+        focal = not self.lens.given and self.have.sum() >= FREE
+        self._adjust(self.have, focal, iterations, tolerance)
+        self.look(pixels, need, agree=agree)
+
+    def _adjust(self, move: BoolArray, focal: bool, iterations: int = 8, tolerance: float = 1e-3) -> None:
+        rows = np.flatnonzero(self.fits)
+        touched = np.zeros(len(self.views.points), bool)
+        touched[self.seen.point[rows[move[self.seen.camera[rows]]]]] = True
+        rows = rows[touched[self.seen.point[rows]]]
+        if not len(rows):
+            return
+        part = self.seen.take(rows)
+        cameras, camera = np.unique(part.camera, return_inverse=True)
+        whose, point = np.unique(part.point, return_inverse=True)
+        views = Views(
+            self.views.rotation[cameras], self.views.shift[cameras], self.views.points[whose], self.views.focal
+        )
+        free = move[cameras] & (cameras != self._anchor)
+        bend = float(np.clip(BEND * np.median(errors(views, replace(part, camera=camera, point=point))), SHARP, 1.0))
+        part = replace(part, camera=camera, point=point, weight=part.weight / bend)
+        prior = None if self.lens.given else Prior(self.lens.focal, self.lens.sigma, COUNT)
+        views, _ = adjust(
+            views, part, free=free, prior=prior, focal=focal,
+            iterations=iterations, tolerance=tolerance,
+        )  # fmt: skip
+        rotation, shift, points = self.views.rotation.copy(), self.views.shift.copy(), self.views.points.copy()
+        rotation[cameras], shift[cameras], points[whose] = views.rotation, views.shift, views.points
+        self.views = Views(rotation, shift, points, views.focal)
+
+
+def observed(camera_of: Int64, frame: Int64, point: Int64, xy: Float64, weight: Float64) -> tuple[Observed, Int64]:
+    """The sightings in frames that are cameras, and which they are: camera_of [F] is a frame's camera or -1."""
+    rows = np.flatnonzero(camera_of[frame] >= 0)
+    return Observed(camera_of[frame[rows]], point[rows], xy[rows], weight[rows]), rows

@@ -1,0 +1,200 @@
+"""Points from sightings in cameras that are known, all of them at once; sightings that do not fit are told apart.
+
+Each point is tried from several pairs of its sightings (RANSAC: Fischler, Bolles 1981), the one that most sightings
+agree with is refined over those, and those that still do not fit are outliers: trails drift, and some belong to what
+moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trackime.arrays import BoolArray, Float64, Int64
+
+from .bundle import Observed, Views, errors, jacobians
+
+TOLERANCE = 2.0
+"""Pixels a sighting may be off."""
+PAIRS = 8
+"""Pairs of sightings tried."""
+ENOUGH = 16
+"""Sightings of a point it is found from: of more, even ones; all are judged."""
+STEPS = 4
+"""Gauss-Newton steps of the refinement."""
+CHUNK = 10_000
+"""Points found at a time: memory follows it, not the video."""
+FAR = 1e4
+"""Distance of points at infinity, in extents of the cameras."""
+PARALLEL = 1e-9
+"""Squared sine below which two rays meet nowhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """P points [P, 3] (NaN where none), which of the K sightings fit bool [K], the widest angle between the rays
+    of those that fit [P] in degrees, how many fit [P]."""
+
+    points: Float64
+    fits: BoolArray
+    angle: Float64
+    count: Int64
+
+
+def rays(views: Views, seen: Observed) -> tuple[Float64, Float64]:
+    """Camera centres [K, 3] and unit directions [K, 3] of sightings, in the world."""
+    turn = views.rotation[seen.camera]
+    centre = -np.einsum("kji,kj->ki", turn, views.shift[seen.camera])
+    local = np.concatenate((seen.xy / views.focal, np.ones((len(seen.xy), 1))), 1)
+    local /= np.linalg.norm(local, axis=1, keepdims=True)
+    return centre, np.einsum("kji,kj->ki", turn, local)
+
+
+def meet(centre_a: Float64, ray_a: Float64, centre_b: Float64, ray_b: Float64) -> Float64:
+    """The midpoints [N, 3] of the shortest segments between rays; NaN where they are parallel."""
+    base = centre_b - centre_a
+    cosine = (ray_a * ray_b).sum(1)
+    along_a, along_b = (base * ray_a).sum(1), (base * ray_b).sum(1)
+    square = 1 - cosine**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = (along_a - cosine * along_b) / square
+        t = (cosine * along_a - along_b) / square
+        middle = 0.5 * (centre_a + s[:, None] * ray_a + centre_b + t[:, None] * ray_b)
+    middle[~(square > PARALLEL)] = np.nan
+    return middle
+
+
+def thinned(group: Int64, size: int, most: int) -> Int64:
+    """Rows of at most about `most` of each group, evenly from its first to its last; group int64 [K] in order."""
+    lengths = np.bincount(group, minlength=size)
+    first = np.concatenate(([0], np.cumsum(lengths)))[:-1]
+    rank = np.arange(len(group)) - first[group]
+    last = np.maximum(lengths[group] - 1, 1)
+    slot = rank * (most - 1) // last
+    fresh = np.ones(len(group), bool)
+    fresh[1:] = (slot[1:] != slot[:-1]) | (group[1:] != group[:-1])
+    return np.flatnonzero(fresh | (lengths[group] <= most))
+
+
+def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOLERANCE, seed: int = 0) -> Found:
+    """`count` points from their sightings; `views.points` is not used.
+
+    Args:
+        views: the cameras.
+        seen: sightings in order of point; points without any are not found.
+        count: how many points there are.
+        tolerance: pixels a sighting may be off.
+        seed: of the pairs that are tried.
+    """
+    bounds = np.searchsorted(seen.point, np.arange(0, count + CHUNK, CHUNK))
+    parts = []
+    for k in range(len(bounds) - 1):
+        some = seen.take(np.arange(bounds[k], bounds[k + 1]))
+        size = min(CHUNK, count - k * CHUNK)
+        parts.append(_triangulated(views, replace(some, point=some.point - k * CHUNK), size, tolerance, seed + k))
+    if len(parts) == 1:
+        return parts[0]
+    names = ("points", "fits", "angle", "count")
+    if not parts:
+        return Found(np.zeros((0, 3)), np.zeros(0, bool), np.zeros(0), np.zeros(0, np.int64))
+    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, seed: int) -> Found:
+    every, seen = seen, seen.take(thinned(seen.point, count, ENOUGH))
+    lengths = np.bincount(seen.point, minlength=count)
+    first = np.concatenate(([0], np.cumsum(lengths)))
+    centre, ray = rays(views, seen)
+    best = np.full((count, 3), np.nan)
+    most = np.zeros(count, np.int64)
+    rng = np.random.default_rng(seed)
+    far = FAR * max(float(np.ptp(centre, 0).max()), 1e-9) if len(centre) else 0.0
+    for number in range(PAIRS + 1):
+        # The ends of a trail are usually the widest apart; a pair beyond them is needed where few agree.
+        # At infinity first: what fits there may fit nearer as well.
+        left = np.flatnonzero((lengths >= 2) & ((most < 0.8 * lengths) | (number < 2)))
+        left = left if number < 3 else left[lengths[left] > 2]
+        if not len(left):
+            break
+        if number < 2:
+            a, b = first[left], first[left + 1] - 1
+        elif number == 2:
+            a, b = first[left], first[left] + lengths[left] // 2
+        else:
+            pick = rng.random((len(left), 2))
+            i = (pick[:, 0] * lengths[left]).astype(np.int64)
+            j = (i + 1 + (pick[:, 1] * (lengths[left] - 1)).astype(np.int64)) % lengths[left]
+            a, b = first[left] + i, first[left] + j
+        trial = np.full((count, 3), np.nan)
+        trial[left] = meet(centre[a], ray[a], centre[b], ray[b]) if number else centre[a] + far * ray[a]
+        rows = np.isin(seen.point, left) if len(left) < count else slice(None)
+        some = seen.take(rows) if len(left) < count else seen
+        agree = np.bincount(some.point[errors(replace(views, points=trial), some) <= tolerance], minlength=count)
+        better = (agree >= most) & (agree > 0) if number == 1 else agree > most
+        best[better], most[better] = trial[better], agree[better]
+    return _refined(views, seen, every, best, tolerance)
+
+
+def _refined(views: Views, seen: Observed, every: Observed, points: Float64, tolerance: float) -> Found:
+    for _ in range(2):
+        fits = errors(replace(views, points=points), seen) <= tolerance
+        points = refine(views, seen.take(fits), points)
+    fits = errors(replace(views, points=points), every) <= tolerance
+    count = np.bincount(every.point[fits], minlength=len(points))
+    return Found(points, fits, angles(views, every.take(fits), len(points)), count)
+
+
+def refine(views: Views, seen: Observed, points: Float64, steps: int = STEPS) -> Float64:
+    """Points [P, 3] of the least squared errors over sightings, by damped Gauss-Newton steps from where they are."""
+    points = points.copy()
+    state = replace(views, points=points)
+    value = _squares(state, seen)
+    damping = np.full(len(points), 1e-6)
+    for _ in range(steps):
+        _, by_point, _, off = jacobians(state, seen)
+        matrix, slope = np.zeros((len(points), 3, 3)), np.zeros((len(points), 3))
+        for i in range(3):
+            slope[:, i] = np.bincount(seen.point, (by_point[:, :, i] * off).sum(1), len(points))
+            for j in range(i + 1):
+                sums = np.bincount(seen.point, (by_point[:, :, i] * by_point[:, :, j]).sum(1), len(points))
+                matrix[:, i, j] = matrix[:, j, i] = sums
+        scale = np.trace(matrix, axis1=1, axis2=2)
+        matrix += ((damping * scale) + 1e-12)[:, None, None] * np.eye(3)
+        trial = state.points - np.linalg.solve(matrix, slope[..., None])[..., 0]
+        after = _squares(replace(views, points=trial), seen)
+        better = after < value
+        state = replace(views, points=np.where(better[:, None], trial, state.points))
+        value = np.where(better, after, value)
+        damping = np.where(better, damping / 4, damping * 100)
+    return state.points
+
+
+def _squares(views: Views, seen: Observed) -> Float64:
+    squares = np.minimum(errors(views, seen), 1e6) ** 2
+    return np.asarray(np.bincount(seen.point, squares, len(views.points)), np.float64)
+
+
+def angles(views: Views, seen: Observed, count: int) -> Float64:
+    """The widest angle [count] in degrees between rays of each point's sightings, 0 with fewer than two.
+
+    Found by going to the ray farthest from the first, then to the one farthest from that: rays of a smooth camera path
+    lie along a curve, whose ends this finds.
+    """
+    _, ray = rays(views, seen)
+    lengths = np.bincount(seen.point, minlength=count)
+    start = np.concatenate(([0], np.cumsum(lengths)))[:-1]
+    some = np.flatnonzero(lengths)
+    out = np.zeros(count)
+    if not len(some):
+        return out
+    anchor = np.zeros((count, 3))
+    anchor[some] = ray[start[some]]
+    for _ in range(2):
+        # The chord is exact for small angles, where the cosine is not.
+        chord = np.linalg.norm(ray - anchor[seen.point], axis=1)
+        widest = np.maximum.reduceat(chord, start[some])
+        out[some] = np.degrees(2 * np.arcsin(np.clip(widest / 2, 0, 1)))
+        far = np.flatnonzero(chord == np.repeat(widest, lengths[some]))
+        anchor[seen.point[far]] = ray[far]
+    return out

@@ -1,0 +1,129 @@
+"""Levenberg-Marquardt with reweighting: the robust cost itself never rises on an accepted step.
+
+Each step solves (H + damping diag H) x = -g with the Cauchy weights of where it starts. It is accepted only where the
+true robust cost falls; the damping follows the ratio of that fall to the model's (Nielsen, Damping parameter in
+Marquardt's method, 1999). A stage ends when an accepted step, or the step that the model proposes, lowers the cost by
+less than `tolerance` of it (a hundredth of that where proposed); when damping leaves no step that lowers it; or after
+`iterations`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trackime.errors import SolveError
+
+from ._assemble import Cost, Objective
+from ._cholesky import NotPositiveError
+from ._gauge import Scale
+from ._state import State
+from ._steps import Linear
+
+START = 1e-4
+"""Damping a stage starts with."""
+MOST = 1e12
+"""Damping beyond which no step is left."""
+
+
+@dataclass
+class Trace:
+    """What one stage did.
+
+    Attributes:
+        stage: its name.
+        costs: before the first step and after each accepted one: never rising.
+        dropped: matches behind the camera or beyond infinity, likewise.
+        rejected: steps that were not accepted.
+        linear: iterations of conjugate gradients, all steps together; 0: block Cholesky.
+        ended: why it did: "converged", "stalled" (no step left that lowers the cost) or "iterations".
+        last: the cost at its end.
+    """
+
+    stage: str
+    costs: list[float] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    rejected: int = 0
+    linear: int = 0
+    ended: str = "iterations"
+    last: Cost = field(default_factory=lambda: Cost(0.0, 0, 1.0))
+
+
+def minimise(
+    objective: Objective,
+    state: State,
+    scale: Scale,
+    linear: Linear,
+    stage: str,
+    iterations: int,
+    tolerance: float,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[State, Trace]:
+    """The unknowns of the least cost near `state`, and how they were found.
+
+    Raises:
+        SolveError: the cost or the equations are not finite, or cannot be solved at any damping.
+    """
+    trace = Trace(stage)
+    state = scale.settle(state)
+    cost = objective.cost(state)
+    _finite(stage, cost.value)
+    trace.costs.append(cost.value)
+    trace.dropped.append(cost.dropped)
+    damping, growth = START, 2.0
+    for done in range(iterations):
+        if progress is not None:
+            progress(stage, done, iterations)
+        system = objective.linearise(state)
+        gauge = scale.gauge(state)
+        gauge.apply(system)
+        _finite(stage, float(system.slope.abs().sum() + system.slope_top.abs().sum()))
+        basis = gauge.basis(objective.layout)
+        moved, first = None, True
+        while moved is None:
+            try:
+                step, top, taken = linear.solve(system.damped(damping), basis)
+            except NotPositiveError:
+                step = None
+            if step is not None:
+                trace.linear += taken
+                promised = system.decrease(step, top)
+                if not promised > tolerance * 1e-2 * cost.value:
+                    trace.ended = "converged" if first else "stalled"
+                    break
+                first = False
+                trial = scale.settle(state.moved(objective.layout, gauge.back(step), top))
+                after = objective.cost(trial) if trial.finite() else None
+                if after is not None and after.value < cost.value:
+                    moved = trial
+                    continue
+                trace.rejected += 1
+            damping, growth = damping * growth, growth * 2
+            if damping > MOST:
+                if step is None:
+                    raise SolveError(f"depth solver, {stage}: the equations of a step cannot be solved")
+                trace.ended = "stalled"
+                break
+        if moved is None or after is None:
+            break
+        fall = cost.value - after.value
+        ratio = fall / promised
+        damping = max(1e-12, damping * max(1 / 3, 1 - (2 * ratio - 1) ** 3))
+        growth, state = 2.0, moved
+        ended = fall <= tolerance * cost.value
+        cost = after
+        trace.costs.append(cost.value)
+        trace.dropped.append(cost.dropped)
+        if ended:
+            trace.ended = "converged"
+            break
+    trace.last = cost
+    if progress is not None:
+        progress(stage, iterations, iterations)
+    return state, trace
+
+
+def _finite(stage: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise SolveError(f"depth solver, {stage}: expected a finite cost, got {value:g}; depths or poses are too large")

@@ -1,0 +1,142 @@
+"""Plane sweep: how well other views agree with one, were its pixels at each of many depths (Collins 1996).
+
+Planes are parallel to the reference's image, evenly spaced in inverse depth. Views are compared by normalised cross
+correlation over a small window, and of all views the better half counts: what hides a surface from some of them on one
+side of an edge does not hide it from those on the other (Kang, Szeliski and Chai 2001, "Handling occlusions in dense
+multi-view stereo").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ._views import pixels_of, relate
+
+RADIUS = 2
+"""Of the window of the correlation, pixels of the sweep."""
+
+NOISE = 1e-4
+"""Variance of grey values (white is 1) that counts as no texture; such a window correlates with nothing."""
+
+UNSEEN = 0.5
+"""Cost in a view that does not see the place: below what places that are not the same cost, or the sweep would rather
+have a surface anywhere than where only few views look."""
+
+CHUNK = 2**19
+"""Values that are worked on at once: what a processor's cache holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One frame as the sweep sees it.
+
+    Attributes:
+        grey: float32 [h, w] in [0, 1].
+        intrinsics: float64 [3, 3] of `grey`, the centre of the top-left pixel at (0.5, 0.5).
+        pose: float64 [4, 4], camera-to-world.
+    """
+
+    grey: torch.Tensor
+    intrinsics: torch.Tensor
+    pose: torch.Tensor
+
+
+def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.Tensor:
+    """Cost of every pixel of the reference at every inverse depth.
+
+    Args:
+        reference: whose pixels are asked.
+        sources: one view at least, of any size.
+        inverse: float32 [D], or [D, h, w] where each pixel has inverse depths of its own.
+
+    Returns:
+        float32 [D, h, w], 1 - correlation in [0, 1], the mean of the better half of the sources; a source that does
+        not see the place counts `UNSEEN`, and all do where the reference has no texture.
+    """
+    h, w = reference.grey.shape
+    like = reference.grey
+    window = _Window(like)
+    pixels = pixels_of(like)
+    lines = []
+    for source in sources:
+        turn, shift = (part.to(like) for part in relate(reference, source))
+        lines.append((torch.einsum("ij,jhw->ihw", turn, pixels), shift, source.grey))
+    keep = (len(sources) + 1) // 2
+    planes = inverse if inverse.ndim == 3 else inverse[:, None, None]
+    out = like.new_empty(len(planes), h, w)
+    step = max(1, CHUNK // (h * w))
+    for start in range(0, len(planes), step):
+        part = planes[start : start + step]
+        costs = [_cost(window, rays, shift, grey, part) for rays, shift, grey in lines]
+        out[start : start + step] = best_mean(costs, keep)
+    return out
+
+
+def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
+    """Mean of the `keep` smallest of arrays of one shape, element by element."""
+    rest = list(values)
+    total = torch.zeros_like(rest[0])
+    for _ in range(keep):
+        # One pass of a bubble sort: the smallest ends up last, the others stay.
+        for k in range(len(rest) - 1):
+            rest[k], rest[k + 1] = torch.maximum(rest[k], rest[k + 1]), torch.minimum(rest[k], rest[k + 1])
+        total += rest.pop()
+    return total / keep
+
+
+def _cost(
+    window: _Window, rays: torch.Tensor, shift: torch.Tensor, grey: torch.Tensor, inverse: torch.Tensor
+) -> torch.Tensor:
+    """1 - correlation [d, h, w] with one source at inverse depths [d, 1, 1] or [d, h, w]."""
+    height, width = grey.shape
+    z = rays[2] + shift[2] * inverse
+    ahead = z > 1e-6
+    scale = 2 / z.clamp(min=1e-6)
+    x = torch.addcmul(rays[0], shift[0], inverse).mul_(scale / width).sub_(1)
+    y = torch.addcmul(rays[1], shift[1], inverse).mul_(scale / height).sub_(1)
+    inside = (torch.maximum(x.abs(), y.abs()) <= 1) & ahead
+    d, h, w = z.shape
+    warped = F.grid_sample(
+        grey[None, None], torch.stack((x, y), -1).reshape(1, d * h, w, 2), padding_mode="border", align_corners=False
+    ).reshape(d, h, w)
+    return torch.where(inside, window.cost(warped), UNSEEN)
+
+
+class _Window:
+    """The reference's side of the correlation."""
+
+    def __init__(self, grey: torch.Tensor) -> None:
+        # About the mean, so that float32 holds the difference of squares.
+        self.middle = grey.mean()
+        self.grey = grey - self.middle
+        self.mean = box(self.grey)
+        variance = (box(self.grey.square()) - self.mean.square()).clamp(min=0)
+        self.deviation = (variance + NOISE).rsqrt()
+        self.texture = variance / (variance + NOISE)
+
+    def cost(self, warped: torch.Tensor) -> torch.Tensor:
+        """1 - correlation, clamped to [0, 1], of the reference with [d, h, w]; `UNSEEN` without texture."""
+        other = warped - self.middle
+        mean = box(other)
+        spread = (box(other * other) - mean * mean).clamp_(min=0).add_(NOISE).rsqrt_()
+        together = box(other * self.grey) - mean * self.mean
+        cost = (1 - together * spread * self.deviation).clamp_(0, 1)
+        # A window without texture says as little as a view that does not see the place.
+        return (cost - UNSEEN) * self.texture + UNSEEN
+
+
+def box(x: torch.Tensor) -> torch.Tensor:
+    """Mean over the window of 5 x 5 about each pixel of [..., h, w]; at the border its pixels are repeated."""
+    lead = x.shape[:-2]
+    padded = F.pad(x.reshape(1, -1, *x.shape[-2:]), (RADIUS,) * 4, mode="replicate")[0]
+    # Sums of two, of four, of five: three additions a direction.
+    y = padded[..., 1:] + padded[..., :-1]
+    y = y[..., 2:] + y[..., :-2]
+    y = y[..., :-1] + padded[..., 4:]
+    z = y[..., 1:, :] + y[..., :-1, :]
+    z = z[..., 2:, :] + z[..., :-2, :]
+    z = z[..., :-1, :] + y[..., 4:, :]
+    return (z / (2 * RADIUS + 1) ** 2).reshape(*lead, *z.shape[-2:])

@@ -1,0 +1,288 @@
+"""The folder of a result: written aside, whole when it appears, and resumed where it broke off.
+
+A result for OUT is made in ``.OUT.partial/`` beside it: ``result/`` becomes OUT by a rename once it is complete,
+``checkpoint/`` holds finished stages that ``--resume`` goes on from. An interrupted run leaves nothing, but for the
+checkpoint when it ran with ``--resume`` or was killed outright.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trackime.errors import OutputError
+from trackime.types import VideoInfo
+
+from .options import to_toml
+
+_RESULT = "result.json"
+_HASHED_BYTES = 1 << 26
+"""Inputs up to this size are known by their content, larger ones by size and time of change."""
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what results depend on; a package that is missing is left out."""
+    found = {"python": sys.version.split()[0]}
+    for name in ("trackime", "torch", "numpy", "opencv-python-headless", "av", "scipy", "scikit-image"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _identity(path: str | os.PathLike[str]) -> str:
+    """What an input file or folder is: a hash of its content, or of sizes and times where it is large.
+
+    An input that is missing has an identity, too: whoever reads it says what is wrong.
+    """
+    source = Path(path)
+    if source.is_dir():
+        entries = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in source.iterdir() if p.is_file())
+        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+    try:
+        stat = source.stat()
+        if stat.st_size > _HASHED_BYTES:
+            return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
+        return hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError:
+        return "missing"
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as TOML can keep them: prompts as typed, paths absolute, tuples as lists, None left out."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value.absolute())
+        if isinstance(value, list | tuple):
+            return [one(item) for item in value]
+        return getattr(value, "text", value)
+
+    return {name: one(value) for name, value in settings.items() if value is not None}
+
+
+@dataclass
+class Result:
+    """A result under way.
+
+    Attributes:
+        folder: where to write its files.
+        checkpoint: a folder for stages that are finished; files in it must appear whole.
+        record: what result.json will hold, beside what every result has.
+        beside: files that belong to the result though they lie outside of its folder: where they were made, in the
+            folder's own parent, to where they go with it.
+    """
+
+    folder: Path
+    checkpoint: Path
+    record: dict[str, Any] = field(default_factory=dict)
+    beside: dict[Path, Path] = field(default_factory=dict)
+
+    def part(self, name: str) -> Result:
+        """A result within this one, in a folder called `name`; `seal` it when it is complete."""
+        part = Result(self.folder / name, self.checkpoint / name)
+        part.folder.mkdir()
+        part.checkpoint.mkdir(exist_ok=True)
+        return part
+
+
+@contextmanager
+def result_folder(
+    output: Path,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Iterator[Result | None]:
+    """A folder to write a result to, which becomes `output` when the block ends well.
+
+    Args:
+        output: the result's folder.
+        command: name of the command that makes it.
+        settings: its resolved settings, saved as config.toml.
+        inputs: files and folders it is made from.
+        overwrite: replace what is there. Files that no result put there are kept.
+        resume: keep and use checkpoints; yields None where `output` is already this result, finished.
+
+    Raises:
+        OutputError: `output` is there already and neither flag allows it, or was made with other settings, or
+            another run is writing it, or it cannot be written.
+        click.UsageError: both flags.
+    """
+    if overwrite and resume:
+        raise click.UsageError("--overwrite and --resume exclude each other: expected one of them")
+    output = output.resolve()
+    if not output.name:
+        raise OutputError(f"cannot write {output}: expected a folder below it")
+    settings = _plain(settings)
+    key = _key(command, settings, inputs)
+    if _finished(output, key, overwrite, resume):
+        yield None
+        return
+    work = output.with_name(f".{output.name}.partial")
+    made = [folder for folder in output.parents if not folder.exists()]  # the innermost first
+    try:
+        (work / "checkpoint").mkdir(parents=True, exist_ok=True)
+        with _locked(work / "lock", output):
+            result = Result(work / "result", work / "checkpoint")
+            yield from _write(output, work, result, key, command, settings, resume)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        for folder in made:
+            with suppress(OSError):  # what holds a result or a checkpoint stays
+                folder.rmdir()
+
+
+def _write(
+    output: Path, work: Path, result: Result, key: str, command: str, settings: Mapping[str, Any], resume: bool
+) -> Iterator[Result]:
+    """The part of `result_folder` that runs under the lock."""
+    keep = False
+    try:
+        _prepare(result, key, resume)
+        yield result
+        seal(result, command, settings, key)
+        # They go first: where the folder is, everything is.
+        for made, target in result.beside.items():
+            os.replace(made, target)
+        _publish(result.folder, output, work / "old")
+    except BaseException:
+        keep = resume and any(result.checkpoint.iterdir())
+        raise
+    finally:
+        if keep:
+            shutil.rmtree(result.folder, ignore_errors=True)
+            for made in result.beside:
+                made.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def seal(result: Result, command: str, settings: Mapping[str, Any], key: str = "") -> None:
+    """Write config.toml and result.json: the last files of a result."""
+    (result.folder / "config.toml").write_text(to_toml(_plain(settings)), encoding="utf-8")
+    files = sorted([*(p.name for p in result.folder.iterdir()), _RESULT])
+    context = click.get_current_context(silent=True)
+    typed = context.obj["typed"] if context is not None and context.obj else []
+    record = {
+        "command": command,
+        "arguments": typed,
+        "key": key,
+        **result.record,
+        "versions": _versions(),
+        "files": files,
+    }
+    (result.folder / _RESULT).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _key(command: str, settings: Mapping[str, Any], inputs: Sequence[str | os.PathLike[str]]) -> str:
+    """A hash of all that decides a result: command, settings, inputs, version."""
+    parts = [command, to_toml(settings), _versions().get("trackime", ""), *(_identity(path) for path in inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _finished(output: Path, key: str, overwrite: bool, resume: bool) -> bool:
+    """Whether `output` is this very result; raises where it may not be touched."""
+    if not output.exists():
+        return False
+    if not output.is_dir():
+        raise OutputError(f"{output} is a file: expected a folder or a new name")
+    record = read_record(output)
+    if overwrite or not any(output.iterdir()):
+        return False
+    if not resume:
+        raise OutputError(f"{output} is not empty: pass --overwrite to replace it or --resume to finish it")
+    if record is not None and record.get("key") != key:
+        raise OutputError(f"{output} was made from other input or settings: pass --overwrite to replace it")
+    return record is not None
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The result.json of a folder, None where it has none or it is not one."""
+    try:
+        record = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+@contextmanager
+def _locked(path: Path, output: Path) -> Iterator[None]:
+    """Hold `path` as a lock, which the system lets go of however the process ends."""
+    with open(path, "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows has no flock; two runs on one folder are the user's care there
+            pass
+        except BlockingIOError:
+            raise OutputError(f"another run is writing {output}: wait for it, or choose another name") from None
+        yield
+
+
+def _prepare(result: Result, key: str, resume: bool) -> None:
+    """Empty folders, but for a checkpoint of this very result when resuming."""
+    shutil.rmtree(result.folder, ignore_errors=True)
+    result.folder.mkdir()
+    stamp = result.checkpoint / "key"
+    if not (resume and stamp.exists() and stamp.read_text() == key):
+        shutil.rmtree(result.checkpoint, ignore_errors=True)
+        result.checkpoint.mkdir()
+        stamp.write_text(key)
+
+
+def _publish(folder: Path, output: Path, aside: Path) -> None:
+    """Make `folder` the result: the whole folder in one rename, unless files of the user's lie in `output`."""
+    if not output.exists():
+        os.replace(folder, output)
+        return
+    owned = set((read_record(output) or {}).get("files", ()))
+    present = {entry.name for entry in output.iterdir()}
+    if present <= owned:
+        os.replace(output, aside)
+        try:
+            os.replace(folder, output)
+        except OSError:
+            os.replace(aside, output)
+            raise
+        return
+    # result.json goes first and comes last: while it is there the result is whole.
+    aside.mkdir()
+    new = {entry.name for entry in folder.iterdir()}
+    try:
+        for name in sorted((owned | new) & present, key=lambda n: n != _RESULT):
+            os.replace(output / name, aside / name)
+        for name in sorted(new, key=lambda n: n == _RESULT):
+            os.replace(folder / name, output / name)
+    except OSError:
+        for entry in aside.iterdir():
+            if not (output / entry.name).exists():
+                os.replace(entry, output / entry.name)
+        raise
+
+
+def write_frames(path: Path, info: VideoInfo) -> None:
+    """frames.csv: index, name and presentation time in seconds of every frame."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "name", "pts"])
+        for t, (name, pts) in enumerate(zip(info.names, info.pts.tolist(), strict=True)):
+            writer.writerow([t, name, repr(pts)])

@@ -1,0 +1,5 @@
+"""Many points followed through a whole video: ragged tracks that cover every part of every frame."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,227 @@
+"""What the adapters of PIPs and PIPs++ share: feature maps, units of position, and what is remembered of points.
+
+Both networks follow each point by itself from the first of some frames to the last. They count pixels from the centre
+of the first one, as the authors' data does, so that half a pixel is taken off going in and put back coming out.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trackime.devices import resolve_device
+from trackime.errors import InputError
+from trackime.geometry import resize_frames, scale_points
+from trackime.trackers.base import (
+    Features,
+    PointTracker,
+    check_features,
+    check_frames,
+    check_queries,
+    pin,
+    query_chunks,
+    query_frames,
+)
+from trackime.trackers.networks import build_pyramid
+
+COARSEST = 8
+"""The coarsest level of the pyramid halves the features this many times: every level must have a cell."""
+
+BLOCK = 4
+"""Points are followed in multiples of this many (see `row_blocks`)."""
+
+
+class Network(Protocol):
+    """What is needed of both networks beside following points."""
+
+    stride: int
+
+    def encode(self, frames: Tensor) -> Tensor: ...
+    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor: ...
+    def to(self, device: torch.device) -> object: ...
+
+
+@dataclass
+class Points:
+    """The N points of one clip.
+
+    Attributes:
+        start: int64 [N] query frames, in the order of travel.
+        begin: int64 [N] the frame the next window of each begins at: it is where the point is surely known.
+        place: [N, 2] where it is then, pixels of the resized frame from the first one's centre.
+        visibility: [N] there.
+        descriptor: [N, C] the query's; zeros until its frame is met.
+    """
+
+    start: Tensor
+    begin: Tensor
+    place: Tensor
+    visibility: Tensor
+    descriptor: Tensor
+
+    def met(self, end: int) -> Tensor:
+        """int64 [K]: the points whose query frame lies before frame `end`."""
+        return torch.nonzero(self.start < end)[:, 0]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames first .. end - 1 of one clip, those before `fresh` seen once already.
+
+    Attributes:
+        pyramid: tensors [end - first, h, w, C].
+    """
+
+    pyramid: list[Tensor]
+    first: int
+    fresh: int
+    end: int
+
+
+@dataclass
+class State:
+    """Where `advance` left off: the next frame's index, the points of each clip, and the queries [B, N, 3] as given."""
+
+    t: int
+    clips: list[Points]
+    queries: Tensor
+    size: tuple[int, int]
+
+
+class ParticleTracker(PointTracker):
+    """A tracker around one of the two networks.
+
+    Args:
+        network: with its weights.
+        device: cpu, cuda, cuda:N, mps or auto.
+        input_size: (h, w) frames are resized to: multiples of the network's stride, at least 8 cells a side.
+        query_chunk: points followed at once; bounds memory.
+        max_frames: frames fed together; see `PointTracker`.
+        iterations: refinements of a trajectory.
+        antialias: blur before shrinking. The authors' evaluations do not, and are what the default repeats.
+
+    Raises:
+        InputError: an option outside its range.
+        DeviceError: no such device.
+    """
+
+    channels = 128
+
+    def __init__(
+        self,
+        network: Network,
+        device: str | torch.device,
+        input_size: tuple[int, int],
+        query_chunk: int,
+        max_frames: int,
+        iterations: int,
+        antialias: bool,
+    ) -> None:
+        self.device = resolve_device(device)
+        size, stride = tuple(int(v) for v in input_size), network.stride
+        if len(size) != 2 or any(v % stride or v < COARSEST * stride for v in size):
+            raise InputError(
+                f"input_size: expected (h, w), multiples of {stride} of at least {COARSEST * stride}, got {input_size}"
+            )
+        if max_frames < 2 + self.overlap:
+            raise InputError(f"max_frames: expected {2 + self.overlap} or more, got {max_frames}")
+        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
+            if value < 1:
+                raise InputError(f"{option}: expected 1 or more, got {value}")
+        network.to(self.device)
+        self.input_size: tuple[int, int] = (size[0], size[1])
+        self.query_chunk, self.max_frames, self.iterations = query_chunk, max_frames, iterations
+        self.antialias = antialias
+        self._encoder = network
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Features:
+        """Feature maps [B, T, h / stride, w / stride, 128], of each frame by itself."""
+        check_frames(frames)
+        b, t, _, h, w = frames.shape
+        # On a CPU a frame at a time: rounding cannot depend on how many came together, and memory stays flat.
+        flat, at_once = frames.flatten(0, 1), 1 if self.device.type == "cpu" else 8
+        maps = [self._encoder.encode(self._resize(part)) for part in flat.split(at_once)]
+        rows = torch.cat(maps) if maps else flat.new_zeros(0, 1, 1, self.channels)
+        return Features({"maps": rows.view(b, t, *rows.shape[1:])}, (h, w))
+
+    def _resize(self, frames: Tensor) -> Tensor:
+        """[K, 3, h, w] to [K, 3, *input_size], on the device."""
+        assert self.input_size is not None
+        frames = frames.to(self.device, torch.float32)
+        if self.antialias or frames.shape[-2:] == self.input_size:
+            return resize_frames(frames, self.input_size)
+        return F.interpolate(frames, self.input_size, mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+        """See `PointTracker.open`."""
+        check_queries(queries)
+        assert self.input_size is not None
+        queries = queries.to(self.device, torch.float32)
+        start = query_frames(queries)
+        place = scale_points(queries[..., :2], size, self.input_size) - 0.5
+        blank = place.new_zeros(*place.shape[:2], self.channels)
+        seen = torch.ones_like(place[..., 0])
+        clips = [Points(*row) for row in zip(start, start.clone(), place, seen, blank, strict=True)]
+        return State(0, clips, queries, size)
+
+    @torch.no_grad()
+    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+        """See `PointTracker.advance`. The state given is used up."""
+        head = min(self.overlap, state.t)
+        check_features(features, len(state.clips), head)
+        first, end = state.t - head, state.t - head + features.frames
+        results = []
+        for points, maps in zip(state.clips, features.data["maps"], strict=True):
+            window = Window(build_pyramid(maps), first, state.t, end)
+            self._meet(points, window)
+            xy, visibility = self._extend(points, window)
+            results.append((xy[:, head:], visibility[:, head:]))
+        xy, visibility = torch.stack([r[0] for r in results]), torch.stack([r[1] for r in results])
+        xy, visibility = self._finish(state, xy, visibility)
+        state.t = end
+        return xy, visibility, state
+
+    def _meet(self, points: Points, window: Window) -> None:
+        """Take the descriptors of points whose query frame is new."""
+        rows = torch.nonzero((points.start >= window.fresh) & (points.start < window.end))[:, 0]
+        frames = points.start[rows] - window.first
+        points.descriptor[rows] = self._encoder.describe(window.pyramid[0], frames, points.place[rows])
+
+    @abstractmethod
+    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+        """Follow the points of a clip through a window, and move `points` on.
+
+        Returns:
+            xy [N, end - first, 2] in pixels of the resized frame, counted from the centre of the first one, and
+            visibility [N, end - first]. What is said of frames up to the query's is not used.
+        """
+
+    def _finish(self, state: State, xy: Tensor, visibility: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels of the frames given, and what holds for every tracker.
+
+        Args:
+            xy: [B, N, T', 2] as `_extend` returns them.
+            visibility: [B, N, T'].
+        """
+        assert self.input_size is not None
+        xy = scale_points(xy + 0.5, self.input_size, state.size)
+        h, w = state.size
+        inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
+        return pin(xy, visibility * inside, state.queries, state.t)
+
+
+def row_blocks(rows: Tensor, size: int) -> list[Tensor]:
+    """Indices [K], at most `size` at a time, the last one repeated up to a multiple of BLOCK.
+
+    Convolutions and matrix products round a lone row, and the odd ones at the end, differently, and normalisation over
+    few frames amplifies that: in whole blocks a point's result does not depend on how many are followed with it.
+    """
+    parts = [rows[part] for part in query_chunks(len(rows), size)]
+    return [torch.cat([part, part[-1:].expand(-len(part) % BLOCK)]) for part in parts]

@@ -1,0 +1,142 @@
+"""How a run is set up: everything that its result depends on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from trackime.errors import InputError
+from trackime.trackers.networks import LARGE, SMALL, Size
+from trackime.training._losses import LossConfig
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the curriculum.
+
+    Attributes:
+        share: of all steps.
+        side: height of the frames in pixels, and their width where that is not given.
+        frames: of a clip.
+        batch: clips a step.
+        points: of a clip.
+        chained: share of steps in which a clip is taken as two windows, one after the other.
+        world: options of the worlds, beside and before those of the run.
+        width: of the frames in pixels; 0: square ones.
+    """
+
+    share: float
+    side: int
+    frames: int
+    batch: int
+    points: int
+    chained: float = 0.25
+    world: dict[str, Any] = field(default_factory=dict)
+    width: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the frames in pixels."""
+        return self.side, self.width or self.side
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run.
+
+    Attributes:
+        size: the network's.
+        stages: the curriculum, in order.
+        steps: of the whole run; the learning rate falls along one cosine over all of them.
+        seed: of weights and worlds.
+        rate: highest learning rate.
+        warmup: steps until it is reached.
+        decay: AdamW's weight decay.
+        clip: largest norm of the gradient.
+        ema: decay of the mean weights, which are what is kept.
+        bf16: compute in bfloat16; coordinates and sampling stay in float32.
+        uses: steps that a batch of worlds serves, mirrored, turned and reversed in time each time anew.
+        processes: that share each step, each with a batch of its own.
+        losses: their weights.
+        world: options of the worlds.
+    """
+
+    size: Size = SMALL
+    stages: tuple[Stage, ...] = (Stage(1.0, 128, 12, 4, 48),)
+    steps: int = 4000
+    seed: int = 0
+    rate: float = 1e-3
+    warmup: int = 100
+    decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    bf16: bool = True
+    uses: int = 1
+    processes: int = 1
+    losses: LossConfig = field(default_factory=LossConfig)
+    world: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.uses, self.processes) < 1 or not self.stages:
+            raise InputError(
+                "training: expected steps, uses, processes and stages of 1 or more, "
+                f"got {self.steps}, {self.uses}, {self.processes}, {self.stages}"
+            )
+        if any(v % 16 or v < 32 for s in self.stages for v in s.size) or any(s.frames < 2 for s in self.stages):
+            raise InputError("stages: expected sides that are multiples of 16 of at least 32, and 2 frames or more")
+
+    def stage(self, step: int) -> Stage:
+        """What step number `step` belongs to."""
+        done = step / self.steps * sum(s.share for s in self.stages)
+        for stage in self.stages:
+            done -= stage.share
+            if done < -1e-9:
+                return stage
+        return self.stages[-1]
+
+    def as_json(self) -> str:
+        """For a file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """The way back of `as_json`. Raises InputError."""
+        try:
+            data = json.loads(text)
+            stages = tuple(Stage(**s) for s in data.pop("stages"))
+            stages = tuple(replace(s, world={k: _frozen(v) for k, v in s.world.items()}) for s in stages)
+            size, losses = Size(**data.pop("size")), LossConfig(**data.pop("losses"))
+            data["world"] = {k: _frozen(v) for k, v in data.get("world", {}).items()}
+            return cls(size=size, stages=stages, losses=losses, **data)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise InputError(f"training: expected a configuration as it was written, {error}") from None
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, as they come from JSON, as the tuples they were."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+PRESETS = {
+    "cpu": TrainConfig(
+        stages=(
+            Stage(0.2, 128, 12, 1, 64, 0.15, {"strides": (1, 2)}),
+            Stage(0.65, 128, 12, 1, 64),
+            Stage(0.15, 192, 12, 1, 64),
+        ),
+        steps=4000,
+        rate=8e-4,
+        warmup=60,
+        ema=0.995,
+        processes=2,
+    ),
+    "gpu": TrainConfig(
+        size=LARGE,
+        stages=(Stage(0.42, 128, 16, 40, 64), Stage(0.32, 256, 24, 12, 64), Stage(0.26, 256, 40, 8, 64)),
+        steps=12000,
+        rate=5e-4,
+        warmup=300,
+    ),
+}
+"""Runs worth starting from."""

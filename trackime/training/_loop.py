@@ -1,0 +1,254 @@
+"""A run of training, in slices: each goes on exactly where the last one stopped."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trackime.errors import InputError, SolveError
+from trackime.files import atomic
+from trackime.trackers.networks import TrackimeS
+from trackime.training._config import TrainConfig
+from trackime.training._state import load_state, save_state
+from trackime.training._step import forward
+from trackime.training._team import Team
+from trackime.training.data import Clips, Maker, batches
+
+log = logging.getLogger(__name__)
+
+STATE, CONFIG, LOG, VALIDATION = "state", "config.json", "log.csv", "validation.csv"
+BEST = "best"
+"""The mean weights that validation liked best, as a state of their own."""
+BETAS = (0.9, 0.99)
+"""AdamW's: batches are small and runs are short."""
+PATIENCE = 20
+"""Steps in a row that may come to nothing before the run is given up."""
+
+Validate = Callable[[nn.Module], dict[str, float]]
+"""Scores of a network, `d_avg` among them."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a slice is paced; none of it changes what is learned.
+
+    Attributes:
+        minutes: end the slice after this long; None: run to the end.
+        until: end the slice before this step; None: run to the end.
+        save_minutes: write the state this often.
+        log_every: steps that a line of the log sums up.
+        validate_every: steps between validations; 0: none.
+        workers: processes that make worlds; 0: this one.
+    """
+
+    minutes: float | None = None
+    until: int | None = None
+    save_minutes: float = 3.0
+    log_every: int = 20
+    validate_every: int = 0
+    workers: int = 0
+
+
+def rate_at(step: int, config: TrainConfig) -> float:
+    """The learning rate: a linear rise, then one half cosine to zero over all slices."""
+    rise = min(1.0, (step + 1) / max(1, config.warmup))
+    return config.rate * rise * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+class Run:
+    """Weights, their means and the optimiser, and the step that comes next.
+
+    Args:
+        config: what is run.
+        device: where.
+        team: the processes that share each step.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
+        self.config, self.device, self.step, self.team = config, device, 0, team or Team()
+        self.best = -math.inf
+        # Weights depend on the seed alone: the program's own random numbers are left as they were.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.network = TrackimeS(config.size)
+        self.network.to(device)
+        self.mean = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.rate, betas=BETAS, weight_decay=config.decay
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that goes on, by name."""
+        out: dict[str, Tensor] = {}
+        for name, parameter in self.network.named_parameters():
+            out[f"weight.{name}"] = parameter
+            out[f"mean.{name}"] = self.mean[name]
+            state = self.optimiser.state.get(parameter, {})
+            zero = torch.zeros_like(parameter)
+            out[f"first.{name}"] = state.get("exp_avg", zero)
+            out[f"second.{name}"] = state.get("exp_avg_sq", zero)
+            out[f"count.{name}"] = state.get("step", torch.zeros(()))
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write the state. Raises OutputError."""
+        save_state(folder, self.tensors(), {"step": self.step, "best": self.best if self.best > -math.inf else None})
+
+    def load(self, folder: Path) -> None:
+        """Go on from a state. Raises InputError, FormatError."""
+        tensors, about = load_state(folder)
+        wanted = {name: t.shape for name, t in self.tensors().items()}
+        if {name: t.shape for name, t in tensors.items()} != wanted:
+            raise InputError(f"{folder}: expected the state of a network of {self.config.size}")
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(tensors[f"weight.{name}"])
+                self.mean[name].copy_(tensors[f"mean.{name}"])
+                self.optimiser.state[parameter] = {
+                    "step": tensors[f"count.{name}"],
+                    "exp_avg": tensors[f"first.{name}"].to(self.device),
+                    "exp_avg_sq": tensors[f"second.{name}"].to(self.device),
+                }
+        self.step = int(about["step"])
+        self.best = -math.inf if about["best"] is None else float(about["best"])
+
+    def mean_network(self) -> TrackimeS:
+        """A network of the mean weights, in evaluation mode."""
+        network = TrackimeS(self.config.size).to(self.device)
+        network.load_state_dict(self.mean)
+        return network.eval().requires_grad_(False)
+
+    def advance(self, clips: Clips) -> dict[str, float]:
+        """One step on a batch: what the log says of it. A step without a finite gradient changes no weights."""
+        config, step = self.config, self.step
+        rate = rate_at(step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        lot = torch.rand((), generator=torch.Generator().manual_seed(7_000_003 * (config.seed + 1) + step))
+        chained = bool(lot < config.stage(step).chained)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+            losses, share = forward(self.network, clips.to(self.device), config.losses, chained)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self.team.average(self.network.parameters())
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), config.clip))
+        if math.isfinite(norm):
+            self.optimiser.step()
+            decay = min(config.ema, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for name, parameter in self.network.named_parameters():
+                    self.mean[name].lerp_(parameter, 1 - decay)
+        self.step += 1
+        told = {name: float(value.detach()) for name, value in losses.items()}
+        return {"loss": float(total.detach()), **told, "d_avg": share, "norm": norm, "rate": rate}
+
+
+def train(
+    folder: Path,
+    config: TrainConfig,
+    make: Maker,
+    device: torch.device,
+    pace: Pace,
+    validate: Validate | None = None,
+    team: Team | None = None,
+) -> Run:
+    """Run a slice.
+
+    Args:
+        folder: of the run; made if it is not there, gone on with if it is.
+        config: what is run. Of a run that is gone on with only `steps` may be another: the cosine is then stretched.
+        make: makes worlds.
+        device: where to compute.
+        pace: how long, how often.
+        validate: scores of the mean weights.
+        team: the processes that share each step, `config.processes` of them; only the one that leads writes.
+
+    Raises:
+        InputError: the folder holds another run.
+        SolveError: the gradients are not finite any more.
+    """
+    team = team or Team()
+    run = Run(config, device, team)
+    if (folder / STATE).exists():
+        run.load(folder / STATE)
+        log.info("going on at step %d of %d", run.step, config.steps)
+    if team.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(folder / CONFIG) as temporary:
+            temporary.write_text(config.as_json(), encoding="utf-8")
+    begun = saved = time.monotonic()
+    summary = _Summary(folder / LOG)
+    last = min(config.steps, pace.until if pace.until is not None else config.steps)
+    lost = 0
+    source = batches(config, make, run.step, pace.workers, team.rank)
+    try:
+        while run.step < last:
+            told = run.advance(next(source))
+            lost = 0 if math.isfinite(told["norm"]) else lost + 1
+            if lost == PATIENCE:
+                raise SolveError(f"training: {PATIENCE} steps in a row have no finite gradient, at step {run.step}")
+            now = time.monotonic()
+            if team.leads:
+                summary.add(run.step, told, now - begun, pace.log_every)
+                if validate is not None and pace.validate_every and run.step % pace.validate_every == 0:
+                    _validate(run, validate, folder)
+                if now - saved > 60 * pace.save_minutes:
+                    run.save(folder / STATE)
+                    saved = now
+            if pace.minutes is not None and team.agree(now - begun > 60 * pace.minutes):
+                break
+    finally:
+        source.close()
+    if team.leads:
+        run.save(folder / STATE)
+    return run
+
+
+def _validate(run: Run, validate: Validate, folder: Path) -> None:
+    """Score the mean weights, and keep them where they are the best so far."""
+    network = run.mean_network()
+    scores = validate(network)
+    _append(folder / VALIDATION, {"step": run.step, **scores})
+    log.info("step %d: %s", run.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+    if scores["d_avg"] > run.best:
+        run.best = scores["d_avg"]
+        save_state(folder / BEST, network.state_dict(), {"step": run.step, "scores": scores})
+
+
+@dataclass
+class _Summary:
+    """Means of some steps, a line of the log each."""
+
+    path: Path
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, step: int, told: dict[str, float], seconds: float, every: int) -> None:
+        self.rows.append(told)
+        if step % every:
+            return
+        means = {}
+        for name in told:
+            values = [row[name] for row in self.rows if math.isfinite(row[name])]
+            means[name] = sum(values) / len(values) if values else math.nan
+        _append(self.path, {"step": step, "seconds": seconds, **means})
+        log.info("step %d: loss %.3f, d_avg %.3f, %.0f s", step, means["loss"], means["d_avg"], seconds)
+        self.rows.clear()
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    """A line of a table; the header with the first."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()})

@@ -1,0 +1,5 @@
+"""The data types of the project: `Tracks`, `Queries`, `VideoInfo` and ragged tracks. Numpy only."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Videos as numbered frames with exact times: read, decoded, written; masks and cuts."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

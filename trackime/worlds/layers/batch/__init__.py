@@ -1,0 +1,1 @@
+"""Batches of layered clips in torch, to train with."""

@@ -1,0 +1,5 @@
+"""Ray-cast scenes with a moving camera: depth, poses and intrinsics, too."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
