@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from trackime.arrays import BoolArray
 from trackime.errors import SolveError
 from trackime.files import atomic, read_npz, reading
 from trackime.geometry import Cameras
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 from trackime.video import Video
 
@@ -22,8 +22,6 @@ from .maps import DepthMaps
 from .movers import Movers
 from .sfm import reconstruct
 from .source import Source
-
-Report = Callable[[str, int, int], None]
 
 FOV = 60.0
 """Horizontal angle of view in degrees that a video is taken to have where nothing tells: a phone's, held across."""

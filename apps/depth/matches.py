@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from trackime.arrays import Int64
 from trackime.errors import InputError, ShapeError
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 
 from .maps import InitialDepth
@@ -42,7 +41,7 @@ def make(
     static: npt.ArrayLike | None = None,
     per_pair: int = _PER_PAIR,
     least_sigma: float = LEAST_SIGMA,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> Matches:
     """Matches of the hierarchical pairs, in both directions, with depths to start from.
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from trackime.arrays import UInt8
+from trackime.progress import Report
 from trackime.video import Video, VideoWriter
 
-from ..run import Report, Sheet
+from ..run import Sheet
 from .files import Colouring, DepthResult
 
 

@@ -7,13 +7,14 @@ and just after it, and within few frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from trackime.arrays import Float32, FloatArray, UInt8
+from trackime.progress import Report
 from trackime.video import Video
 
 _SHRINK = 4
@@ -44,7 +45,7 @@ def find_duplicates(
     video: Video,
     cuts: Collection[int] = (),
     likeness: Likeness | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> list[int]:
     """Frames that repeat the one before while the scene moves. One pass; memory does not grow with the length.
 

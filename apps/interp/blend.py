@@ -52,6 +52,6 @@ def _blend(a: Float32, b: Float32, tau: float) -> Float32:
     return np.concatenate([first * a[..., :3] + second * b[..., :3], alpha], -1).astype(np.float32)
 
 
-def _make(video: Video, config: InterpConfig, **_: Any) -> Mean:
+def make(video: Video, config: InterpConfig, **_: Any) -> Mean:
     """The method for a video."""
     return Mean(video)

@@ -242,7 +242,7 @@ def _kept(ways: OrderedDict[tuple[int, int], _Ways], key: tuple[int, int]) -> _W
     return ways[key]
 
 
-def _make_flow(
+def make_flow(
     video: Video,
     config: InterpConfig,
     *,
@@ -255,7 +255,7 @@ def _make_flow(
     return Synthesis(video, _DenseMotion(Pictures(video, cuts, duplicates), curved=config.curved), device)
 
 
-def _make_tracks(
+def make_tracks(
     video: Video,
     config: InterpConfig,
     *,

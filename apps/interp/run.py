@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ from trackime.arrays import Float32
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.ime import DEFAULT_SEGMENTER
+from trackime.progress import Report
 from trackime.types import Tracks
 from trackime.video import Video, find_cuts, open_video
 
@@ -22,8 +23,6 @@ from .config import InterpConfig
 from .interpolator import Between
 from .methods import DEFAULT_TRACKER, make_between
 from .timeline import SourceTimes, Target, Timeline, by_factor, by_rate, parse_rate, slowed
-
-_Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def interpolate(
     tracker: str = DEFAULT_TRACKER,
     segmenter: str = DEFAULT_SEGMENTER,
     device: str = "auto",
-    progress: _Report | None = None,
+    progress: Report | None = None,
 ) -> Interpolation:
     """Make frames between those of a video.
 
@@ -136,7 +135,7 @@ def interpolate(
     return Interpolation(opened, timeline, marks, between)
 
 
-def find_marks(video: Video, config: InterpConfig, progress: _Report | None = None) -> Marks:
+def find_marks(video: Video, config: InterpConfig, progress: Report | None = None) -> Marks:
     """Cuts and duplicates of a video, as the config wants them looked for."""
     cuts = find_cuts(video, config.cuts, progress) if config.cuts else []
     return Marks(tuple(cuts), tuple(find_duplicates(video, cuts, progress=progress)) if config.dedup else ())

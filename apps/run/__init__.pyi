@@ -12,7 +12,6 @@ from .options import tracks_option as tracks_option
 from .overlay import TrackPainter as TrackPainter
 from .pictures import write_pictures as write_pictures
 from .progress import Progress as Progress
-from .progress import Report as Report
 from .prompts import LAST_ID as LAST_ID
 from .prompts import Prompt as Prompt
 from .prompts import PromptType as PromptType
@@ -30,6 +29,8 @@ from .sheet import PAPER as PAPER
 from .sheet import TILE as TILE
 from .sheet import Sheet as Sheet
 from .sheet import caption as caption
+from .skeleton import Flags as Flags
+from .skeleton import run_command as run_command
 
 __all__ = [
     "GAP",
@@ -37,10 +38,10 @@ __all__ = [
     "PAPER",
     "TILE",
     "Command",
+    "Flags",
     "Progress",
     "Prompt",
     "PromptType",
-    "Report",
     "Result",
     "Sheet",
     "TrackPainter",
@@ -59,6 +60,7 @@ __all__ = [
     "read_ids",
     "read_record",
     "result_folder",
+    "run_command",
     "seal",
     "to_queries",
     "tracks_option",

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trackime.arrays import UInt8
+from trackime.progress import Report
 from trackime.video import Video, VideoWriter
 
 from .overlay import TrackPainter, overlay_frames
-from .progress import Report
 from .sheet import Sheet
 
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from trackime.checkpoints import store as models
+from trackime.progress import Report
 
 
-class Report(Protocol):
-    """How work in progress is reported: stage, steps done, steps in all."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
-
-
-class Progress:
+class Progress(Report):
     """Bars with the time left on stderr, where that is a terminal; seconds by stage in any case.
 
     Use as a context manager. Calling it reports progress; `stage` measures a stage.
@@ -31,7 +24,7 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.seconds: dict[str, float] = {}
+        super().__init__()
         self._show = not quiet and sys.stderr.isatty()
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
@@ -68,16 +61,3 @@ class Progress:
     def _fetching(self, name: str, done: int, total: int | None) -> None:
         """A checkpoint that is downloaded on the way, in MB."""
         self(f"{name}, MB", round(done / 1e6), round((total or 0) / 1e6))
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure the block as stage `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
-
-    def within(self, prefix: str) -> Callable[[str, int, int], None]:
-        """A report whose stages are named ``prefix stage``."""
-        return lambda stage, done, total: self(f"{prefix} {stage}", done, total)

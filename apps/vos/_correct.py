@@ -19,6 +19,7 @@ from trackime.errors import InputError, ShapeError
 from trackime.geometry import to_torch
 from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
 from trackime.ime import run as track
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import Queries, Tracks
@@ -29,7 +30,7 @@ from ._direction import Direction
 from ._prompts import mask_of_clicks
 from .config import DEFAULT_TRACKER, VosConfig
 from .queries import BACKGROUND, sample_mask
-from .run import Course, Progress, alone, make_segmenter, make_tracker
+from .run import Course, alone, make_segmenter, make_tracker
 
 SETTLED = 0.95
 """A mask of at least this IoU with the one before is the same."""
@@ -97,7 +98,7 @@ def correct(
     config: VosConfig | None = None,
     ime: ImeConfig | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Finished:
     """Mend a segmentation by clicks; its tracks are reused, and new points are tracked where the mask changed.
 
@@ -172,11 +173,11 @@ class _Mending:
         segmenter: PointSegmenter,
         config: VosConfig,
         ime: ImeConfig,
-        progress: Progress | None,
+        progress: Report | None,
     ) -> None:
         self.video, self.state, self.tracker, self.segmenter = video, state, tracker, segmenter
         self.config, self.ime = config, ime
-        self.report: Progress = progress or (lambda stage, done, total: None)
+        self.report: Report = progress or silent
 
     def mend(self, t: int, clicks: Queries, labels: Int64) -> Finished:
         """Mend frame t by all of its clicks, and what follows from it."""

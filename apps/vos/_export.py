@@ -36,6 +36,7 @@ import numpy as np
 from trackime.arrays import BoolArray, FloatArray, UInt8
 from trackime.errors import InputError, OutputError, UnknownNameError
 from trackime.files import atomic
+from trackime.progress import Report
 from trackime.types import VideoInfo
 from trackime.video import IMAGES, Video
 
@@ -83,7 +84,7 @@ def export(
     objects: Sequence[int],
     confidence: FloatArray,
     chunk: int = 16,
-    report: Callable[[str, int, int], None] | None = None,
+    report: Report | None = None,
 ) -> None:
     """Write masks in other formats, in one pass and in memory that does not grow with the video's length.
 

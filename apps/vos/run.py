@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
 from trackime.ime import run as track
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import Queries, Tracks
@@ -28,8 +29,6 @@ from ._prompts import Prompts
 from ._reseed import Follow, Points
 from .config import DEFAULT_TRACKER, VosConfig
 from .queries import BACKGROUND, object_ids, sample_background, sample_objects
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def segment(
     config: VosConfig | None = None,
     ime: ImeConfig | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Segmentation:
     """Follow objects through a video.
 
@@ -187,7 +186,7 @@ def _track(
     segmenter: PointSegmenter,
     config: VosConfig,
     ime: ImeConfig,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> Tracks:
     """Tracks of points on the objects (TrackIME, the first masks known to it) and around them (the tracker alone)."""
     on, off, known = [], [], {}
@@ -202,7 +201,7 @@ def _track(
     clicked = prompts.labels == 1
     on.append(prompts.points[clicked])
     off.append(Queries(prompts.points.xyt[~clicked]))
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     found = track(video, Queries.concat(on), tracker, segmenter, ime, report, masks=known).tracks
     parts = [Tracks(found.xy, found.visibility, Queries.concat(on), found.video)]
     around = Queries.concat(off)
@@ -254,7 +253,7 @@ class Segmentation:
         prompts: Prompts,
         first: Mapping[int, BoolArray],
         seconds: dict[str, float],
-        progress: Progress | None,
+        progress: Report | None,
     ) -> None:
         self._course, self._video, self._chunk = course, course.video, course.ime.chunk
         self._prompts, self._first, self._progress = prompts, dict(first), progress

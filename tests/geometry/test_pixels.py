@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trackime.arrays import inside
 from trackime.errors import InputError, ShapeError
-from trackime.geometry import cut_windows, inside, resize_frames, sample, scale_points, to_torch, window_offsets
+from trackime.geometry import cut_windows, resize_frames, sample, scale_points, to_torch, window_offsets
 
 SIDES = st.integers(1, 40)
 

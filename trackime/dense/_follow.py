@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +12,9 @@ from trackime.dense._seeds import Cells
 from trackime.dense._sightings import Sightings
 from trackime.dense.config import DEFAULT_TRACKER, LINES, FollowConfig
 from trackime.imaging import DenseFlow
-from trackime.ime import DEFAULT_SEGMENTER, silent
+from trackime.ime import DEFAULT_SEGMENTER
 from trackime.patches import Frame, FramePair
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import STRIDE_SIDE, PointTracker
 from trackime.types import RaggedTracks
@@ -31,7 +31,7 @@ def follow(
     tracker: PointTracker | str = DEFAULT_TRACKER,
     segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     device: str = "auto",
-    progress: Callable[[str, int, int], None] = silent,
+    progress: Report = silent,
 ) -> RaggedTracks:
     """Follow points that keep every part of every frame covered, where anything can be followed.
 
@@ -66,9 +66,7 @@ def follow(
     return found
 
 
-def _shot(
-    pictures: Pictures, start: int, stop: int, config: FollowConfig, progress: Callable[[str, int, int], None]
-) -> RaggedTracks:
+def _shot(pictures: Pictures, start: int, stop: int, config: FollowConfig, progress: Report) -> RaggedTracks:
     """The trails of frames start .. stop - 1, in pixels of the pictures."""
     h, w = pictures.size
     cells = Cells(pictures.size, config.spacing * min(h, w) / LINES)

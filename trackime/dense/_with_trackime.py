@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +10,7 @@ from trackime import segmenters, trackers
 from trackime.arrays import FloatArray, Int64
 from trackime.devices import resolve_device
 from trackime.ime import ImeConfig, track
+from trackime.progress import Report
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import Queries, RaggedTracks, Tracks
@@ -32,7 +32,7 @@ def ask(
     tracker: PointTracker | str,
     segmenter: PointSegmenter | str,
     device: str,
-    progress: Callable[[str, int, int], None],
+    progress: Report,
 ) -> RaggedTracks:
     """RaggedTracks with what TrackIME says of `count` points each `STRETCH` frames.
 

@@ -1,7 +1,6 @@
 from .cameras import NEAR as NEAR
 from .cameras import Cameras as Cameras
 from .pixels import cut_windows as cut_windows
-from .pixels import inside as inside
 from .pixels import resize_frames as resize_frames
 from .pixels import sample as sample
 from .pixels import scale_points as scale_points
@@ -12,7 +11,6 @@ __all__ = [
     "NEAR",
     "Cameras",
     "cut_windows",
-    "inside",
     "resize_frames",
     "sample",
     "scale_points",

@@ -105,12 +105,6 @@ def cut_windows(frames: Tensor, offsets: IntArray, size: tuple[int, int]) -> Ten
     return torch.stack([f[:, y0 : y0 + h, x0 : x0 + w] for f, (x0, y0) in zip(frames, offsets.tolist(), strict=True)])
 
 
-def inside(xy: FloatArray, size: tuple[int, int]) -> np.ndarray:
-    """bool [...]: which points [..., 2] lie in the frame of `size` (h, w), edges included."""
-    h, w = size
-    return (xy[..., 0] >= 0) & (xy[..., 0] <= w) & (xy[..., 1] >= 0) & (xy[..., 1] <= h)
-
-
 def to_torch(frames: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """uint8 frames [T, H, W, 3] as float [T, 3, H, W] in [0, 1] on `device`."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:

@@ -10,7 +10,6 @@ from .motion import prefer_query as prefer_query
 from .neighbours import Instance as Instance
 from .neighbours import find_instances as find_instances
 from .operations import Operations as Operations
-from .operations import silent as silent
 from .pipeline import Result as Result
 from .pipeline import run as run
 from .pipeline import track as track
@@ -34,7 +33,6 @@ __all__ = [
     "plan_windows",
     "prefer_query",
     "run",
-    "silent",
     "track",
     "track_in_windows",
     "window_sides",

@@ -18,7 +18,8 @@ from torch import Tensor
 from trackime.arrays import FloatArray, IntArray
 from trackime.errors import DeviceError
 from trackime.geometry import cut_windows, to_torch
-from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.operations import Operations
+from trackime.progress import Report, silent
 from trackime.trackers import PointTracker, chunk_spans
 
 OPEN_VIEWS = 64
@@ -59,7 +60,7 @@ def drive(
     views: list[View],
     chunk: int,
     operations: Operations | None = None,
-    progress: Progress = silent,
+    progress: Report = silent,
     stage: str = "tracking",
 ) -> list[tuple[FloatArray, FloatArray]]:
     """Follow the points of every view through the whole video, both ways from their query frames.

@@ -15,7 +15,8 @@ from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.geometry import to_torch
 from trackime.ime._drive import FrameReader
 from trackime.ime.neighbours import inside_mask, point_masks
-from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.operations import Operations
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.types import VISIBLE
 
@@ -63,7 +64,7 @@ def instance_masks(
     threshold: float = 0.5,
     chunk: int = 16,
     operations: Operations | None = None,
-    progress: Progress = silent,
+    progress: Report = silent,
 ) -> Iterator[tuple[int, dict[int, FloatArray]]]:
     """Masks of all instances, frame by frame; memory follows the chunk.
 
@@ -105,7 +106,7 @@ def membership(
     threshold: float,
     chunk: int,
     operations: Operations,
-    progress: Progress = silent,
+    progress: Report = silent,
 ) -> FloatArray:
     """How far each neighbour may be trusted in each frame: 1 inside its instance's mask, `_STRAYED` outside.
 

@@ -17,7 +17,8 @@ from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.geometry import to_torch
 from trackime.ime._drive import FrameReader
 from trackime.ime.config import ImeConfig
-from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.operations import Operations
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.types import Queries
 
@@ -52,7 +53,7 @@ def find_instances(
     config: ImeConfig,
     masks: Mapping[int, np.ndarray] | None = None,
     operations: Operations | None = None,
-    progress: Progress = silent,
+    progress: Report = silent,
 ) -> list[Instance]:
     """Group queries into instances and draw each one's neighbours.
 

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-
-Progress = Callable[[str, int, int], None]
-"""progress(stage, done, total), called as work proceeds."""
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """The progress callback that shows nothing."""
 
 
 @dataclass

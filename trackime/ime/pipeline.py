@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 from trackime import segmenters, trackers
-from trackime.arrays import FloatArray, IntArray
+from trackime.arrays import FloatArray, IntArray, inside
 from trackime.devices import resolve_device
-from trackime.geometry import inside
 from trackime.ime._drive import FrameReader, View, drive
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
 from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.masks import membership
 from trackime.ime.motion import instance_steps, integrate, prefer_query
 from trackime.ime.neighbours import Instance, find_instances
-from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.operations import Operations
 from trackime.ime.progressive import plan_windows, track_in_windows
 from trackime.ime.pruning import window_sides
+from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import Queries, Tracks
@@ -61,7 +61,7 @@ def track(
     segmenter: PointSegmenter | str = DEFAULT_SEGMENTER,
     config: ImeConfig | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Report = silent,
 ) -> Tracks:
     """Follow points through a video.
 
@@ -101,7 +101,7 @@ def run(
     tracker: PointTracker,
     segmenter: PointSegmenter,
     config: ImeConfig | None = None,
-    progress: Progress = silent,
+    progress: Report = silent,
     masks: Mapping[int, np.ndarray] | None = None,
 ) -> Result:
     """As `track`, with every stage of the ablation and the operations counted.
@@ -150,7 +150,7 @@ def _final(config: ImeConfig, rows: Mapping[str, _Row]) -> str:
     return wanted if wanted in rows else "none"
 
 
-def _shots(video: Video, config: ImeConfig, progress: Progress) -> list[tuple[int, int]]:
+def _shots(video: Video, config: ImeConfig, progress: Report) -> list[tuple[int, int]]:
     edges = [0, *(find_cuts(video, progress=progress) if config.cuts else []), len(video)]
     return list(pairwise(edges))
 
@@ -170,7 +170,7 @@ class _Shot:
         segmenter: PointSegmenter,
         config: ImeConfig,
         operations: Operations,
-        progress: Progress,
+        progress: Report,
         masks: Mapping[int, np.ndarray],
     ) -> None:
         self.video, self.queries, self.tracker, self.segmenter = video, queries, tracker, segmenter

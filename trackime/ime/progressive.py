@@ -11,8 +11,9 @@ from trackime.ime._drive import FrameReader, View, drive
 from trackime.ime.config import ImeConfig
 from trackime.ime.motion import instance_steps, integrate, prefer_query
 from trackime.ime.neighbours import Instance, draw_neighbours
-from trackime.ime.operations import Operations, Progress, silent
+from trackime.ime.operations import Operations
 from trackime.ime.pruning import share_windows
+from trackime.progress import Report, silent
 from trackime.trackers import PointTracker
 from trackime.types import Queries
 
@@ -65,7 +66,7 @@ def track_in_windows(
     windows: list[_Window],
     config: ImeConfig,
     operations: Operations,
-    progress: Progress = silent,
+    progress: Report = silent,
 ) -> tuple[FloatArray, FloatArray]:
     """Each query's track inside its window.
 

@@ -9,7 +9,6 @@ It errs on the side of missing a cut: a false one breaks every track that passes
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from trackime.arrays import Float32, UInt8
 from trackime.errors import InputError
+from trackime.progress import Report
 from trackime.video.reader import Video, open_video
 
 _GRID = (96, 64)  # width, height frames are reduced to
@@ -41,7 +41,7 @@ class _Small:
 def find_cuts(
     video: str | os.PathLike[str] | npt.NDArray[Any] | Video,
     threshold: float = 0.45,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> list[int]:
     """Indices of the frames that begin a new shot; frame 0 is not among them.
 
@@ -66,7 +66,7 @@ def find_cuts(
             opened.close()
 
 
-def _find(video: Video, threshold: float, progress: Callable[[str, int, int], None] | None) -> list[int]:
+def _find(video: Video, threshold: float, progress: Report | None) -> list[int]:
     count = len(video)
     cuts: list[int] = []
     steps: dict[int, float] = {}  # dissimilarity of frames t - 1 and t

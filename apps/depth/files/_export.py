@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackime.arrays import BoolArray, FloatArray, UInt8
+from trackime.progress import Report
 from trackime.video import VideoWriter
 
-from ...run import Report
 from ..config import Exports
 from ..sfm import POINTS as MODEL_POINTS
 from ..sfm import PointColours, WorldPoints

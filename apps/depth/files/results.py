@@ -20,9 +20,10 @@ from trackime.arrays import BoolArray, FloatArray, UInt8
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import read_npz, reading
 from trackime.geometry import Cameras
+from trackime.progress import Report
 from trackime.types import VideoInfo
 
-from ...run import Report, write_frames
+from ...run import write_frames
 from ._cameras import read_cameras, write_intrinsics, write_tum
 from ._frames import read_image, write_image, write_npz
 from ._survey import Survey

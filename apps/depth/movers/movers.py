@@ -7,7 +7,6 @@ every point and spread among neighbours that move alike; a single pair is never 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64, Int64
 from trackime.errors import InputError, ShapeError
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 
 from .._reconstruction import Reconstruction
@@ -109,7 +109,7 @@ def find(
     height: int,
     *,
     video: Video | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> Movers:
     """Tell points that move on their own from those of the scene.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import numpy as np
 from trackime.arrays import BoolArray, Float64, Int64
 from trackime.errors import InputError, ShapeError, SolveError
 from trackime.geometry import Cameras
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 
 from .._reconstruction import Reconstruction
@@ -37,12 +37,10 @@ _FITTING = 0.3
 _KNOWN = 2 / 3
 """Share of the frames whose camera must be found."""
 
-_Progress = Callable[[str, int, int], None]
-
 
 def reconstruct(
     trails: RaggedTracks, width: int, height: int, *, focal: float | None = None, static: BoolArray | None = None,
-    progress: _Progress | None = None,
+    progress: Report | None = None,
 ) -> Reconstruction:  # fmt: skip
     """Cameras of all frames and sparse points from trails alone.
 
@@ -147,7 +145,7 @@ class _Part:
         where: names the stretch in errors.
     """
 
-    def __init__(self, sightings: Sightings, size: float, where: str, progress: _Progress | None) -> None:
+    def __init__(self, sightings: Sightings, size: float, where: str, progress: Report | None) -> None:
         self._at, self._size, self._where = sightings, size, where
         self._progress = progress
 

@@ -10,10 +10,10 @@ less than `tolerance` of it (a hundredth of that where proposed); when damping l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trackime.errors import SolveError
+from trackime.progress import Report
 
 from ._assemble import Cost, Objective
 from ._cholesky import NotPositiveError
@@ -58,7 +58,7 @@ def minimise(
     stage: str,
     iterations: int,
     tolerance: float,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> tuple[State, Trace]:
     """The unknowns of the least cost near `state`, and how they were found.
 

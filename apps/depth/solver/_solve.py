@@ -8,7 +8,7 @@ scale (graduated non-convexity: Blake, Zisserman 1987), then focal and shift, th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import torch
 
 from trackime.devices import resolve_device
 from trackime.errors import SolveError
+from trackime.progress import Report
 
 from ._assemble import Objective
 from ._cholesky import Elimination
@@ -38,8 +39,6 @@ FACTOR = 10.0
 """A focal length that changed by more is none."""
 SPREAD = 1e4
 """A frame whose scale differs from the first's by more has collapsed or run away."""
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

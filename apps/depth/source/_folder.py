@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ import numpy as np
 from trackime.arrays import BoolArray, FloatArray
 from trackime.errors import FormatError, InputError
 from trackime.files import reading
+from trackime.progress import Report
 from trackime.types import VideoInfo
 from trackime.video import natural
 
 from ..maps import DepthMaps
 from ._readers import READERS, read_map
-
-Progress = Callable[[str, int, int], None]
 
 KINDS = ("depth", "disparity", "metric")
 """What maps hold: depth up to one scale for all; disparity up to one scale and shift; metres."""
@@ -37,7 +36,7 @@ def take(
     kind: str | None = None,
     scale: float | None = None,
     files: Sequence[Path] = (),
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> DepthMaps:
     """The maps of a folder for the frames of a video, kept in another; those that are there already are not read again.
 

@@ -7,7 +7,6 @@ or metres.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from trackime.arrays import FloatArray, UInt8
 from trackime.checkpoints import CHECKPOINTS, check_folder, load_network, locate, network_class, read_json
 from trackime.devices import resolve_device
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
+from trackime.progress import Report
 from trackime.video import Video
 
 from ..maps import DepthMaps
 from ._prepare import IMAGENET, Recipe
-
-_Progress = Callable[[str, int, int], None]
 
 _FARTHEST = 1000.0
 """Relative disparity ends at 0, the sky: there depth is this many times that of the frame's nearest pixel."""
@@ -149,7 +147,7 @@ def estimate(
     *,
     device: str | torch.device = "auto",
     batch: int | None = None,
-    progress: _Progress | None = None,
+    progress: Report | None = None,
 ) -> DepthMaps:
     """A map of every frame by a network, kept in a folder; those that are there already are not made again.
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackime.errors import InputError
+from trackime.progress import Report
 from trackime.types import VideoInfo
 
 if TYPE_CHECKING:
     from trackime.video import Video
 
     from ..maps import DepthMaps
-
-_Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Source:
         """That of frames start .. stop - 1 alone."""
         return replace(self, files=self.files[start:stop])
 
-    def maps(self, video: Video, kept: Path, device: str, report: _Report | None = None) -> DepthMaps:
+    def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
         """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
         if self.model is not None:
             from .models import estimate

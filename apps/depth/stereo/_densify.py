@@ -21,6 +21,7 @@ from trackime.arrays import BoolArray, Float64, FloatArray, Int64
 from trackime.devices import resolve_device
 from trackime.errors import InputError, SolveError
 from trackime.geometry import Cameras
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 from trackime.video import Video
 
@@ -32,7 +33,6 @@ from ._neighbours import Sightings, bounds, choose
 from ._plane_sweep import View, sweep
 from ._sgm import aggregate, lowest
 
-Progress = Callable[[str, int, int], None]
 Value = TypeVar("Value")
 
 
@@ -82,7 +82,7 @@ def densify(
     usable: BoolArray | None = None,
     config: Dense | None = None,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> None:
     """Write a map of every frame to `maps` at the video's resolution, with the mask of what was measured.
 
@@ -146,7 +146,7 @@ class Densify:
         self.size = (max(8, round(cameras.height * scale)), max(8, round(cameras.width * scale)))  # h, w
         self.raw = DepthMaps(maps.folder / "sweep", frames)
 
-    def run(self, progress: Progress | None = None) -> None:
+    def run(self, progress: Report | None = None) -> None:
         """Both passes."""
         frames = len(self.video)
         missing = [t for t in range(frames) if t not in self.maps]

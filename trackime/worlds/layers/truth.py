@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trackime.arrays import BoolArray, FloatArray, IntArray
+from trackime.arrays import BoolArray, FloatArray, IntArray, inside
 from trackime.errors import InputError
-from trackime.geometry import inside
 from trackime.types import Queries, Tracks
 
 if TYPE_CHECKING:

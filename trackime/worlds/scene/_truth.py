@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trackime.arrays import BoolArray, FloatArray, IntArray
-from trackime.geometry import inside
+from trackime.arrays import BoolArray, FloatArray, IntArray, inside
 from trackime.types import Queries, Tracks
 from trackime.worlds.scene._raycast import first_hits
 
