@@ -20,8 +20,7 @@ from trackime.errors import InputError, ShapeError
 from trackime.geometry import to_torch
 from trackime.ime import ImeConfig, Result, drive, run
 from trackime.ime._drive import View
-from trackime.segmenters import PointSegmenter
-from trackime.segmenters.networks import Sam, SamVit, TinyViT, VitSize
+from trackime.segmenters import PointSegmenter, sam
 from trackime.trackers import Features, PointTracker
 from trackime.types import Queries
 from trackime.video import open_video
@@ -194,11 +193,12 @@ def test_contract(name: str, weights: Callable[[str], Path], monkeypatch: pytest
 def test_segmenter(name: str, tmp_path: Path) -> None:
     if name not in CHECKPOINTS:
         return check(follow(trackers.create("lk"), segmenters.create(name)))
+    pytest.importorskip("transformers")
     if name == "mobile-sam" or name.startswith("sam-vit"):
-        network = Sam(TinyViT() if name == "mobile-sam" else SamVit(VitSize(32, 2, 2, 14, (1,))))
+        vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "global_attn_indexes": [1]}
+        network = sam._mobile_sam() if name == "mobile-sam" else sam._sam(vision)
         torch.save(filled(network), tmp_path / "weights.pt")
         return check(follow(trackers.create("lk"), segmenters.create(f"{name}:{tmp_path / 'weights.pt'}")))
-    pytest.importorskip("transformers")
     from tests.segmenters.test_pretrained import build, timm_stand_in
 
     with timm_stand_in():

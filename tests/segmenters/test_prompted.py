@@ -14,18 +14,21 @@ from tests.golden import filled
 from trackime.errors import InputError, ShapeError
 from trackime.segmenters import PromptedSegmenter
 from trackime.segmenters._canvas import CLIP, OUTSIDE, Canvas
-from trackime.segmenters.networks import Sam, SamVit, VitSize
 from trackime.segmenters.prompted import Prompts
-from trackime.segmenters.sam import SamSegmenter
 
 SIZES = [(688, 1024), (1024, 688), (480, 640), (37, 91), (90, 3), (1, 1), (1500, 2000)]
 
 
 @pytest.fixture(scope="module")
-def small() -> SamSegmenter:
-    network = Sam(SamVit(VitSize(32, 2, 2, 3, (1,), grid=4, out=32)), 32, 4, 64, hidden=48)
+def small() -> PromptedSegmenter:
+    pytest.importorskip("transformers")
+    from trackime.segmenters import sam
+    from trackime.segmenters.pretrained import PretrainedSegmenter
+
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "window_size": 3}
+    network = sam._sam(size | {"global_attn_indexes": [1], "output_channels": 32}, hidden=48)
     network.load_state_dict(filled(network))
-    return SamSegmenter(network, prompt_chunk=3)
+    return PretrainedSegmenter(network, "sam", prompt_chunk=3)
 
 
 def picture(height: int = 48, width: int = 80, seed: int = 0) -> Tensor:
@@ -189,7 +192,7 @@ class TestChoice:
         torch.testing.assert_close(logits, every[:, 1])
         assert score.tolist() == [1.0]
 
-    def test_nothing_pointed_at(self, small: SamSegmenter) -> None:
+    def test_nothing_pointed_at(self, small: PromptedSegmenter) -> None:
         embedding = small.encode(picture())
         points = torch.full((3, 2, 2), 20.0)
         labels = torch.tensor([[-1, -1], [0, -1], [1, 0]])
@@ -201,11 +204,11 @@ class TestChoice:
 
 
 class TestPrompts:
-    def test_none_at_all(self, small: SamSegmenter) -> None:
+    def test_none_at_all(self, small: PromptedSegmenter) -> None:
         logits, score = small.decode(small.encode(picture()), torch.zeros(0, 1, 2), torch.zeros(0, 1))
         assert logits.shape == (0, 48, 80) and score.shape == (0,)
 
-    def test_padding_changes_nothing(self, small: SamSegmenter) -> None:
+    def test_padding_changes_nothing(self, small: PromptedSegmenter) -> None:
         embedding = small.encode(picture())
         rng = torch.Generator().manual_seed(3)
         points = torch.rand(7, 4, 2, generator=rng) * torch.tensor([80.0, 48.0])
@@ -221,7 +224,7 @@ class TestPrompts:
             torch.testing.assert_close(score[p], sure[0], rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("kind", ["points", "boxes", "prior", "all"])
-    def test_a_batch_is_one_by_one(self, small: SamSegmenter, kind: str) -> None:
+    def test_a_batch_is_one_by_one(self, small: PromptedSegmenter, kind: str) -> None:
         embedding = small.encode(picture())
         rng = torch.Generator().manual_seed(4)
         count = 5
@@ -257,30 +260,30 @@ class TestPrompts:
         blob.decode(blob.encode(picture()), torch.full((10, 1, 2), 20.0), torch.ones(10, 1))
         assert [len(p.points) for p in blob.asked] == [4, 4, 2]
 
-    def test_a_frame_is_encoded_once(self, small: SamSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_frame_is_encoded_once(self, small: PromptedSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = []
-        whole = small.network.image_encoder.forward
-        monkeypatch.setattr(small.network.image_encoder, "forward", lambda x: calls.append(1) or whole(x))
+        whole = small._features
+        monkeypatch.setattr(small, "_features", lambda x: calls.append(1) or whole(x))
         embedding = small.encode(picture())
         for _ in range(3):
             small.decode(embedding, torch.full((4, 1, 2), 20.0), torch.ones(4, 1))
         assert len(calls) == 1
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 90), (64, 64), (200, 50)])
-    def test_any_size(self, small: SamSegmenter, size: tuple[int, int]) -> None:
+    def test_any_size(self, small: PromptedSegmenter, size: tuple[int, int]) -> None:
         points = torch.tensor([[[size[1] / 2, size[0] / 2]]])
         logits, score = small.decode(small.encode(picture(*size)), points, torch.ones(1, 1))
         assert logits.shape == (1, *size) and bool(torch.isfinite(logits).all())
         assert 0 <= float(score[0]) <= 1
 
-    def test_gradients_are_not_kept(self, small: SamSegmenter) -> None:
+    def test_gradients_are_not_kept(self, small: PromptedSegmenter) -> None:
         logits, score = small.decode(small.encode(picture()), torch.full((1, 1, 2), 20.0), torch.ones(1, 1))
         assert not logits.requires_grad and not score.requires_grad
 
 
 class TestBadInput:
     @pytest.mark.parametrize("shape", [(48, 80, 3), (1, 3, 48, 80), (3, 0, 80)])
-    def test_frame(self, small: SamSegmenter, shape: tuple[int, ...]) -> None:
+    def test_frame(self, small: PromptedSegmenter, shape: tuple[int, ...]) -> None:
         with pytest.raises(ShapeError, match="frame"):
             small.encode(torch.zeros(shape))
 
@@ -293,13 +296,13 @@ class TestBadInput:
             ("prior", (torch.zeros(2, 1, 2), torch.ones(2, 1), None, torch.zeros(2, 256, 256))),
         ],
     )
-    def test_shapes(self, small: SamSegmenter, what: str, arguments: tuple[Tensor, ...]) -> None:
+    def test_shapes(self, small: PromptedSegmenter, what: str, arguments: tuple[Tensor, ...]) -> None:
         embedding = small.encode(picture())
         for ask in (small.decode, small.candidates):
             with pytest.raises(ShapeError, match=what):
                 ask(embedding, *arguments)
 
-    def test_values(self, small: SamSegmenter) -> None:
+    def test_values(self, small: PromptedSegmenter) -> None:
         embedding, points = small.encode(picture()), torch.zeros(1, 1, 2)
         with pytest.raises(InputError, match="labels: expected 1 on the object"):
             small.decode(embedding, points, torch.full((1, 1), 2))
@@ -310,9 +313,13 @@ class TestBadInput:
         with pytest.raises(InputError, match="prior: expected finite"):
             small.decode(embedding, points, torch.ones(1, 1), None, torch.full((1, 48, 80), torch.nan))
 
-    def test_options(self, small: SamSegmenter) -> None:
+    def test_options(self) -> None:
+        class Other(Blob):
+            def __init__(self) -> None:
+                PromptedSegmenter.__init__(self, prompt_chunk=0)
+
         with pytest.raises(InputError, match="prompt_chunk"):
-            SamSegmenter(small.network, prompt_chunk=0)
+            Other()
 
 
 def test_two_steps_to_the_frame() -> None:

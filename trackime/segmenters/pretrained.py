@@ -63,18 +63,26 @@ class PretrainedSegmenter(PromptedSegmenter):
     """A transformers network behind `PointSegmenter`.
 
     Args:
-        network: one of the classes of `_FAMILIES`; moved to `device`.
-        name: its name in the registry, a key of `_FAMILIES`.
+        network: a class of `_FAMILIES`, with weights; moved to `device`.
+        name: its name in the registry.
         device, prompt_chunk: see `PromptedSegmenter`.
+        stretched: whether the network sees frames stretched over the square, as SAM 2 does.
 
     Raises:
         FormatError: a network whose input is not a square.
     """
 
-    def __init__(self, network: Any, name: str, device: str | torch.device = "cpu", prompt_chunk: int = 16) -> None:
+    def __init__(
+        self,
+        network: Any,
+        name: str,
+        device: str | torch.device = "cpu",
+        prompt_chunk: int = 16,
+        stretched: bool = False,
+    ) -> None:
         super().__init__(device, prompt_chunk)
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self.name, self.stretched = name, _FAMILIES[name].stretched
+        self.name, self.stretched = name, stretched
         config = network.config
         self.side = _square(name, config.prompt_encoder_config.image_size)
         self.grid = _square(name, network.prompt_encoder.image_embedding_size)
@@ -135,7 +143,7 @@ def _load(
     folder = locate(name, path)
     _check_backbone(name, folder, check_folder(name, folder, family.types))
     network = load_network(name, kind, folder)
-    return PretrainedSegmenter(network, name, device, prompt_chunk)
+    return PretrainedSegmenter(network, name, device, prompt_chunk, family.stretched)
 
 
 sam = partial(_load, "sam")

@@ -1,105 +1,199 @@
-"""SAM from its original checkpoints (.pth), and MobileSAM: networks written here, nothing else needed."""
+"""SAM from the authors' checkpoints (.pth), and MobileSAM: transformers' networks with the original names of weights.
+
+Prompt encoder, mask decoder and ViT are transformers' `SamModel`; MobileSAM's TinyViT takes the place of its image
+encoder. The checkpoints are read by `trackime.checkpoints.read_weights`, which runs nothing of them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trackime.checkpoints import fill, locate, read_weights
+from trackime.checkpoints import fill, locate, network_class, read_weights
 from trackime.errors import FormatError
-from trackime.segmenters.networks import Sam, SamVit, TinyViT, VitSize
-from trackime.segmenters.prompted import PromptedSegmenter, Prompts
+from trackime.segmenters._tinyvit import TinyViT
+from trackime.segmenters.pretrained import PretrainedSegmenter
+
+_Names = Sequence[tuple[str, str]]
+
+_VIT_NAMES = (
+    ("patch_embed.projection", "patch_embed.proj"),
+    ("layers.", "blocks."),
+    ("neck.conv1", "neck.0"),
+    ("neck.layer_norm1", "neck.1"),
+    ("neck.conv2", "neck.2"),
+    ("neck.layer_norm2", "neck.3"),
+    ("layer_norm", "norm"),
+)
+"""Parts of names in the ViT, transformers' and the authors'."""
+
+_DECODER_NAMES = (
+    ("prompt_encoder.shared_embedding", "shared_image_embedding"),
+    ("shared_image_embedding.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    ("prompt_encoder.point_embed.", "prompt_encoder.point_embeddings."),
+    ("mask_embed.conv1", "mask_downscaling.0"),
+    ("mask_embed.layer_norm1", "mask_downscaling.1"),
+    ("mask_embed.conv2", "mask_downscaling.3"),
+    ("mask_embed.layer_norm2", "mask_downscaling.4"),
+    ("mask_embed.conv3", "mask_downscaling.6"),
+    ("upscale_conv1", "output_upscaling.0"),
+    ("upscale_layer_norm", "output_upscaling.1"),
+    ("upscale_conv2", "output_upscaling.3"),
+    ("layer_norm", "norm"),
+)
+"""Parts of names in the prompt encoder and the mask decoder."""
+
+_HEAD_NAMES = (("layers.0", "layers.1"), ("proj_in", "layers.0"), ("proj_out", "layers.2"))
+"""Parts of names in the decoder's three-layer networks."""
 
 
-class SamSegmenter(PromptedSegmenter):
-    """A `Sam` network of this package behind `PointSegmenter`.
-
-    Args:
-        network: with weights; moved to `device`.
-        name: its name in the registry.
-        device, prompt_chunk: see `PromptedSegmenter`.
-    """
-
-    def __init__(
-        self, network: Sam, name: str = "sam", device: str | torch.device = "cpu", prompt_chunk: int = 16
-    ) -> None:
-        super().__init__(device, prompt_chunk)
-        self.network = network.to(self.device).eval()
-        self.name, self.side, self.grid = name, network.side, network.grid
-
-    def _features(self, image: Tensor) -> Tensor:
-        features: Tensor = self.network.image_encoder(image)
-        return features
-
-    def _masks(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        return self.network.decode(
-            features, prompts.points, prompts.labels, prompts.boxes, prompts.masks, prompts.several
-        )
-
-
-def mobile_sam(
-    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", prompt_chunk: int = 16
-) -> SamSegmenter:
-    """MobileSAM (Zhang et al., 2023) from ``mobile_sam.pt``.
-
-    Args:
-        path: the checkpoint; None: the one called ``mobile-sam``.
-        device, prompt_chunk: see `PromptedSegmenter`.
-
-    Raises:
-        InputError: no such file.
-        FormatError: not a checkpoint, or not one of MobileSAM.
-    """
-    state = read_weights(locate("mobile-sam", path))
-    network = Sam(TinyViT())
-    fill(network, state, "mobile-sam")
-    return SamSegmenter(network, "mobile-sam", device, prompt_chunk)
-
-
-def _original(
+def _load(
     name: str,
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     prompt_chunk: int = 16,
-) -> SamSegmenter:
-    """SAM (Kirillov et al., ICCV 2023) from a checkpoint of the authors, such as ``sam_vit_b_01ec64.pth``.
+) -> PretrainedSegmenter:
+    """SAM (Kirillov et al., ICCV 2023) or MobileSAM (Zhang et al., 2023) from a checkpoint of the authors.
 
-    How large its encoder is, is told from the shapes, whatever the name.
+    The size of SAM's ViT follows from the shapes of its weights. ViT-B takes 1.3 GB besides its weights to encode a
+    frame, because transformers makes the attention bias of all heads at once.
 
     Args:
-        name: of the checkpoint.
-        path: the checkpoint; None: the one called `name`.
+        name: of the checkpoint: mobile-sam, or another for SAM with a ViT.
+        path: the checkpoint, such as ``sam_vit_b_01ec64.pth`` or ``mobile_sam.pt``; None: the one called `name`.
         device, prompt_chunk: see `PromptedSegmenter`.
 
     Raises:
         InputError: no such file.
-        FormatError: not a checkpoint, or not one of SAM.
+        FormatError: not a checkpoint, or that of another network.
+        MissingExtraError: transformers is not installed.
     """
+    network_class(name, "SamModel")
     state = read_weights(locate(name, path))
-    network = _sam_of(state)
-    if network is None:
-        raise FormatError(
-            f"weights of {name} do not fit: no image_encoder.blocks of SAM's ViT and mask_decoder in them"
-        )
+    if name == "mobile-sam":
+        network = _mobile_sam()
+    else:
+        vision = _vision_config(state)
+        hidden = state.get("mask_decoder.transformer.layers.0.mlp.lin1.weight")
+        if vision is None or hidden is None:
+            raise FormatError(
+                f"weights of {name} do not fit: no image_encoder.blocks of SAM's ViT and mask_decoder in them"
+            )
+        network = _sam(vision, hidden=len(hidden))
     fill(network, state, name)
-    return SamSegmenter(network, name, device, prompt_chunk)
+    return PretrainedSegmenter(network, name, device, prompt_chunk)
 
 
-sam_vit_b = partial(_original, "sam-vit-b")
-sam_vit_l = partial(_original, "sam-vit-l")
-sam_vit_h = partial(_original, "sam-vit-h")
+mobile_sam = partial(_load, "mobile-sam")
+sam_vit_b = partial(_load, "sam-vit-b")
+sam_vit_l = partial(_load, "sam-vit-l")
+sam_vit_h = partial(_load, "sam-vit-h")
 
 
-def _sam_of(state: Mapping[str, Tensor]) -> Sam | None:
-    """The network for an original checkpoint's tensors, without its weights; None where it is none of SAM's."""
-    size = VitSize.of(state)
-    hidden = state.get("mask_decoder.transformer.layers.0.mlp.lin1.weight")
-    if size is None or hidden is None:
-        return None
+def _sam(vision: Mapping[str, Any], hidden: int = 2048) -> Any:
+    """transformers' `SamModel`, without values, whose state dict has the names of the original checkpoints.
+
+    Args:
+        vision: options of its ViT, as `SamVisionConfig` calls them; the others are those of ViT-B.
+        hidden: width inside the two-layer networks of the decoder's transformer.
+    """
+    network = _without_values(vision, hidden).to_empty(device="cpu")
+    return _with_original_names(network, _VIT_NAMES)
+
+
+def _mobile_sam() -> Any:
+    """SAM's prompt encoder and mask decoder around a `TinyViT`; names as in `_sam`."""
+    network = _without_values({"num_hidden_layers": 0}).to_empty(device="cpu")
+    network.vision_encoder = TinyViT()
+    return _with_original_names(network, ())
+
+
+def _without_values(vision: Mapping[str, Any], hidden: int = 2048) -> Any:
+    from transformers import SamConfig, SamModel
+
+    grid = {key: vision[key] for key in ("image_size", "patch_size") if key in vision}
+    channels = vision.get("output_channels", 256)
+    # The authors' decoder normalises with torch's default epsilon; transformers' own default differs.
+    decoder = {"hidden_size": channels, "iou_head_hidden_dim": channels, "mlp_dim": hidden, "layer_norm_eps": 1e-5}
+    config = SamConfig(
+        vision_config={"num_pos_feats": channels // 2, **vision},
+        prompt_encoder_config={"hidden_size": channels, **grid},
+        mask_decoder_config=decoder,
+    )
     with torch.device("meta"):  # hundreds of millions of random numbers would be drawn only to be replaced
-        network = Sam(SamVit(size), size.out, size.grid, size.grid * size.patch, hidden=len(hidden))
-    return network.to_empty(device="cpu")
+        return SamModel._from_config(config, attn_implementation="sdpa")
+
+
+def _with_original_names(network: Any, encoder: _Names) -> Any:
+    """Make `network.state_dict()` and `load_state_dict` use the names of the original checkpoints.
+
+    Args:
+        network: a `SamModel`.
+        encoder: parts of the names in its image encoder.
+    """
+
+    def rename(module: Any, state: dict[str, Tensor], *_: Any) -> None:
+        # The matrix of the positional encoding is there twice, under one original name.
+        _replace(state, {_original_name(key, encoder): value for key, value in state.items()})
+
+    def restore(module: Any, state: dict[str, Tensor], *_: Any) -> None:
+        known = {key: original for key, original in names.items() if original in state}
+        others = {key: value for key, value in state.items() if key not in names.values()}
+        _replace(state, {key: state[original] for key, original in known.items()} | others)
+
+    names = {key: _original_name(key, encoder) for key in network.state_dict()}
+    network.register_state_dict_post_hook(rename)
+    network.register_load_state_dict_pre_hook(restore)
+    return network
+
+
+def _replace(old: dict[str, Tensor], new: dict[str, Tensor]) -> None:
+    """Put the items of `new` into a dictionary that torch holds on to."""
+    old.clear()
+    old.update(new)
+
+
+def _original_name(name: str, encoder: _Names) -> str:
+    """The original checkpoints' name of a weight of transformers' `SamModel`."""
+    part, _, rest = name.partition(".")
+    table = encoder if part == "vision_encoder" else _DECODER_NAMES
+    name = f"image_encoder.{rest}" if part == "vision_encoder" else name
+    if "mlps." in name or "iou_prediction_head" in name:
+        table = _HEAD_NAMES
+    for theirs, original in table:
+        name = name.replace(theirs, original)
+    return name
+
+
+def _vision_config(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Options of the ViT whose weights are in a checkpoint, from names and shapes; None where there is none.
+
+    Args:
+        state: a checkpoint's tensors by name, those of the encoder below ``image_encoder.``.
+    """
+    shape = {key.removeprefix("image_encoder."): tuple(value.shape) for key, value in state.items()}
+    depth = 0
+    while f"blocks.{depth}.attn.rel_pos_h" in shape:
+        depth += 1
+    needed = ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.lin1.weight", "neck.0.weight")
+    if depth == 0 or any(key not in shape for key in needed) or len(shape["pos_embed"]) != 4:
+        return None
+    grid, width = shape["pos_embed"][1], shape["pos_embed"][3]
+    sides = [(shape[f"blocks.{i}.attn.rel_pos_h"][0] + 1) // 2 for i in range(depth)]  # attended to, in tokens
+    patch = shape["patch_embed.proj.weight"][-1]
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": max(1, width // shape["blocks.0.attn.rel_pos_h"][1]),
+        "window_size": min(sides),
+        "global_attn_indexes": [i for i, side in enumerate(sides) if side == grid],
+        "image_size": grid * patch,
+        "patch_size": patch,
+        "output_channels": shape["neck.0.weight"][0],
+        "mlp_dim": shape["blocks.0.mlp.lin1.weight"][0],
+    }

@@ -10,7 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackime.segmenters.networks.sam import LayerNorm2d
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of [B, C, h, w]."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps).permute(
+            0, 3, 1, 2
+        )
 
 
 class ConvNorm(nn.Sequential):
@@ -140,7 +153,7 @@ class Stage(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """[B, 3, side, side] to [B, out, side / 16, side / 16].
+    """[B, 3, side, side] to [B, out, side / 16, side / 16], in a tuple as the encoders of transformers give it.
 
     Args:
         widths, depths, heads, windows: of the four stages; the first convolves only. Those of MobileSAM.
@@ -174,8 +187,8 @@ class TinyViT(nn.Module):
             LayerNorm2d(out),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor]:
         x = self.patch_embed(x)
         for stage in self.layers:
             x = stage(x)
-        return self.neck(x)
+        return (self.neck(x),)
