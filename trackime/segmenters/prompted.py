@@ -90,9 +90,9 @@ class PromptedSegmenter(PointSegmenter):
             raise InputError(f"prompt_chunk: expected 1 or more, got {prompt_chunk}")
         self.device, self.prompt_chunk = resolve_device(device), prompt_chunk
 
-    @abstractmethod
     def _features(self, image: Tensor) -> Any:
-        """What all prompts share, of an image [1, 3, side, side]."""
+        """What all prompts share, of an image [1, 3, side, side]; needed unless `encode` is overridden."""
+        raise NotImplementedError
 
     @abstractmethod
     def _masks(self, features: Any, prompts: Prompts) -> tuple[Tensor, Tensor]:
@@ -104,11 +104,15 @@ class PromptedSegmenter(PointSegmenter):
         Raises:
             ShapeError: not [3, H, W], or without a pixel.
         """
-        if frame.ndim != 3 or frame.shape[0] != 3 or 0 in frame.shape:
-            raise ShapeError("frame", "[3, H, W]", frame.shape)
-        canvas = Canvas((frame.shape[1], frame.shape[2]), self.side, self.stretched)
+        canvas = self._canvas(frame)
         with torch.no_grad():
             return Embedding(canvas, self._features(canvas.image(frame.to(self.device, torch.float32))))
+
+    def _canvas(self, frame: Tensor) -> Canvas:
+        """Where a frame lies on the network's square. ShapeError where it is not [3, H, W], or without a pixel."""
+        if frame.ndim != 3 or frame.shape[0] != 3 or 0 in frame.shape:
+            raise ShapeError("frame", "[3, H, W]", frame.shape)
+        return Canvas((frame.shape[1], frame.shape[2]), self.side, self.stretched)
 
     def decode(
         self,
