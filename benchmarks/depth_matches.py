@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trackime.arrays import BoolArray, Float32, Float64, FloatArray, Int64
-from trackime.imaging import DenseFlow, disagreement
+from trackime.imaging import DenseFlow, forward_backward_error
 from trackime.video import Video
 from trackime_apps.depth import LEAST_SIGMA, InitialDepth, hierarchy, read
 from trackime_apps.depth.solver import Matches
@@ -57,7 +57,7 @@ def of_flow(video: Video, initial: InitialDepth, static: Static | None = None, s
                 k = t if way > 0 else t - 1  # the fields between frames k and k + 1
                 moved = xy + _sample(flows[k], xy)
                 inside = ((moved >= 0) & (moved <= (w, h))).all(1)
-                near = _sample(disagreement(flows[k], other[k])[..., None], xy)[:, 0] <= AGREE
+                near = _sample(forward_backward_error(flows[k], other[k])[..., None], xy)[:, 0] <= AGREE
                 xy, first = moved[inside & near], first[inside & near]
                 if t + way in mine:
                     good = at(masks[t + way], xy)

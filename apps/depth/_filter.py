@@ -20,7 +20,7 @@ import numpy.typing as npt
 from trackime.arrays import BoolArray, FloatArray, UInt8
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import Cameras
-from trackime.imaging import LEAST, DenseFlow, disagreement, length
+from trackime.imaging import MIN_FLOW_SIDE, DenseFlow, flow_magnitude, forward_backward_error
 
 RADIUS = 4
 """Frames to each side."""
@@ -144,12 +144,12 @@ class TemporalFilter:
 
     def _link(self, one: _Held, other: _Held) -> None:
         """Flow both ways between neighbours, and where the two agree."""
-        if min(self._size) < LEAST:
+        if min(self._size) < MIN_FLOW_SIDE:
             return
         there, back = self._flow(one.grey, other.grey), self._flow(other.grey, one.grey)
         for held, step, way, return_way in ((one, 1, there, back), (other, -1, back, there)):
             held.ways[step] = way
-            good = disagreement(way, return_way) < _MISS + _MISS_SHARE * length(way)
+            good = forward_backward_error(way, return_way) < _MISS + _MISS_SHARE * flow_magnitude(way)
             held.seen[step] = np.where(good, np.uint8(255), np.uint8(0))
 
     def _give(self) -> Filtered:

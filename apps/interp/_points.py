@@ -17,7 +17,7 @@ import numpy as np
 from trackime import segmenters, trackers
 from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
 from trackime.devices import resolve_device
-from trackime.imaging import DenseFlow, disagreement
+from trackime.imaging import DenseFlow, forward_backward_error
 from trackime.ime import ImeConfig, track
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
@@ -171,7 +171,7 @@ class FollowedPoints:
     def _doubtful(self, before: int, t: int, known: Float32) -> BoolArray:
         """Where [h, w] flow to the frame before does not agree with its way back, in cells where much does not."""
         here, there = self._pictures.grey(t), self._pictures.grey(before)
-        off = disagreement(self._flow(here, there), self._flow(there, here)) > DOUBT
+        off = forward_backward_error(self._flow(here, there), self._flow(there, here)) > DOUBT
         near = np.zeros(off.shape, np.uint8)
         for x, y in np.floor(known[:, :2]).astype(int).tolist():
             cv2.circle(near, (x, y), 5, 1, -1)

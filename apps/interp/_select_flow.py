@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trackime.arrays import Float32, UInt8
-from trackime.imaging import disagreement, lands, pull
+from trackime.imaging import forward_backward_error, lands_inside, warp_backward
 
 _OFFSETS = [(y, x) for y in range(-3, 4) for x in range(-3, 4) if (y, x) != (0, 0) and (x + y) % 2 == 0]
 _ALIKE = 3  # grey levels that count as none
@@ -87,12 +87,12 @@ def _looks(here: UInt8, there: UInt8, flows: Sequence[Float32], how: Choice) -> 
     signs = census(cv2.cvtColor(here, cv2.COLOR_RGB2GRAY))
     costs = []
     for flow in flows:
-        seen = pull(there, flow)
+        seen = warp_backward(there, flow)
         other = census(np.round(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)))
         unlike = np.abs(signs - other).sum(0, dtype=np.int16).astype(np.float32) / len(_OFFSETS)
         off = np.abs(seen - here).mean(2) / 255
         cost = unlike + how.colour * np.minimum(off, how.most)
-        cost[~lands(flow)] = _OUTSIDE
+        cost[~lands_inside(flow)] = _OUTSIDE
         costs.append(np.asarray(cost, np.float32))
     return costs
 
@@ -100,7 +100,7 @@ def _looks(here: UInt8, there: UInt8, flows: Sequence[Float32], how: Choice) -> 
 def _pick(flows: Sequence[Float32], looks: Sequence[Float32], back: Float32, how: Choice) -> Float32:
     costs = []
     for k, (flow, look) in enumerate(zip(flows, looks, strict=True)):
-        cost = look + how.back * np.minimum(disagreement(flow, back) / how.miss, 1)
+        cost = look + how.back * np.minimum(forward_backward_error(flow, back) / how.miss, 1)
         costs.append(cv2.GaussianBlur(cost, (0, 0), how.spread) + (how.margin if k else 0))
     label = np.argmin(np.stack(costs), 0)
     picked = flows[0].copy()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from trackime.arrays import Float32
-from trackime.imaging import DenseFlow, disagreement, lands, length, pull
+from trackime.imaging import DenseFlow, flow_magnitude, forward_backward_error, lands_inside, warp_backward
 from trackime.ime import ImeConfig
 from trackime.types import Tracks
 from trackime.video import Pictures, Video
@@ -60,9 +60,9 @@ def visibility(flow: Float32, back: Float32) -> Float32:
     Misses count by the length of the way: a twentieth of it is nothing (Sundaram, Brox and Keutzer, ECCV 2010, whose
     test this is, made smooth). What leaves the frame is not seen.
     """
-    allowed = 0.5 + 0.05 * (length(flow) + length(pull(back, flow)))
-    seen = np.exp(-((disagreement(flow, back) / allowed) ** 2) / 2)
-    return np.asarray(np.where(lands(flow), seen, 0), np.float32)
+    allowed = 0.5 + 0.05 * (flow_magnitude(flow) + flow_magnitude(warp_backward(back, flow)))
+    seen = np.exp(-((forward_backward_error(flow, back) / allowed) ** 2) / 2)
+    return np.asarray(np.where(lands_inside(flow), seen, 0), np.float32)
 
 
 class _DenseMotion:
@@ -168,8 +168,8 @@ class _DenseMotion:
             masses[side] += mass
             # The same paths as seen from the other frame.
             other = 1 - side
-            carried = pull(mass, flows[other]) * visible[other]
-            sums[other] += pull(curve, flows[other]) * carried[..., None]
+            carried = warp_backward(mass, flows[other]) * visible[other]
+            sums[other] += warp_backward(curve, flows[other]) * carried[..., None]
             masses[other] += carried
         curves = [total / mass[..., None] for total, mass in zip(sums, masses, strict=True)]
         if seen is not None:

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import BoolArray, FloatArray
-from trackime.imaging import Mixture, fit, log_ratio
-from trackime.segmenters import signed_distance
+from trackime.imaging import Mixture, fit_mixture, log_ratio, signed_distance
 
 from .config import VosConfig
 
@@ -78,7 +77,7 @@ class Appearance:
         return np.concatenate([old[self._rng.permutation(len(old))[:keep]], new])
 
     def _models(self, inside: FloatArray, outside: FloatArray) -> tuple[Mixture | None, Mixture | None]:
-        return fit(inside, 6, seed=self.config.seed), fit(outside, 8, seed=self.config.seed)
+        return fit_mixture(inside, 6, seed=self.config.seed), fit_mixture(outside, 8, seed=self.config.seed)
 
     def _how_telling(self, lab: FloatArray, mask: BoolArray) -> float:
         distance = signed_distance(mask)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import Float32, FloatArray, UInt8
-from trackime.imaging import LEAST, DenseFlow, disagreement
+from trackime.imaging import MIN_FLOW_SIDE, DenseFlow, forward_backward_error
 
 NODE = 12
 """Pixels between the nodes at which motions are fitted; between nodes they are interpolated."""
@@ -131,10 +131,10 @@ class FlowCarrier:
     def warp(self, here: UInt8, there: UInt8) -> Warp:
         """The warp between two grey frames [h, w]; its error the median disagreement with the way back."""
         h, w = here.shape
-        if min(h, w) < LEAST:
+        if min(h, w) < MIN_FLOW_SIDE:
             return Warp(_centres(h, w), 2.0)
         back = self._flow(here, there)
-        error = disagreement(back, self._flow(there, here))
+        error = forward_backward_error(back, self._flow(there, here))
         return Warp(_centres(h, w) + back, float(np.median(error)))
 
 

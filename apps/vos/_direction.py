@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import BoolArray, FloatArray, UInt8
-from trackime.imaging import to_lab
-from trackime.segmenters import guided_filter
+from trackime.imaging import guided_filter, to_lab
 
 from ._carry import FlowCarrier
 from ._prompted import Adviser, Answer, Tracked

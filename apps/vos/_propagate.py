@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import BoolArray, Float32, FloatArray, Int64, UInt8
-from trackime.imaging import contrast_edges, min_cut, to_lab
-from trackime.segmenters import signed_distance
+from trackime.imaging import contrast_edges, min_cut, signed_distance, to_lab
 
 from ._appearance import Appearance, colours_at
 from ._carry import FlowCarrier, Warp, warp_by_points

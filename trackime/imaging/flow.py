@@ -15,7 +15,7 @@ from trackime.arrays import BoolArray, Float32, UInt8
 
 _Grey = UInt8
 
-LEAST = 16
+MIN_FLOW_SIDE = 16
 """A frame with a side below this has no flow: DIS needs room for its patches."""
 
 
@@ -26,14 +26,14 @@ class DenseFlow:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, here: _Grey, there: _Grey, start: Float32 | None = None) -> Float32:
-        """The flow from one grey frame uint8 [h, w] to another; zero where a side is shorter than `LEAST`.
+        """The flow from one grey frame uint8 [h, w] to another; zero where a side is shorter than `MIN_FLOW_SIDE`.
 
         Args:
             here, there: the frames.
             start: a flow [h, w, 2] to begin the search from; None: standstill.
         """
         h, w = here.shape
-        if min(h, w) < LEAST:
+        if min(h, w) < MIN_FLOW_SIDE:
             return np.zeros((h, w, 2), np.float32)
         here, there = np.ascontiguousarray(here), np.ascontiguousarray(there)
         # OpenCV begins from the array that it writes to.
@@ -41,7 +41,7 @@ class DenseFlow:
         return np.asarray(self._dis.calc(here, there, begin), np.float32)
 
 
-def pull(image: npt.NDArray[Any], flow: Float32) -> Float32:
+def warp_backward(image: npt.NDArray[Any], flow: Float32) -> Float32:
     """`image` [h, w] or [h, w, C] of the other frame seen through a flow: its value at x + flow(x), edges repeated."""
     h, w = flow.shape[:2]
     x, y = np.arange(w, dtype=np.float32) + flow[..., 0], np.arange(h, dtype=np.float32)[:, None] + flow[..., 1]
@@ -49,17 +49,17 @@ def pull(image: npt.NDArray[Any], flow: Float32) -> Float32:
     return np.asarray(pulled, np.float32)
 
 
-def length(flow: Float32) -> Float32:
+def flow_magnitude(flow: Float32) -> Float32:
     """Pixels [h, w] that a flow [h, w, 2] moves."""
     return np.asarray(np.hypot(flow[..., 0], flow[..., 1]), np.float32)
 
 
-def disagreement(flow: Float32, back: Float32) -> Float32:
+def forward_backward_error(flow: Float32, back: Float32) -> Float32:
     """Pixels [h, w] by which going there by `flow` and back by `back` misses where it began."""
-    return length(flow + pull(back, flow))
+    return flow_magnitude(flow + warp_backward(back, flow))
 
 
-def lands(flow: Float32) -> BoolArray:
+def lands_inside(flow: Float32) -> BoolArray:
     """Whether each pixel [h, w] lands inside the frame."""
     h, w = flow.shape[:2]
     x, y = np.arange(w, dtype=np.float32) + flow[..., 0], np.arange(h, dtype=np.float32)[:, None] + flow[..., 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,14 +15,6 @@ _Float = npt.NDArray[Any]
 
 _SPREAD = 1.5
 """Standard deviation in Lab units added to every component: camera noise, and colours between samples."""
-
-
-def to_lab(frame: _Float) -> Float32:
-    """CIE Lab (L in [0, 100]) float32 [H, W, 3] of RGB [H, W, 3], uint8 or float in [0, 1]."""
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        raise ShapeError("frame", "[H, W, 3]", frame.shape)
-    scaled = frame.astype(np.float32) / 255 if frame.dtype == np.uint8 else frame.astype(np.float32)
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_RGB2Lab), np.float32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class Mixture:
         return np.asarray(top + np.log(np.exp(terms - top).sum(0)), np.float32).reshape(features.shape[:-1])
 
 
-def fit(
+def fit_mixture(
     features: _Float,  # [n, d]
     components: int = 5,
     weights: _Float | None = None,  # [n]

@@ -23,7 +23,17 @@ from trackime.arrays import BoolArray, Float32, FloatArray
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames
-from trackime.imaging import RegionTree, build_tree, contrast_edges, fit, log_ratio, min_cut, to_lab
+from trackime.imaging import (
+    RegionTree,
+    build_tree,
+    contrast_edges,
+    fit_mixture,
+    guided_filter,
+    log_ratio,
+    min_cut,
+    signed_distance,
+    to_lab,
+)
 from trackime.segmenters.base import PointSegmenter
 
 _SURE = 30.0
@@ -224,20 +234,6 @@ class GraphCut(PointSegmenter):
         return int(chain[np.argmax(np.where(allowed, tree.contrast[chain] * np.sqrt(persistence), -1))])
 
 
-def signed_distance(mask: BoolArray) -> Float32:
-    """Pixels to the mask's border [H, W], positive inside, the border halfway between pixels.
-
-    A mask that is empty or full has no border: the frame's diagonal, with the sign it has.
-    """
-    far = float(np.hypot(*mask.shape))
-    if mask.all() or not mask.any():
-        return np.full(mask.shape, far if mask.any() else -far, np.float32)
-    inside = mask.astype(np.uint8)
-    into = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.asarray(np.where(mask, into - 0.5, 0.5 - out), np.float32)
-
-
 def _from_mask(mask: BoolArray) -> _Guess:
     """A guess that is right in its core and roughly right at its border."""
     distance = signed_distance(mask)
@@ -288,10 +284,10 @@ def _appearance(lab: FloatArray, mask: BoolArray, seed: int = 0) -> Float32:
     if mask.all() or not mask.any():
         return np.zeros(mask.shape, np.float32)
     distance = signed_distance(mask)
-    inside = fit(lab[mask], weights=np.minimum(distance[mask], 3), seed=seed)
+    inside = fit_mixture(lab[mask], weights=np.minimum(distance[mask], 3), seed=seed)
     outside = -distance[~mask]
     reach = max(4.0, float(np.sqrt(mask.sum())))
-    background = fit(lab[~mask], 8, np.where(outside < 1, 0.2, 1) * (np.exp(-outside / reach) + 0.05), seed)
+    background = fit_mixture(lab[~mask], 8, np.where(outside < 1, 0.2, 1) * (np.exp(-outside / reach) + 0.05), seed)
     return log_ratio(lab, inside, background)
 
 
@@ -305,18 +301,6 @@ def _soften(mask: BoolArray, e: Embedded) -> Float32:
     if mask.any() and not mask.all():
         fine = guided_filter(fine, e.guide, max(2, round(1.5 * width / mask.shape[1])))
     return np.asarray(fine / _SOFT, np.float32)
-
-
-def guided_filter(image: FloatArray, guide: FloatArray, radius: int, epsilon: float = 4e-4) -> Float32:
-    """`image` [H, W] as a local linear function of `guide` [H, W] (He, Sun, Tang, PAMI 2013, eq. 5-8)."""
-    side = (2 * radius + 1, 2 * radius + 1)
-
-    def mean(x: FloatArray) -> FloatArray:
-        return np.asarray(cv2.boxFilter(np.asarray(x, np.float32), -1, side, borderType=cv2.BORDER_REFLECT))
-
-    mean_guide, mean_image = mean(guide), mean(image)
-    slope = (mean(guide * image) - mean_guide * mean_image) / (mean(guide * guide) - mean_guide**2 + epsilon)
-    return np.asarray(mean(slope) * guide + mean(mean_image - slope * mean_guide), np.float32)
 
 
 def _clicks(size: tuple[int, int], on: npt.NDArray, off: npt.NDArray, radius: int = 1) -> FloatArray:

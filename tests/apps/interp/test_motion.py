@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackime.errors import InputError
-from trackime.imaging import flow as flows
 from trackime.ime import ImeConfig
 from trackime.types import Queries, Tracks, VideoInfo
 from trackime.video import Pictures, open_video
@@ -48,34 +47,7 @@ def constant(x: float, y: float = 0.0) -> np.ndarray:
     return np.broadcast_to(np.array([x, y], np.float32), (H, W, 2)).copy()
 
 
-class TestFlow:
-    def test_no_room_no_flow(self) -> None:
-        small = np.zeros((flows.LEAST - 1, 40), np.uint8)
-        assert not flows.DenseFlow()(small, small).any()
-
-    def test_finds_a_shift_and_begins_where_told(self) -> None:
-        a, b = (cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in slide([(0, 0), (3.5, -2)]))
-        found = flows.DenseFlow()(a, b)
-        assert np.abs(found[10:-10, 10:-10] - [3.5, -2]).mean() < 0.15
-        begun = constant(3.5, -2)
-        again = flows.DenseFlow()(a, b, begun)
-        assert np.abs(again[10:-10, 10:-10] - [3.5, -2]).mean() < 0.15
-        np.testing.assert_array_equal(begun, constant(3.5, -2))  # OpenCV writes to what it is given: a copy
-
-    def test_pull_is_bilinear_and_repeats_edges(self) -> None:
-        image = np.arange(H * W, dtype=np.float32).reshape(H, W)
-        pulled = flows.pull(image, constant(0.5, 1))
-        np.testing.assert_allclose(pulled[:-1, :-1], (image[1:, :-1] + image[1:, 1:]) / 2, atol=0.5)
-        assert pulled[-1, -1] == image[-1, -1]
-
-    def test_disagreement(self) -> None:
-        assert flows.disagreement(constant(2), constant(-2)).max() == 0
-        np.testing.assert_allclose(flows.disagreement(constant(2), constant(1, 4)), 5)
-
-    def test_lands(self) -> None:
-        inside = flows.lands(constant(2.5, -1))
-        assert inside[1:, : W - 2].all() and not inside[0].any() and not inside[:, W - 2 :].any()
-
+class TestVisibility:
     def test_visibility_of_a_frame_and_beyond(self) -> None:
         sight = visibility(constant(4), constant(-4))
         assert (sight[:, : W - 4] == 1).all() and (sight[:, W - 4 :] == 0).all()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from trackime.imaging import signed_distance
 from trackime.metrics import evaluate_masks, summary
-from trackime.segmenters import PointSegmenter, PromptedSegmenter, signed_distance
+from trackime.segmenters import PointSegmenter, PromptedSegmenter
 from trackime.types import Queries, Tracks, VideoInfo
 from trackime.worlds import World, make_world
 from trackime_apps.vos import VosConfig, segment
