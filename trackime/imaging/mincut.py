@@ -1,57 +1,54 @@
-"""Minimum cuts of pixel grids, on `scipy.sparse.csgraph.maximum_flow`.
+"""Minimum s-t cuts of pixel grids, on `scipy.sparse.csgraph.maximum_flow`.
 
 A labelling x in {0, 1}^(H x W) has the energy
 
     E(x) = - sum_p logit_p x_p  +  sum_{pq} w_pq |x_p - x_q|
 
-with `logit_p` the evidence for label 1 in nats and `w_pq >= 0` the price of a border between the neighbours p and q
-(Boykov, Jolly, ICCV 2001, eq. 1-3). All pairs of the 8-neighbourhood are kept in four arrays, one a direction.
+with unary terms `logit_p`, the evidence for label 1 in nats, and pairwise terms `w_pq >= 0` of neighbours p and q
+(Boykov, Jolly, ICCV 2001, eq. 1-3). The pairs of the 8-neighbourhood are in four arrays, one for each direction.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from trackime.arrays import BoolArray
+from trackime.arrays import BoolArray, Float32, FloatArray, Int32, Int64
 from trackime.errors import InputError, ShapeError
-
-_Float = npt.NDArray[Any]
-_Bool = BoolArray
 
 _DIRECTIONS = ((0, 1), (1, -1), (1, 0), (1, 1))
 """(dy, dx) from a pixel to the neighbour whose edge `edges[k]` holds: right, down left, down, down right."""
 
 _UNIT = 64
-"""Capacities are integers: one nat is this many units. Rounding errs by less than 1 % of a nat an edge."""
+"""Integer units of capacity in one nat. Rounding errs by less than 1 % of a nat an edge."""
 
 _LIMIT = 50.0
-"""Evidence beyond this many nats is as good as certain, and is cut off so that sums stay in 32 bits."""
+"""Evidence in nats is clipped here, so that sums stay in 32 bits."""
 
 
 def contrast_edges(
-    image: _Float,  # [H, W, C] any units
+    image: FloatArray,  # [H, W, C] any units
     strength: float,
     floor: float = 0.05,
     scale: float = 1.0,
-) -> _Float:
-    """Prices of borders, low where neighbouring pixels differ.
+) -> Float32:
+    """Pairwise terms, low where neighbouring pixels differ.
 
     w_pq = strength (floor + (1 - floor) exp(-|c_p - c_q|^2 / (2 scale <|c_p - c_q|^2>))) / |p - q|, the mean over
     the whole image (Rother, Kolmogorov, Blake, SIGGRAPH 2004, eq. 4-5, plus a floor that keeps borders short).
 
     Args:
         image: the colours, Lab preferably.
-        strength: price in nats of a border between equal pixels.
-        floor: share of the price that contrast cannot take away.
-        scale: how much contrast counts as a border: larger keeps weak edges closed.
+        strength: nats between equal pixels.
+        floor: share of `strength` that remains at any contrast.
+        scale: of the contrast; larger needs stronger edges.
 
     Returns:
-        float32 [4, H, W] in the order of `_DIRECTIONS`; 0 where the neighbour lies outside.
+        float32 [4, H, W]: to the neighbours to the right, below left, below, below right; 0 where there is none.
+
+    Raises:
+        ShapeError: not [H, W, C].
     """
     if image.ndim != 3:
         raise ShapeError("image", "[H, W, C]", image.shape)
@@ -78,7 +75,7 @@ def _pair(h: int, w: int, dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[
     return (rows, slice(x0, x1)), (below, slice(x0 + dx, x1 + dx))
 
 
-def _energy(labels: _Bool, logits: _Float, edges: _Float) -> float:
+def _energy(labels: BoolArray, logits: FloatArray, edges: FloatArray) -> float:
     """E(x) of the module's formula for labels [H, W], logits [H, W] and edges [4, H, W]."""
     h, w = labels.shape
     total = -float(logits[labels].sum(dtype=np.float64))
@@ -88,14 +85,16 @@ def _energy(labels: _Bool, logits: _Float, edges: _Float) -> float:
     return total
 
 
-def min_cut(logits: _Float, edges: _Float, free: _Bool | None = None, fixed: _Bool | None = None) -> _Bool:
-    """The labelling of least energy.
+def min_cut(
+    logits: FloatArray, edges: FloatArray, free: BoolArray | None = None, fixed: BoolArray | None = None
+) -> BoolArray:
+    """The labelling of minimum energy.
 
     Args:
         logits: [H, W] evidence for label 1, in nats.
         edges: [4, H, W] from `contrast_edges`.
-        free: bool [H, W], the pixels to decide; None: all. Fewer are faster.
-        fixed: bool [H, W], the labels of the others; needed with `free`.
+        free: bool [H, W], the pixels to label; None: all. Fewer are faster.
+        fixed: bool [H, W], the labels of the others; required with `free`.
 
     Returns:
         bool [H, W].
@@ -122,7 +121,7 @@ def min_cut(logits: _Float, edges: _Float, free: _Bool | None = None, fixed: _Bo
     return labels
 
 
-def _graph(logits: _Float, edges: _Float, free: _Bool, fixed: _Bool) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+def _graph(logits: FloatArray, edges: FloatArray, free: BoolArray, fixed: BoolArray) -> tuple[Int32, Int32, Int64]:
     """Columns [n, 8] (-1: none), capacities [n, 8] and terminal evidence [n] of the free pixels, raster order."""
     h, w = logits.shape
     number = np.full((h + 2, w + 2), -1, np.int32)
@@ -143,13 +142,13 @@ def _graph(logits: _Float, edges: _Float, free: _Bool, fixed: _Bool) -> tuple[np
         to_y, to_x = y + dy, x + dx
         columns[:, j] = number[to_y, to_x]
         capacity[:, j] = priced[k, to_y, to_x] if back else priced[k, y, x]
-        # A decided neighbour pulls as a terminal does.
-        pull = np.where(label[to_y, to_x], capacity[:, j], -capacity[:, j])
-        terminal += np.where(columns[:, j] < 0, pull, 0)
+        # A neighbour with a fixed label adds to the unary term.
+        unary = np.where(label[to_y, to_x], capacity[:, j], -capacity[:, j])
+        terminal += np.where(columns[:, j] < 0, unary, 0)
     return columns, capacity, terminal
 
 
-def _solve(n: int, columns: npt.NDArray, capacity: npt.NDArray, terminal: npt.NDArray) -> _Bool:
+def _solve(n: int, columns: Int32, capacity: Int32, terminal: Int64) -> BoolArray:
     """Labels [n] of the cut between source (node n, label 1) and sink (node n + 1)."""
     rows = np.concatenate([columns, np.full((n, 1), n, np.int32), np.full((n, 1), n + 1, np.int32)], 1)
     flow_out = np.concatenate([capacity, np.zeros((n, 1), np.int32), np.maximum(-terminal, 0)[:, None]], 1)

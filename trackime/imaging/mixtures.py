@@ -1,17 +1,13 @@
-"""Colour models: Gaussian mixtures in CIE Lab, small enough to be fitted anew for every mask."""
+"""Gaussian mixture models of colours in CIE Lab, small enough to be fitted again for every mask."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float32
+from trackime.arrays import Float32, Float64, FloatArray, Int64
 from trackime.errors import ShapeError
-
-_Float = npt.NDArray[Any]
 
 _SPREAD = 1.5
 """Standard deviation in Lab units added to every component: camera noise, and colours between samples."""
@@ -19,35 +15,35 @@ _SPREAD = 1.5
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of K Gaussians over d features.
+    """A Gaussian mixture of K components over d features, with full covariances.
 
     Attributes:
         weights: [K], sum 1.
         means: [K, d].
-        whiten: [K, d, d], maps a difference to the mean to one of unit variance.
+        whiten: [K, d, d], inverse of the covariance's Cholesky factor.
         log_scale: [K], log weight minus log normaliser of each component.
     """
 
-    weights: _Float
-    means: _Float
-    whiten: _Float
-    log_scale: _Float
+    weights: Float64
+    means: Float64
+    whiten: Float64
+    log_scale: Float64
 
-    def log_likelihood(self, features: _Float) -> Float32:
-        """Natural log of the density [...] at features [..., d]."""
+    def log_likelihood(self, features: FloatArray) -> Float32:
+        """Natural log of the density, float32 [...], at features [..., d]."""
         d = self.means.shape[1]
         # Every log density is a quadratic form: one matrix product over (x_i x_j, x_i, 1), centred for precision.
         origin = self.weights @ self.means
         precision = np.einsum("kji,kjl->kil", self.whiten, self.whiten)
         shifted = self.means - origin
-        pull = np.einsum("kij,kj->ki", precision, shifted)
+        linear = np.einsum("kij,kj->ki", precision, shifted)
         first, second = np.triu_indices(d)
         twice = np.where(first == second, 1.0, 2.0)
         form = np.concatenate(
             [
                 -0.5 * precision[:, first, second] * twice,
-                pull,
-                (self.log_scale - 0.5 * (pull * shifted).sum(1))[:, None],
+                linear,
+                (self.log_scale - 0.5 * (linear * shifted).sum(1))[:, None],
             ],
             1,
         ).astype(np.float32)
@@ -59,20 +55,25 @@ class Mixture:
 
 
 def fit_mixture(
-    features: _Float,  # [n, d]
+    features: FloatArray,  # [n, d]
     components: int = 5,
-    weights: _Float | None = None,  # [n]
+    weights: FloatArray | None = None,  # [n]
     seed: int = 0,
     samples: int = 1500,
     rounds: int = 4,
 ) -> Mixture | None:
-    """A mixture fitted by k-means++ seeds and `rounds` of expectation maximisation; None where there are no samples.
+    """A mixture fitted by k-means++ seeds and expectation maximisation; None where there are no samples.
 
     Args:
         features: samples, Lab units.
         components: at most this many Gaussians; fewer where there are fewer than 10 samples each.
-        weights: how much each sample counts; None: all alike.
-        seed: of the random choice of `samples` of them and of the starting means; same seed, same mixture.
+        weights: of the samples, 0 or more; None: all equal.
+        seed: of the random choice of samples and of the starting means; the same seed gives the same mixture.
+        samples: at most this many are drawn, by their weights.
+        rounds: of expectation maximisation.
+
+    Raises:
+        ShapeError: not [n, d].
     """
     if features.ndim != 2:
         raise ShapeError("features", "[n, d]", features.shape)
@@ -93,8 +94,8 @@ def fit_mixture(
     return mixture
 
 
-def _starts(x: _Float, share: _Float, k: int, rng: np.random.Generator) -> _Float:
-    """k-means++ (Arthur, Vassilvitskii, 2007)."""
+def _starts(x: Float64, share: Float64, k: int, rng: np.random.Generator) -> Float64:
+    """k-means++ (Arthur, Vassilvitskii, SODA 2007) of weighted samples, which scipy's kmeans2 does not take."""
     means = x[rng.choice(len(x), 1, p=share / share.sum())]
     while len(means) < k:
         distance = ((x[:, None] - means) ** 2).sum(-1).min(1) * share
@@ -104,12 +105,12 @@ def _starts(x: _Float, share: _Float, k: int, rng: np.random.Generator) -> _Floa
     return means
 
 
-def _nearest(x: _Float, means: _Float) -> npt.NDArray[np.intp]:
+def _nearest(x: Float64, means: Float64) -> Int64:
     return ((x[:, None] - means) ** 2).sum(-1).argmin(1)
 
 
-def _maximise(x: _Float, mass: _Float) -> Mixture:
-    """The mixture of most likelihood given each sample's mass [n, K] in each component."""
+def _maximise(x: Float64, mass: Float64) -> Mixture:
+    """Maximisation step: the mixture for each sample's mass [n, K] in each component."""
     mass = mass[:, mass.sum(0) > 1e-6]
     total = mass.sum(0)
     means = (mass.T @ x) / total[:, None]
@@ -123,7 +124,8 @@ def _maximise(x: _Float, mass: _Float) -> Mixture:
     return Mixture(weights, means, np.linalg.inv(factor), log_scale)
 
 
-def _posterior(x: _Float, mixture: Mixture) -> _Float:
+def _posterior(x: Float64, mixture: Mixture) -> Float64:
+    """Expectation step: responsibilities [n, K]."""
     z = np.einsum("kij,nkj->nki", mixture.whiten, x[:, None] - mixture.means)
     terms = mixture.log_scale - 0.5 * (z**2).sum(-1)
     terms = np.exp(terms - terms.max(1, keepdims=True))
@@ -131,16 +133,16 @@ def _posterior(x: _Float, mixture: Mixture) -> _Float:
 
 
 def log_ratio(
-    features: _Float,  # [..., d]
+    features: FloatArray,  # [..., d]
     inside: Mixture | None,
     outside: Mixture | None,
     outlier: float = 1e-2,
     volume: float = 100.0**3,
 ) -> Float32:
-    """log p(feature | inside) - log p(feature | outside), nats [...]; 0 where a model is missing.
+    """Log likelihood ratio log p(feature | inside) - log p(feature | outside), nats [...]; 0 where a model is missing.
 
-    Both densities are mixed with a uniform one of share `outlier` over `volume` (Lab's gamut): a colour that neither
-    model knows says nothing, instead of whatever the far tails of two Gaussians say.
+    Both densities are mixed with a uniform one of share `outlier` over `volume` (Lab's gamut), so that a colour far
+    from all Gaussians of both models has a ratio near 0.
     """
     if inside is None or outside is None:
         return np.zeros(features.shape[:-1], np.float32)
