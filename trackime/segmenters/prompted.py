@@ -14,7 +14,7 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.segmenters._canvas import Canvas
-from trackime.segmenters.base import PointSegmenter
+from trackime.segmenters.base import PointSegmenter, check_prompts
 
 _NOTHING = -10.0
 """Logit everywhere of a prompt that points at nothing."""
@@ -181,7 +181,7 @@ class PromptedSegmenter(PointSegmenter):
         several: bool | None = None,
     ) -> Iterator[tuple[Tensor, Prompts]]:
         """Rows [n] of `points`, and their prompts; together all that point at something, in bounded batches."""
-        _check(canvas, points, labels, boxes, prior)
+        check_prompts(canvas.size, points, labels, boxes, prior)
         points, labels = points.to(self.device, torch.float32), labels.to(self.device, torch.int64)
         known = None if prior is None else prior.flatten(1).any(1).cpu().numpy()
         for group in _groups(labels.cpu().numpy(), boxes is not None, known):
@@ -218,21 +218,3 @@ def _groups(labels: np.ndarray, boxed: bool, known: np.ndarray | None) -> Iterat
     for key in sorted({*zip(number.tolist(), prior.tolist(), empty.tolist(), strict=True)}):
         rows = np.flatnonzero((number == key[0]) & (prior == key[1]) & (empty == key[2]))
         yield _Group(torch.from_numpy(rows), torch.from_numpy(order[rows, : key[0]]), key[1], key[2])
-
-
-def _check(canvas: Canvas, points: Tensor, labels: Tensor, boxes: Tensor | None, prior: Tensor | None) -> None:
-    if points.ndim != 3 or points.shape[2] != 2:
-        raise ShapeError("points", "[P, K, 2]", points.shape)
-    count = len(points)
-    if labels.shape != points.shape[:2]:
-        raise ShapeError("labels", f"[{count}, {points.shape[1]}]", labels.shape)
-    if boxes is not None and boxes.shape != (count, 4):
-        raise ShapeError("boxes", f"[{count}, 4]", boxes.shape)
-    if prior is not None and prior.shape != (count, *canvas.size):
-        raise ShapeError("prior", f"[{count}, {canvas.size[0]}, {canvas.size[1]}]", prior.shape)
-    if not bool(((labels == 1) | (labels == 0) | (labels == -1)).all()):
-        raise InputError("labels: expected 1 on the object, 0 off it or -1 for padding, got other numbers")
-    given = {"points": points[labels >= 0], "boxes": boxes, "prior": prior}
-    for what, values in given.items():
-        if values is not None and not bool(torch.isfinite(values).all()):
-            raise InputError(f"{what}: expected finite numbers, got NaN or infinity")
