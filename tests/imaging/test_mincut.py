@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from trackime.errors import InputError, ShapeError
 from trackime.imaging import contrast_edges, min_cut
-from trackime.imaging.mincut import _DIRECTIONS, _energy
+from trackime.imaging.mincut import _DIRECTIONS
+
+
+def _energy(labels: np.ndarray, logits: np.ndarray, edges: np.ndarray) -> float:
+    """E(x) of the module's formula, pair by pair."""
+    h, w = labels.shape
+    total = -float(logits[labels].sum())
+    for k, (dy, dx) in enumerate(_DIRECTIONS):
+        for y, x in itertools.product(range(h - dy), range(max(0, -dx), w - max(0, dx))):
+            total += float(edges[k, y, x]) * bool(labels[y, x] != labels[y + dy, x + dx])
+    return total
 
 
 class TestMinCut:

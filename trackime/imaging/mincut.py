@@ -31,18 +31,16 @@ def contrast_edges(
     image: FloatArray,  # [H, W, C] any units
     strength: float,
     floor: float = 0.05,
-    scale: float = 1.0,
 ) -> Float32:
     """Pairwise terms, low where neighbouring pixels differ.
 
-    w_pq = strength (floor + (1 - floor) exp(-|c_p - c_q|^2 / (2 scale <|c_p - c_q|^2>))) / |p - q|, the mean over
+    w_pq = strength (floor + (1 - floor) exp(-|c_p - c_q|^2 / (2 <|c_p - c_q|^2>))) / |p - q|, the mean over
     the whole image (Rother, Kolmogorov, Blake, SIGGRAPH 2004, eq. 4-5, plus a floor that keeps borders short).
 
     Args:
         image: the colours, Lab preferably.
         strength: nats between equal pixels.
         floor: share of `strength` that remains at any contrast.
-        scale: of the contrast; larger needs stronger edges.
 
     Returns:
         float32 [4, H, W]: to the neighbours to the right, below left, below, below right; 0 where there is none.
@@ -62,7 +60,7 @@ def contrast_edges(
     edges = np.zeros((4, h, w), np.float32)
     for k, (dy, dx) in enumerate(_DIRECTIONS):
         here, _ = _pair(h, w, dy, dx)
-        soft = floor + (1 - floor) * np.exp(-differences[k] / (2 * scale * mean))
+        soft = floor + (1 - floor) * np.exp(-differences[k] / (2 * mean))
         edges[k][here] = strength * soft / np.hypot(dy, dx)
     return edges
 
@@ -73,16 +71,6 @@ def _pair(h: int, w: int, dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[
     x1 = max(x0, x1)
     rows, below = slice(0, max(0, h - dy)), slice(min(dy, h), h)
     return (rows, slice(x0, x1)), (below, slice(x0 + dx, x1 + dx))
-
-
-def _energy(labels: BoolArray, logits: FloatArray, edges: FloatArray) -> float:
-    """E(x) of the module's formula for labels [H, W], logits [H, W] and edges [4, H, W]."""
-    h, w = labels.shape
-    total = -float(logits[labels].sum(dtype=np.float64))
-    for k, (dy, dx) in enumerate(_DIRECTIONS):
-        here, there = _pair(h, w, dy, dx)
-        total += float(edges[k][here][labels[here] != labels[there]].sum(dtype=np.float64))
-    return total
 
 
 def min_cut(

@@ -1,4 +1,4 @@
-"""TinyViT as MobileSAM uses it: the image encoder of 5 million parameters.
+"""TinyViT in MobileSAM's variant: the image encoder, of 5 million parameters.
 
 Architecture: Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers", ECCV 2022. Distilled
 from SAM's ViT-H: Zhang et al., "Faster Segment Anything", 2023. Names are those of the original checkpoints.
@@ -61,7 +61,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class Downsample(nn.Module):
-    """From stage to stage: other channels, and `stride` times smaller."""
+    """Between stages: other channels, `stride` times smaller."""
 
     def __init__(self, inp: int, out: int, stride: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, n, C] of windows [B, n, C]."""
         q, k, v = self.qkv(self.norm(x)).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
-        # Looked up every time: a table kept would be that of other weights once a checkpoint is loaded.
+        # Not cached: a table from before a checkpoint is loaded would be that of other weights.
         bias = self.attention_biases[:, self.offsets]
         out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2).flatten(2))
         return out
@@ -128,7 +128,7 @@ class Block(nn.Module):
         return x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """Attention within each window of [B, h, w, C]; where they do not fit, zeros at the end take part."""
+        """Attention within the windows of [B, h, w, C], padded with zeros that take part, as in the original."""
         h, w, s = x.shape[1], x.shape[2], self.window
         x = F.pad(x, (0, 0, 0, -w % s, 0, -h % s))
         batch, rows, columns = len(x), x.shape[1] // s, x.shape[2] // s
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one width, and the way to the next."""
+    """Blocks of one width, and the downsampling to the next stage."""
 
     def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class TinyViT(nn.Module):
             make = (lambda c, *_: InvertedBottleneck(c)) if i == 0 else Block
             blocks: list[nn.Module] = [make(width, heads[i], windows[i]) for _ in range(depths[i])]
             self.layers.append(Stage(blocks, Downsample(width, widths[i + 1], strides[i]) if i < 3 else None))
-        # The classifier it was pretrained with is in the checkpoints; nothing uses it.
+        # The checkpoints contain the classifier of the pretraining, which is not used.
         self.norm_head = nn.LayerNorm(widths[-1])
         self.head = nn.Linear(widths[-1], classes)
         self.neck = nn.Sequential(

@@ -1,8 +1,8 @@
 """SAM, SAM-HQ, SAM 2.1 and EdgeTAM through transformers, from a folder on this machine.
 
-The folder holds ``config.json`` and ``model.safetensors`` (or shards with their index), as the models are published
-on the Hugging Face Hub. Nothing is fetched, and pickles are not read. Only the networks are transformers'; frames,
-points and masks are converted here, so that neither its image processors nor torchvision are needed.
+The folder holds ``config.json`` and ``model.safetensors`` (or shards with their index), as models are published on the
+Hugging Face Hub. Nothing is fetched, and pickles are not read. Frames, points and masks are converted here, so that
+neither transformers' image processors nor torchvision are needed.
 """
 
 from __future__ import annotations
@@ -22,30 +22,28 @@ from trackime.errors import FormatError, MissingExtraError
 from trackime.segmenters.prompted import PromptedSegmenter, Prompts
 
 _BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
-"""What a configuration may tell timm; others of its options fetch weights."""
+"""Options of timm that a configuration may contain; others fetch weights."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """What differs between the models of the family.
+class _Family:
+    """What differs between the models.
 
     Attributes:
-        network: the class's name in transformers.
-        types: kinds of model, as config.json calls them, whose weights it takes: a video model's include them.
-        stretched: whether frames are stretched over the square; else they keep their shape.
-        paper: where it is described.
+        network: name of the class in transformers.
+        types: `model_type` in config.json of the models whose weights it takes; a video model's include them.
+        stretched: see `PromptedSegmenter`.
     """
 
     network: str
     types: tuple[str, ...]
     stretched: bool
-    paper: str
 
 
-_SAM = Family("SamModel", ("sam",), False, "Kirillov et al., Segment Anything, ICCV 2023")
-_SAM_HQ = Family("SamHQModel", ("sam_hq",), False, "Ke et al., Segment Anything in High Quality, NeurIPS 2023")
-_SAM2 = Family("Sam2Model", ("sam2", "sam2_video"), True, "Ravi et al., SAM 2, ICLR 2025")
-_EDGETAM = Family("EdgeTamModel", ("edgetam", "edgetam_video"), True, "Zhou et al., EdgeTAM, CVPR 2025")
+_SAM = _Family("SamModel", ("sam",), False)  # Kirillov et al., Segment Anything, ICCV 2023
+_SAM_HQ = _Family("SamHQModel", ("sam_hq",), False)  # Ke et al., Segment Anything in High Quality, NeurIPS 2023
+_SAM2 = _Family("Sam2Model", ("sam2", "sam2_video"), True)  # Ravi et al., SAM 2, ICLR 2025
+_EDGETAM = _Family("EdgeTamModel", ("edgetam", "edgetam_video"), True)  # Zhou et al., EdgeTAM, CVPR 2025
 
 _FAMILIES = {
     "sam": _SAM,
@@ -56,7 +54,7 @@ _FAMILIES = {
     "sam2.1-large": _SAM2,
     "edgetam": _EDGETAM,
 }
-"""By name in the registry. The folder's config.json tells the size."""
+"""By name in the registry. The folder's config.json has the sizes."""
 
 
 class PretrainedSegmenter(PromptedSegmenter):
@@ -66,10 +64,10 @@ class PretrainedSegmenter(PromptedSegmenter):
         network: a class of `_FAMILIES`, with weights; moved to `device`.
         name: its name in the registry.
         device, prompt_chunk: see `PromptedSegmenter`.
-        stretched: whether the network sees frames stretched over the square, as SAM 2 does.
+        stretched: whether frames are stretched over the canvas, as for SAM 2.
 
     Raises:
-        FormatError: a network whose input is not a square.
+        FormatError: a network whose input is not square.
     """
 
     def __init__(
@@ -88,18 +86,18 @@ class PretrainedSegmenter(PromptedSegmenter):
         self.grid = _square(name, network.prompt_encoder.image_embedding_size)
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        """The embedding [1, C, g, g] last, finer maps before it; SAM-HQ: that of an early block [1, g, g, C'] first."""
+        """Feature maps, the embedding [1, C, g, g] last; finer ones first, SAM-HQ: an early block's [1, g, g, C']."""
         found = self.network.get_image_embeddings(image)
         if isinstance(found, Tensor):
             return [found]
-        if isinstance(found, tuple):  # SAM-HQ: the decoder looks at the first of the intermediate maps only
+        if isinstance(found, tuple):  # SAM-HQ: the decoder takes the first of the intermediate maps only
             return [found[1][0], found[0]]
         return list(found)
 
     def _masks(self, features: list[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
         count = len(prompts.labels)
         if prompts.masks is not None:
-            # One image a prompt: these networks add mask prompts to images, not to prompts of an image.
+            # One image for each prompt: these networks add mask prompts to images, not to prompts of an image.
             features = [f.expand(count, *f.shape[1:]) for f in features]
         batch = 0 if prompts.masks is None else 1
         points: Tensor | None = prompts.points.unsqueeze(batch)  # [1, P, K, 2] or [P, 1, K, 2]
@@ -129,13 +127,13 @@ def _load(
     """The segmenter called `name`, a key of `_FAMILIES`.
 
     Args:
-        name: which model the folder is expected to hold.
+        name: of the model that is expected in the folder.
         path: the folder; None: the one called `name`.
         device, prompt_chunk: see `PromptedSegmenter`.
 
     Raises:
         InputError: no such folder.
-        FormatError: a folder that does not hold this kind of model, or not in full.
+        FormatError: the folder holds another kind of model, or is incomplete.
         MissingExtraError: transformers is not installed, or too old for this model; timm, for EdgeTAM.
     """
     family = _FAMILIES[name]
@@ -155,7 +153,7 @@ sam2_large = partial(_load, "sam2.1-large")
 edgetam = partial(_load, "edgetam")
 
 
-def _network_class(name: str, family: Family) -> Any:
+def _network_class(name: str, family: _Family) -> Any:
     """The class in transformers, imported now."""
     kind = network_class(name, family.network)
     if family is _EDGETAM and not (find_spec("timm") and find_spec("torchvision")):  # timm needs the latter
@@ -164,12 +162,12 @@ def _network_class(name: str, family: Family) -> Any:
 
 
 def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
-    """Say what is wrong with what the configuration tells timm."""
+    """FormatError where the configuration has timm fetch files."""
     vision = config.get("vision_config")
     backbone = vision.get("backbone_config") if isinstance(vision, dict) else None
     if isinstance(backbone, dict):
-        asked = backbone.get("model_args") or {}
-        if ":" in str(backbone.get("architecture", "")) or not set(asked) <= _BACKBONE_OPTIONS:
+        options = backbone.get("model_args") or {}
+        if ":" in str(backbone.get("architecture", "")) or not set(options) <= _BACKBONE_OPTIONS:
             raise FormatError(f"{name}: refused, {folder / 'config.json'} has timm fetch files for its backbone")
 
 

@@ -1,4 +1,4 @@
-"""What all networks of the SAM family have in common: prompts in, the right one of several masks out."""
+"""What networks of the SAM family share: batches of prompts, and the choice among several masks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trackime.arrays import BoolArray, Int64, blocks
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.segmenters._canvas import Canvas
 from trackime.segmenters.base import PointSegmenter, check_prompts
 
 _NOTHING = -10.0
-"""Logit everywhere of a prompt that points at nothing."""
+"""Logit of an empty mask."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Embedding:
     """One encoded frame.
 
     Attributes:
-        canvas: how the frame lies on the network's square.
-        features: what the network made of it; opaque.
+        canvas: the frame's place on the network's square.
+        features: the network's; opaque.
     """
 
     canvas: Canvas
@@ -35,14 +36,14 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts of one kind, in the network's terms; P >= 1.
+    """Prompts with equally many points, all with or all without boxes and masks, on the canvas; P >= 1.
 
     Attributes:
-        points: [P, K, 2] pixels of the canvas, whole numbers at the pixels' centres; K may be 0.
+        points: [P, K, 2] (x, y) pixels of the canvas, integers at the pixels' centres; K may be 0.
         labels: int64 [P, K] 1 on the object, 0 off it; no padding.
-        boxes: [P, 4] same pixels, or None.
-        masks: [P, 1, 4g, 4g] logits, or None.
-        several: whether the candidates for an ambiguous prompt are wanted, or the one mask of a clear one.
+        boxes: [P, 4] (x0, y0, x1, y1), same pixels, or None.
+        masks: [P, 1, 4g, 4g] logits, g the side of the embedding, or None.
+        several: whether the masks for an ambiguous prompt are wanted, or the one mask for an unambiguous one.
     """
 
     points: Tensor
@@ -53,37 +54,37 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Prompts (rows) with equally many points, so that none needs padding."""
+class _Batch:
+    """Prompts with equally many points, so that none needs padding."""
 
-    rows: Tensor  # int64 [n]
-    columns: Tensor  # int64 [n, K] which points
-    prior: bool  # whether these have one
-    empty: bool  # whether these point at nothing
+    rows: Tensor  # int64 [n] of the prompts
+    columns: Tensor  # int64 [n, K] of their points
+    prior: bool  # whether they have one
 
 
 class PromptedSegmenter(PointSegmenter):
     """A network of the SAM family behind `PointSegmenter`.
 
-    A single point leaves open whether the part, the thing or the group is meant: the network answers with several
-    masks, and the one it predicts the highest IoU for is taken. Two points or more, a box or a prior settle it: its
-    one mask for clear prompts is taken. The score is the predicted IoU, limited to [0, 1].
+    A single point is ambiguous (part, object or group): of the network's several masks the one with the highest
+    predicted IoU is taken. For two points or more, a box or a prior it is the network's single mask for unambiguous
+    prompts. The score is the predicted IoU, clipped to [0, 1]. A subclass sets `side` and `grid` and implements
+    `_features` and `_masks`.
 
     Args:
-        device: where it computes.
-        prompt_chunk: prompts decoded at once; fewer take less memory (some 30 MB each, besides masks of the
-            frame's size) and give the same.
+        device: of the network.
+        prompt_chunk: prompts decoded at once, which bounds memory (about 30 MB each, besides masks of the frame's
+            size) and does not change the result.
 
     Raises:
         InputError: `prompt_chunk` below 1.
     """
 
     side: int
-    """Of the square the network sees, in pixels."""
+    """Side of the canvas in pixels."""
     grid: int
-    """Side of its embedding; masks come and go with four times that."""
+    """Side of the embedding; masks have four times that."""
     stretched: bool = False
-    """Whether frames are stretched over the square, instead of keeping their shape."""
+    """Whether frames are stretched over the canvas, instead of keeping their aspect ratio."""
 
     def __init__(self, device: str | torch.device = "cpu", prompt_chunk: int = 16) -> None:
         if prompt_chunk < 1:
@@ -91,7 +92,7 @@ class PromptedSegmenter(PointSegmenter):
         self.device, self.prompt_chunk = resolve_device(device), prompt_chunk
 
     def _features(self, image: Tensor) -> Any:
-        """What all prompts share, of an image [1, 3, side, side]; needed unless `encode` is overridden."""
+        """What all prompts of an image [1, 3, side, side] share; needed unless `encode` is overridden."""
         raise NotImplementedError
 
     @abstractmethod
@@ -109,7 +110,7 @@ class PromptedSegmenter(PointSegmenter):
             return Embedding(canvas, self._features(canvas.image(frame.to(self.device, torch.float32))))
 
     def _canvas(self, frame: Tensor) -> Canvas:
-        """Where a frame lies on the network's square. ShapeError where it is not [3, H, W], or without a pixel."""
+        """The canvas of a frame. ShapeError where it is not [3, H, W], or without a pixel."""
         if frame.ndim != 3 or frame.shape[0] != 3 or 0 in frame.shape:
             raise ShapeError("frame", "[3, H, W]", frame.shape)
         return Canvas((frame.shape[1], frame.shape[2]), self.side, self.stretched)
@@ -122,15 +123,7 @@ class PromptedSegmenter(PointSegmenter):
         boxes: Tensor | None = None,
         prior: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One mask a prompt. See `PointSegmenter.decode`.
-
-        A prior that is 0 everywhere is none. A prompt without a single positive point, box or prior yields an empty
-        mask, score 0.
-
-        Raises:
-            ShapeError: arrays that do not fit each other or the frame.
-            InputError: labels other than 1, 0 and -1; points, boxes or priors that are not finite.
-        """
+        """One mask for each prompt. See `PointSegmenter.decode`."""
         count, canvas = len(points), embedding.canvas
         logits = torch.full((count, *canvas.size), _NOTHING, device=self.device)
         score = torch.zeros(count, device=self.device)
@@ -151,12 +144,12 @@ class PromptedSegmenter(PointSegmenter):
         boxes: Tensor | None = None,
         prior: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Every mask the network proposes for an ambiguous prompt, whatever the prompt is.
+        """All masks that the network proposes for ambiguous prompts, whether a prompt is one or not.
 
         Arguments and errors are those of `decode`.
 
         Returns:
-            logits [P, M, H, W] and score [P, M] in [0, 1], in no particular order; M is 3 for the published models.
+            logits [P, M, H, W] and score [P, M] in [0, 1], unordered; M is 3 for the published models.
         """
         count, canvas = len(points), embedding.canvas
         logits = torch.full((count, 0, *canvas.size), _NOTHING, device=self.device)
@@ -180,16 +173,13 @@ class PromptedSegmenter(PointSegmenter):
         prior: Tensor | None,
         several: bool | None = None,
     ) -> Iterator[tuple[Tensor, Prompts]]:
-        """Rows [n] of `points`, and their prompts; together all that point at something, in bounded batches."""
+        """Rows [n] of `points` and their prompts, in batches of `prompt_chunk`; empty prompts are left out."""
         check_prompts(canvas.size, points, labels, boxes, prior)
         points, labels = points.to(self.device, torch.float32), labels.to(self.device, torch.int64)
         known = None if prior is None else prior.flatten(1).any(1).cpu().numpy()
         for group in _groups(labels.cpu().numpy(), boxes is not None, known):
-            if group.empty:
-                continue
-            for i in range(0, len(group.rows), self.prompt_chunk):
-                rows = group.rows[i : i + self.prompt_chunk].to(self.device)
-                columns = group.columns[i : i + self.prompt_chunk].to(self.device)
+            for part in blocks(len(group.rows), self.prompt_chunk):
+                rows, columns = group.rows[part].to(self.device), group.columns[part].to(self.device)
                 clear = columns.shape[1] != 1 or boxes is not None or group.prior
                 mask = prior[rows.to(prior.device)] if prior is not None and group.prior else None
                 yield (
@@ -204,17 +194,16 @@ class PromptedSegmenter(PointSegmenter):
                 )
 
 
-def _groups(labels: np.ndarray, boxed: bool, known: np.ndarray | None) -> Iterator[_Group]:
-    """Prompts in groups of equally many points, with a prior and without.
+def _groups(labels: Int64, boxed: bool, known: BoolArray | None) -> Iterator[_Batch]:
+    """Prompts that are not empty, grouped by their number of points and by whether they have a prior.
 
-    The networks have a token for "not a point", and it takes part in the attention: only prompts of the same number
-    of points may share a batch if padding is to mean nothing at all.
+    The networks' token for "not a point" takes part in the attention, so padding would change the masks.
     """
     real = labels >= 0
     number, positive = real.sum(1), (labels == 1).any(1)
     prior = np.zeros(len(labels), bool) if known is None else known
     empty = ~(positive | prior | boxed)
     order = np.argsort(~real, 1, kind="stable")  # points first, padding last
-    for key in sorted({*zip(number.tolist(), prior.tolist(), empty.tolist(), strict=True)}):
-        rows = np.flatnonzero((number == key[0]) & (prior == key[1]) & (empty == key[2]))
-        yield _Group(torch.from_numpy(rows), torch.from_numpy(order[rows, : key[0]]), key[1], key[2])
+    for count, has_prior in sorted({*zip(number[~empty].tolist(), prior[~empty].tolist(), strict=True)}):
+        rows = np.flatnonzero((number == count) & (prior == has_prior) & ~empty)
+        yield _Batch(torch.from_numpy(rows), torch.from_numpy(order[rows, :count]), has_prior)

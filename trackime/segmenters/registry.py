@@ -1,4 +1,4 @@
-"""Point-prompted segmenters: `create("graphcut")`, `names()`, and the contract `PointSegmenter`."""
+"""Segmenters by name."""
 
 from typing import Any
 
