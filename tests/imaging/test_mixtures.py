@@ -34,7 +34,7 @@ class TestColour:
         assert (first.means == second.means).all()
         ratio = log_ratio(np.stack([a[:5], b[:5]]), first, fit_mixture(b))
         assert (ratio[0] > 3).all() and (ratio[1] < -3).all()
-        # A colour that neither knows says nothing.
+        # A colour far from both has a ratio near 0.
         assert abs(float(log_ratio(np.array([100.0, 90, -90]), first, fit_mixture(b)))) < 0.1
 
     def test_no_samples(self) -> None:

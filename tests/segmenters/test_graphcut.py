@@ -57,7 +57,7 @@ class TestGraphCut:
         logits, _ = self._ask(GraphCut(), frame, [], [], boxes=box)
         assert _iou(logits > 0, mask) > 0.93
 
-    def test_prior_shifted_by_some_pixels_is_mended(self) -> None:
+    def test_prior_shifted_by_some_pixels_is_corrected(self) -> None:
         frame, mask = _scene()
         shifted = np.roll(mask, 3, 1)
         prior = torch.from_numpy(signed_distance(shifted) / 3)[None]
@@ -85,7 +85,7 @@ class TestGraphCut:
         clicks = [[31, 29], [46, 29], [31, 43], [46, 43], [38, 36]]
         five, _ = self._ask(GraphCut(), frame, clicks, [1] * 5)
         assert _iou(one > 0, mask) < 0.5 and _iou(five > 0, mask) > 0.85
-        # The same click again says nothing new.
+        # A repeated click adds no evidence.
         again, _ = self._ask(GraphCut(), frame, [[31, 29]] * 4, [1] * 4)
         assert ((again > 0) == (one > 0)).all()
 

@@ -21,7 +21,7 @@ class Predictor:
     def __init__(self, side: int = 1024) -> None:
         self.side = side
         self.seen: list[np.ndarray] = []
-        self.asked: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
 
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         assert image.dtype == np.uint8 and image.shape[2] == 3 and image_format == "RGB"
@@ -36,7 +36,7 @@ class Predictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.asked.append({"points": point_coords, "labels": point_labels, "box": box, "mask": mask_input})
+        self.calls.append({"points": point_coords, "labels": point_labels, "box": box, "mask": mask_input})
         h, w = self.seen[-1].shape[:2]
         scale = np.array([round(w * self.side / max(h, w)) / w, round(h * self.side / max(h, w)) / h])
         centre = (np.arange(256) + 0.5) * self.side / 256  # of the mask's pixels, from the canvas's corner
@@ -88,13 +88,13 @@ def test_boxes_priors_and_padding() -> None:
     )
     rows, columns = (logits[0] > 0).any(1).nonzero()[:, 0], (logits[0] > 0).any(0).nonzero()[:, 0]
     assert (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1) == (24, 90, 40, 160)
-    assert predictor.asked[-1]["points"] is None
+    assert predictor.calls[-1]["points"] is None
     prior = torch.full((1, 120, 200), -6.0)
     prior[:, 30:70, 100:180] = 6
     logits, _ = segmenter.decode(embedding, torch.zeros(1, 0, 2), torch.zeros(1, 0), prior=prior)
     assert ((logits > 0) == (prior > 0)).float().mean() > 0.98
     segmenter.decode(embedding, torch.full((1, 3, 2), 20.0), torch.tensor([[1, -1, 0]]))
-    assert predictor.asked[-1]["labels"].tolist() == [1, 0]
+    assert predictor.calls[-1]["labels"].tolist() == [1, 0]
     logits, score = segmenter.decode(embedding, torch.zeros(0, 1, 2), torch.zeros(0, 1))
     assert logits.shape == (0, 120, 200) and score.shape == (0,)
 

@@ -154,7 +154,7 @@ class TestAgainstTheWholeModel:
         scale = torch.tensor([w / 80, h / 48])
         box, several = prompts.get("boxes"), points.shape[1] == 1 and not prompts
         prior = prompts.get("prior")
-        told = segmenter.network(
+        expected = segmenter.network(
             pixel_values=pixels,
             input_masks=None if prior is None else Canvas((48, 80), 64, stretched).mask(prior, 16),
             input_points=(points * scale - 0.5)[None] if points.shape[1] else None,
@@ -162,7 +162,7 @@ class TestAgainstTheWholeModel:
             input_boxes=None if box is None else (box.reshape(-1, 2, 2) * scale - 0.5).flatten(1)[None],
             multimask_output=several,
         )
-        masks, iou = told.pred_masks[0], told.iou_scores[0]
+        masks, iou = expected.pred_masks[0], expected.iou_scores[0]
         if not stretched:
             masks = F.interpolate(masks, (64, 64), mode="bilinear")[..., :h, :w]
         masks = F.interpolate(masks, (48, 80), mode="bilinear")
@@ -252,7 +252,7 @@ class TestContract:
 class TestLoading:
     def test_nothing_is_fetched(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: Any, **__: Any) -> Any:
-            raise AssertionError("the network was asked")
+            raise AssertionError("something was fetched")
 
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
         monkeypatch.setattr(socket.socket, "connect", refuse)

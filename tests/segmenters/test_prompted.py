@@ -36,20 +36,20 @@ def picture(height: int = 48, width: int = 80, seed: int = 0) -> Tensor:
 
 
 class Blob(PromptedSegmenter):
-    """Paints a blob where the network is told the first point is, or the inside of the box, or the mask prompt."""
+    """Paints a blob at the first point, or the inside of the box, or the mask prompt."""
 
     name, side, grid = "blob", 256, 16
 
     def __init__(self, stretched: bool) -> None:
         super().__init__()
         self.stretched = stretched
-        self.asked: list[Prompts] = []
+        self.calls: list[Prompts] = []
 
     def _features(self, image: Tensor) -> Tensor:
         return image
 
     def _masks(self, features: Any, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        self.asked.append(prompts)
+        self.calls.append(prompts)
         many = 3 if prompts.several else 1
         centre = (torch.arange(64) + 0.5) * 4
         if prompts.masks is not None:
@@ -166,20 +166,20 @@ class TestGeometryEndToEnd:
 
 
 class TestChoice:
-    def asked(self, *arguments: Any, **named: Any) -> list[bool]:
+    def ambiguous(self, *arguments: Any, **named: Any) -> list[bool]:
         blob = Blob(False)
         blob.decode(blob.encode(picture()), *arguments, **named)
-        return [p.several for p in blob.asked]
+        return [p.several for p in blob.calls]
 
     def test_only_a_single_point_is_ambiguous(self) -> None:
         one, two = torch.full((1, 1, 2), 20.0), torch.full((1, 2, 2), 20.0)
         box, prior = torch.tensor([[2.0, 2.0, 30.0, 30.0]]), torch.ones(1, 48, 80)
-        assert self.asked(one, torch.ones(1, 1)) == [True]
-        assert self.asked(two, torch.tensor([[1, -1]])) == [True]
-        assert self.asked(two, torch.tensor([[1, 0]])) == [False]
-        assert self.asked(one, torch.ones(1, 1), box) == [False]
-        assert self.asked(one, torch.ones(1, 1), None, prior) == [False]
-        assert self.asked(one, torch.ones(1, 1), None, 0 * prior) == [True]
+        assert self.ambiguous(one, torch.ones(1, 1)) == [True]
+        assert self.ambiguous(two, torch.tensor([[1, -1]])) == [True]
+        assert self.ambiguous(two, torch.tensor([[1, 0]])) == [False]
+        assert self.ambiguous(one, torch.ones(1, 1), box) == [False]
+        assert self.ambiguous(one, torch.ones(1, 1), None, prior) == [False]
+        assert self.ambiguous(one, torch.ones(1, 1), None, 0 * prior) == [True]
 
     def test_the_best_by_predicted_iou(self) -> None:
         blob = Blob(False)
@@ -258,7 +258,7 @@ class TestPrompts:
         blob = Blob(False)
         blob.prompt_chunk = 4
         blob.decode(blob.encode(picture()), torch.full((10, 1, 2), 20.0), torch.ones(10, 1))
-        assert [len(p.points) for p in blob.asked] == [4, 4, 2]
+        assert [len(p.points) for p in blob.calls] == [4, 4, 2]
 
     def test_a_frame_is_encoded_once(self, small: PromptedSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = []

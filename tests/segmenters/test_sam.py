@@ -220,7 +220,7 @@ class TestOriginalSam:
         ids=["b", "l", "h"],
     )
     def test_names_and_shapes(self, size: dict[str, Any], millions: float) -> None:
-        state = sam._with_original_names(sam._without_values(size), sam._VIT_NAMES).state_dict()
+        state = sam._with_original_names(sam._without_values(size)).state_dict()
         if size["hidden_size"] == 768:
             assert {key: list(tensor.shape) for key, tensor in state.items()} == shapes("sam_vit_b")
         matrix = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
+from trackime.arrays import BoolArray, Float32, FloatArray, UInt8, inside
 
 MIN_FLOW_SIDE = 16
 """Shortest side in pixels of a frame that has a flow: DIS needs room for its patches."""
@@ -62,7 +62,4 @@ def forward_backward_error(flow: Float32, back: Float32) -> Float32:
 
 def lands_inside(flow: Float32) -> BoolArray:
     """Whether p + flow(p) lies in the frame, bool [h, w], its edges included."""
-    h, w = flow.shape[:2]
-    x, y = _targets(flow)
-    # The frame reaches half a pixel beyond the centres of its outer pixels.
-    return np.asarray((x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5))
+    return inside(np.stack(_targets(flow), -1) + np.float32(0.5), (flow.shape[0], flow.shape[1]))

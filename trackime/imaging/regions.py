@@ -199,7 +199,7 @@ def _dissimilarity(graph: _Graph, a: int, b: int) -> float:
     overlap = float(np.minimum(graph.histogram[a] / na, graph.histogram[b] / nb).sum())
     shift = graph.lab[a] / na - graph.lab[b] / nb
     length, total = graph.links[a][b]
-    # A border inside texture is as strong as the texture: only what stands out counts.
+    # Texture has gradients of its own: only what exceeds them is a border.
     texture = min(graph.inner[a] / na, graph.inner[b] / nb)
     border = max(0.0, float(total / length) - 0.5 * texture)
     colour = (1 - overlap) * 10 + float(np.sqrt((shift**2).sum())) * 0.5

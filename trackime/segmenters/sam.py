@@ -7,7 +7,8 @@ encoder. The checkpoints are read by `trackime.checkpoints.read_weights`, which 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,37 +20,35 @@ from trackime.errors import FormatError
 from trackime.segmenters._tinyvit import TinyViT
 from trackime.segmenters.pretrained import PretrainedSegmenter
 
-_Names = Sequence[tuple[str, str]]
+_BLOCKS = (r"^vision_encoder\.layers\.", "image_encoder.blocks.")
+"""The ViT's blocks, which a TinyViT does not have."""
 
-_VIT_NAMES = (
-    ("patch_embed.projection", "patch_embed.proj"),
-    ("layers.", "blocks."),
-    ("neck.conv1", "neck.0"),
-    ("neck.layer_norm1", "neck.1"),
-    ("neck.conv2", "neck.2"),
-    ("neck.layer_norm2", "neck.3"),
-    ("layer_norm", "norm"),
-)
-"""Parts of names in the ViT, transformers' and the authors'."""
-
-_DECODER_NAMES = (
-    ("prompt_encoder.shared_embedding", "shared_image_embedding"),
-    ("shared_image_embedding.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
-    ("prompt_encoder.point_embed.", "prompt_encoder.point_embeddings."),
-    ("mask_embed.conv1", "mask_downscaling.0"),
-    ("mask_embed.layer_norm1", "mask_downscaling.1"),
-    ("mask_embed.conv2", "mask_downscaling.3"),
-    ("mask_embed.layer_norm2", "mask_downscaling.4"),
-    ("mask_embed.conv3", "mask_downscaling.6"),
+_NAMES = (
+    ("^vision_encoder", "image_encoder"),
+    (r"patch_embed\.projection", "patch_embed.proj"),
+    (r"neck\.conv1", "neck.0"),
+    (r"neck\.layer_norm1", "neck.1"),
+    (r"neck\.conv2", "neck.2"),
+    (r"neck\.layer_norm2", "neck.3"),
+    (
+        r"^(prompt_encoder\.shared_embedding|shared_image_embedding)\.positional_embedding",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"\.point_embed\.", ".point_embeddings."),
+    (r"mask_embed\.conv1", "mask_downscaling.0"),
+    (r"mask_embed\.layer_norm1", "mask_downscaling.1"),
+    (r"mask_embed\.conv2", "mask_downscaling.3"),
+    (r"mask_embed\.layer_norm2", "mask_downscaling.4"),
+    (r"mask_embed\.conv3", "mask_downscaling.6"),
     ("upscale_conv1", "output_upscaling.0"),
     ("upscale_layer_norm", "output_upscaling.1"),
     ("upscale_conv2", "output_upscaling.3"),
     ("layer_norm", "norm"),
+    (r"(mlps\.\d+|iou_prediction_head)\.layers\.0", r"\1.layers.1"),
+    ("proj_in", "layers.0"),
+    ("proj_out", "layers.2"),
 )
-"""Parts of names in the prompt encoder and the mask decoder."""
-
-_HEAD_NAMES = (("layers.0", "layers.1"), ("proj_in", "layers.0"), ("proj_out", "layers.2"))
-"""Parts of names in the decoder's three-layer networks."""
+"""Patterns in transformers' names of SAM's weights, and what the original checkpoints have instead; in this order."""
 
 
 def _load(
@@ -103,14 +102,14 @@ def _sam(vision: Mapping[str, Any], hidden: int = 2048) -> Any:
         hidden: width inside the two-layer networks of the decoder's transformer.
     """
     network = _without_values(vision, hidden).to_empty(device="cpu")
-    return _with_original_names(network, _VIT_NAMES)
+    return _with_original_names(network)
 
 
 def _mobile_sam() -> Any:
     """SAM's prompt encoder and mask decoder around a `TinyViT`; names as in `_sam`."""
     network = _without_values({"num_hidden_layers": 0}).to_empty(device="cpu")
     network.vision_encoder = TinyViT()
-    return _with_original_names(network, ())
+    return _with_original_names(network)
 
 
 def _without_values(vision: Mapping[str, Any], hidden: int = 2048) -> Any:
@@ -129,45 +128,31 @@ def _without_values(vision: Mapping[str, Any], hidden: int = 2048) -> Any:
         return SamModel._from_config(config, attn_implementation="sdpa")
 
 
-def _with_original_names(network: Any, encoder: _Names) -> Any:
-    """Make `network.state_dict()` and `load_state_dict` use the names of the original checkpoints.
+def _with_original_names(network: Any) -> Any:
+    """Make `state_dict` and `load_state_dict` of a `SamModel` use the names of the original checkpoints."""
+    table = _NAMES if isinstance(network.vision_encoder, TinyViT) else (_BLOCKS, *_NAMES)
 
-    Args:
-        network: a `SamModel`.
-        encoder: parts of the names in its image encoder.
-    """
+    def original(name: str) -> str:
+        for pattern, replacement in table:
+            name = re.sub(pattern, replacement, name)
+        return name
 
     def rename(module: Any, state: dict[str, Tensor], *_: Any) -> None:
         # The matrix of the positional encoding is there twice, under one original name.
-        _replace(state, {_original_name(key, encoder): value for key, value in state.items()})
+        renamed = {original(key): value for key, value in state.items()}
+        state.clear()
+        state.update(renamed)
 
     def restore(module: Any, state: dict[str, Tensor], *_: Any) -> None:
-        known = {key: original for key, original in names.items() if original in state}
-        others = {key: value for key, value in state.items() if key not in names.values()}
-        _replace(state, {key: state[original] for key, original in known.items()} | others)
+        restored = {key: state[name] for key, name in names.items() if name in state}
+        restored |= {key: value for key, value in state.items() if key not in names.values()}
+        state.clear()
+        state.update(restored)
 
-    names = {key: _original_name(key, encoder) for key in network.state_dict()}
+    names = {key: original(key) for key in network.state_dict()}
     network.register_state_dict_post_hook(rename)
     network.register_load_state_dict_pre_hook(restore)
     return network
-
-
-def _replace(old: dict[str, Tensor], new: dict[str, Tensor]) -> None:
-    """Put the items of `new` into a dictionary that torch holds on to."""
-    old.clear()
-    old.update(new)
-
-
-def _original_name(name: str, encoder: _Names) -> str:
-    """The original checkpoints' name of a weight of transformers' `SamModel`."""
-    part, _, rest = name.partition(".")
-    table = encoder if part == "vision_encoder" else _DECODER_NAMES
-    name = f"image_encoder.{rest}" if part == "vision_encoder" else name
-    if "mlps." in name or "iou_prediction_head" in name:
-        table = _HEAD_NAMES
-    for theirs, original in table:
-        name = name.replace(theirs, original)
-    return name
 
 
 def _vision_config(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
