@@ -119,7 +119,7 @@ def test_bad_input() -> None:
 
 
 def test_equals_segment_anything(tmp_path: Path) -> None:
-    """Ours from the same checkpoint; equal weights from the same names, which pretrained ones are not needed for."""
+    """Both from one checkpoint, whose weights follow from their names: no pretrained ones are needed."""
     pytest.importorskip("transformers")
     oracle = pytest.importorskip("segment_anything", exc_type=ImportError)
     from tests.golden import filled
