@@ -19,7 +19,6 @@ from ..run import (
     build_config,
     compute_options,
     config_options,
-    in_order,
     output_options,
     result_folder,
     seal,
@@ -57,7 +56,6 @@ def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings
     """
     config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
     with Progress(quiet) as progress, result_folder(output, "demo", settings, (), overwrite, resume) as result:
         if result is not None:
             _demo_into(result, config, progress, settings)

@@ -20,7 +20,6 @@ from ..run import (
     build_config,
     compute_options_with,
     config_options,
-    in_order,
     output_options,
     result_folder,
     tracks_option,
@@ -64,7 +63,6 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     # The solver's own `focal` says what is done with it.
     solver = build_config(SolverConfig, {name: value for name, value in settings.items() if name != "focal"})
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
     inputs = [video, *(settings[name] for name in ("depth_folder", "intrinsics", "tracks") if settings[name])]
     if settings["depth_model"] and Path(settings["depth_model"]).is_dir():
         inputs.append(settings["depth_model"])

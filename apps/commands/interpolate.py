@@ -22,7 +22,6 @@ from ..run import (
     build_config,
     compute_options_with,
     config_options,
-    in_order,
     output_options,
     read_record,
     result_folder,
@@ -52,7 +51,6 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     """
     config = build_config(InterpConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
     inputs = [video, *([settings["tracks"]] if settings["tracks"] else [])]
     movie = _movie_of(output)
     _refuse_input(video, output)

@@ -15,16 +15,16 @@ from trackime.types import Queries, Tracks
 
 from ..run import (
     Command,
+    Flags,
     Progress,
     Prompt,
     PromptType,
     Result,
-    build_config,
     compute_options,
     config_options,
-    in_order,
+    list_option,
     output_options,
-    result_folder,
+    run_command,
     tracks_option,
     write_frames,
 )
@@ -33,23 +33,17 @@ if TYPE_CHECKING:
     from trackime.video import Video
 
 
-class _FormatList(click.ParamType):
-    """Names of track formats, separated by commas."""
+class _FormatType(click.ParamType):
+    """The name of a track format."""
 
-    name = "formats"
+    name = "format"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return "NAME,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from trackime.formats import formats
 
-        items = value.split(",") if isinstance(value, str) else value
-        names = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
-        for name in names:
-            if name not in formats():
-                self.fail(f"unknown format {name!r}: expected some of {', '.join(formats())}", param, ctx)
-        return names
+        if value not in formats():
+            self.fail(f"unknown format {value!r}: expected some of {', '.join(formats())}", param, ctx)
+        return str(value)
 
 
 def _query_options(function: Any) -> Any:
@@ -70,32 +64,29 @@ def _query_options(function: Any) -> Any:
 @click.argument("video")
 @output_options()
 @_query_options
-@click.option("--format", type=_FormatList(), default=(), help="More files of the tracks: csv, nuke, ...")
+@list_option("--format", type=_FormatType(), help="More formats of the tracks, such as nuke or json.")
 @compute_options
 @tracks_option
-@config_options("Method", ImeConfig)
+@config_options("Method", ImeConfig, table="track")
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Follow points through VIDEO (a file, or a folder of frames).
 
     Without any point: a grid every 16 pixels of the first frame. OUT gets tracks.npz, tracks.csv, overlay.mp4,
     sheet.png, frames.csv, config.toml and result.json.
     """
-    config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
     if settings["tracks"]:
-        asked = [name for name in ("point", "queries", "grid", "mask") if settings[name]]
-        if asked:
-            raise click.UsageError(f"--tracks and --{asked[0]} exclude each other: expected one of them")
+        others = [name for name in ("point", "queries", "grid", "mask") if settings[name]]
+        if others:
+            raise click.UsageError(f"--tracks and --{others[0]} exclude each other: expected one of them")
     inputs = [video, *(settings[name] for name in ("queries", "mask", "tracks") if settings[name])]
-    line = f"{output}: finished already, skipped"
-    with Progress(quiet) as progress, result_folder(output, "track", settings, inputs, overwrite, resume) as result:
-        if result is not None:
-            tracks = track_into(result, video, config, progress, **settings)
-            seconds, size = sum(progress.seconds.values()), (len(tracks), tracks.video.frames)
-            line = f"{output}: {count(size[0], 'point')} through {count(size[1], 'frame')} in {seconds:.1f} s"
-    if not quiet:
-        click.echo(line)
+
+    def body(result: Result, progress: Progress) -> str:
+        values = dict(settings)
+        tracks = track_into(result, video, values.pop("track"), progress, **values)
+        return f"{count(len(tracks), 'point')} through {count(tracks.video.frames, 'frame')}"
+
+    run_command("track", output, settings, inputs, Flags(overwrite, resume, quiet), body)
 
 
 def track_into(
@@ -113,7 +104,6 @@ def track_into(
     tracker: str = DEFAULT_TRACKER,
     segmenter: str = DEFAULT_SEGMENTER,
     tracks: Path | None = None,
-    **_: Any,
 ) -> Tracks:
     """Track, and write all of a `track` result but what every result has.
 

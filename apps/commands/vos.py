@@ -22,7 +22,7 @@ from ..run import (
     build_config,
     compute_options_with,
     config_options,
-    in_order,
+    list_option,
     output_options,
     result_folder,
     to_queries,
@@ -77,7 +77,7 @@ class _MaskType(click.ParamType):
               help="A click that mends the finished result in OUT, on or off an object of any frame.")  # fmt: skip
 @click.option("--masks", type=click.Path(path_type=Path), metavar="FOLDER",
               help="First masks of several videos, NAME.png or NAME/00000.png: results in OUT/NAME.")  # fmt: skip
-@click.option("--format", type=click.Choice(_FORMATS), multiple=True, help="The masks in another format, too.")
+@list_option("--format", type=click.Choice(_FORMATS), help="More formats of the masks.")
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Segmentation", VosConfig)
@@ -110,14 +110,13 @@ def command(
     config, ime = build_config(VosConfig, settings), build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
     if masks is not None:
-        _batch(video, masks, output, in_order(settings), config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
+        _batch(video, masks, output, settings, config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
         return
     several = video if len(video) > 1 else videos_of(video[0])
     if several is not None:
         raise click.UsageError(f"expected --masks FOLDER with first masks of {count(len(several), 'video')}, got none")
     if not settings["mask"] and not any(point.positive for point in settings["point"]):
         raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
-    settings = in_order(settings)
     files = [video[0], *(mask.path for mask in settings["mask"])]
     files += [settings["tracks"]] if settings["tracks"] else []
     line, made_anew = f"{output}: finished already, skipped", False

@@ -43,7 +43,7 @@ def mend(video: str, output: Path, clicks: Sequence[Prompt], device: str, quiet:
     record = read_record(output)
     if record is None or record.get("command") != "vos" or "prompts" not in record:
         raise click.UsageError(f"--correct: expected {output} to be a finished result of vos, found none")
-    saved = read_config(output / "config.toml", command.settings())
+    saved = read_config(output / "config.toml", command)
     with command.make_context("vos", [video, "-o", str(output)], context.parent, default_map=saved) as again:
         values = again.params
     config, ime = build_config(VosConfig, values), build_config(ImeConfig, values)

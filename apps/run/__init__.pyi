@@ -1,13 +1,10 @@
-from .options import Command as Command
-from .options import build_config as build_config
 from .options import compute_options as compute_options
 from .options import compute_options_with as compute_options_with
-from .options import config_options as config_options
 from .options import debug_option as debug_option
-from .options import in_order as in_order
+from .options import device_option as device_option
 from .options import offline_option as offline_option
 from .options import output_options as output_options
-from .options import read_config as read_config
+from .options import quiet_option as quiet_option
 from .options import tracks_option as tracks_option
 from .overlay import TrackPainter as TrackPainter
 from .pictures import write_pictures as write_pictures
@@ -24,6 +21,11 @@ from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
 from .results import write_frames as write_frames
+from .settings import Command as Command
+from .settings import build_config as build_config
+from .settings import config_options as config_options
+from .settings import list_option as list_option
+from .settings import read_config as read_config
 from .sheet import GAP as GAP
 from .sheet import PAPER as PAPER
 from .sheet import TILE as TILE
@@ -51,11 +53,13 @@ __all__ = [
     "compute_options_with",
     "config_options",
     "debug_option",
+    "device_option",
     "gather_queries",
-    "in_order",
+    "list_option",
     "load_tracks",
     "offline_option",
     "output_options",
+    "quiet_option",
     "read_config",
     "read_ids",
     "read_record",

@@ -25,7 +25,7 @@ import click
 from trackime.errors import OutputError
 from trackime.types import VideoInfo
 
-from .options import to_toml
+from .toml import plain, to_toml
 
 _RESULT = "result.json"
 _HASHED_BYTES = 1 << 26
@@ -59,19 +59,6 @@ def _identity(path: str | os.PathLike[str]) -> str:
         return hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError:
         return "missing"
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as TOML can keep them: prompts as typed, paths absolute, tuples as lists, None left out."""
-
-    def one(value: Any) -> Any:
-        if isinstance(value, Path):
-            return str(value.absolute())
-        if isinstance(value, list | tuple):
-            return [one(item) for item in value]
-        return getattr(value, "text", value)
-
-    return {name: one(value) for name, value in settings.items() if value is not None}
 
 
 @dataclass
@@ -128,7 +115,7 @@ def result_folder(
     output = output.resolve()
     if not output.name:
         raise OutputError(f"cannot write {output}: expected a folder below it")
-    settings = _plain(settings)
+    settings = plain(settings)
     key = _key(command, settings, inputs)
     if _finished(output, key, overwrite, resume):
         yield None
@@ -177,7 +164,7 @@ def _write(
 
 def seal(result: Result, command: str, settings: Mapping[str, Any], key: str = "") -> None:
     """Write config.toml and result.json: the last files of a result."""
-    (result.folder / "config.toml").write_text(to_toml(_plain(settings)), encoding="utf-8")
+    (result.folder / "config.toml").write_text(to_toml(plain(settings)), encoding="utf-8")
     files = sorted([*(p.name for p in result.folder.iterdir()), _RESULT])
     context = click.get_current_context(silent=True)
     typed = context.obj["typed"] if context is not None and context.obj else []

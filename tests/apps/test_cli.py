@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ def test_track_writes_a_whole_result(run: Any, video: Path, tmp_path: Path) -> N
     assert (out / "frames.csv").read_text().splitlines()[2].startswith("1,shot_01,")
     with open_video(out / "overlay.mp4") as overlay:
         assert (len(overlay), overlay.info.width, overlay.info.height) == (T, W, H)
+
+
+@pytest.mark.parametrize("typed", [["nuke,json"], ["nuke", "json"], ["nuke,json", "nuke"]])
+def test_formats_may_be_repeated_or_separated_by_commas(
+    run: Any, video: Path, tmp_path: Path, typed: list[str]
+) -> None:
+    words = [word for names in typed for word in ("--format", names)]
+    assert run("track", video, "-o", tmp_path / "out", "--grid", "40", *words).code == 0
+    assert {"tracks.nk", "tracks.json"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_windows_are_a_list_and_the_method_is_a_table(run: Any, video: Path, tmp_path: Path) -> None:
+    for name, typed in (("a", ["960,384"]), ("b", ["960", "384"])):
+        words = [word for sides in typed for word in ("--windows-px", sides)]
+        assert run("track", video, "-o", tmp_path / name, "--grid", "40", *words).code == 0
+        settings = tomllib.loads((tmp_path / name / "config.toml").read_text())
+        assert settings["track"]["windows_px"] == [960, 384] and settings["grid"] == 40
+    assert "published: 960,384" in " ".join(run("track", "--help").out.split())
 
 
 def test_quiet_says_nothing(run: Any, video: Path, tmp_path: Path) -> None:
