@@ -7,6 +7,7 @@ not what it should be is one line and never a traceback.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             if not temporary.exists():
                 raise OutputError(f"{target}: nothing was written")
             if target.is_dir() and not target.is_symlink() and temporary.is_dir():
-                _swap_folder(temporary, target)
+                swap_folder(temporary, target, _temporary(target))
             else:
                 os.replace(temporary, target)
         except OSError as error:
@@ -70,16 +71,39 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def _swap_folder(temporary: Path, target: Path) -> None:
+def swap_folder(made: Path, target: Path, aside: Path) -> None:
+    """Replace the folder `target` by `made`; the old one is at `aside` (same file system) until it is removed."""
     # rename() does not replace a folder that has files in it: move the old one aside first.
-    aside = _temporary(target)
     os.replace(target, aside)
     try:
-        os.replace(temporary, target)
+        os.replace(made, target)
     except OSError:
         os.replace(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def lock(file: IO[Any]) -> bool:
+    """Lock an open file against other processes until it is closed; whether it could be had.
+
+    A file system without locks counts as had: better unlocked than never.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks: better unlocked than never.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    return True
 
 
 @contextmanager

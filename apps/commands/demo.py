@@ -15,13 +15,14 @@ from ..interp import InterpConfig
 from ..run import (
     Command,
     Progress,
-    Result,
+    ResultFolder,
     build_config,
     compute_options,
     config_options,
     output_options,
     result_folder,
     seal,
+    typed_arguments,
 )
 from ..vos import MaskFiles, VosConfig
 from .depth import depth_into
@@ -56,7 +57,10 @@ def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings
     """
     config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    with Progress(quiet) as progress, result_folder(output, "demo", settings, (), overwrite, resume) as result:
+    with (
+        Progress(quiet) as progress,
+        result_folder(output, "demo", settings, (), overwrite, resume, arguments=typed_arguments()) as result,
+    ):
         if result is not None:
             _demo_into(result, config, progress, settings)
     if result is None:
@@ -66,7 +70,7 @@ def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings
         _show_scores(output, result.record["scores"], progress)
 
 
-def _demo_into(result: Result, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
+def _demo_into(result: ResultFolder, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
     """Write all of a demo but what every result has; its scores are in `result.record`."""
     from trackime.devices import resolve_device
     from trackime.video import open_video
@@ -113,7 +117,7 @@ def _write_world(folder: Path, world: Scene, progress: Progress) -> Path:
 
 
 def _score_tracks(
-    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: ResultFolder, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Track the true points' queries into track/; TAP-Vid's measures by name of the method."""
     from trackime.metrics import evaluate
@@ -140,7 +144,7 @@ def _score_tracks(
 
 
 def _score_masks(
-    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: ResultFolder, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Follow the first frame's objects into vos/; DAVIS's measures over objects, and of a mask that stays put."""
     from trackime.metrics import evaluate_masks, summary
@@ -160,7 +164,7 @@ def _score_masks(
     return {"vos": scores}
 
 
-def _score_depth(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+def _score_depth(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
     from trackime.dense import FollowConfig
     from trackime.metrics import absolute_error, depth_scores
@@ -185,7 +189,7 @@ def _score_depth(result: Result, world: Scene, video: Video, progress: Progress,
     return {"depth": scores, "cameras": cameras}
 
 
-def _score_frames(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+def _score_frames(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Make every other frame from the rest into interpolate/; PSNR and SSIM, and those of the neighbours' mean."""
     from trackime.metrics import psnr, ssim
     from trackime.video import open_video

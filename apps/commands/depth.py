@@ -16,13 +16,14 @@ from ..depth.source import Source
 from ..run import (
     Command,
     Progress,
-    Result,
+    ResultFolder,
     build_config,
     compute_options_with,
     config_options,
     output_options,
     result_folder,
     tracks_option,
+    typed_arguments,
 )
 from .track import check_names, count, describe
 
@@ -67,7 +68,10 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     if settings["depth_model"] and Path(settings["depth_model"]).is_dir():
         inputs.append(settings["depth_model"])
     line = f"{output}: finished already, skipped"
-    with Progress(quiet) as progress, result_folder(output, "depth", settings, inputs, overwrite, resume) as result:
+    with (
+        Progress(quiet) as progress,
+        result_folder(output, "depth", settings, inputs, overwrite, resume, arguments=typed_arguments()) as result,
+    ):
         if result is not None:
             found = depth_into(result, video, (config, follow, solver), exports, progress, **settings)
             frames = sum(len(shot.result) for shot in found.shots)
@@ -78,7 +82,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
 
 
 def depth_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     switches: tuple[DepthConfig, FollowConfig, SolverConfig],
     exports: Exports,

@@ -18,7 +18,7 @@ from ..interp import DEFAULT_TRACKER, InterpConfig
 from ..run import (
     Command,
     Progress,
-    Result,
+    ResultFolder,
     build_config,
     compute_options_with,
     config_options,
@@ -26,6 +26,7 @@ from ..run import (
     read_record,
     result_folder,
     tracks_option,
+    typed_arguments,
 )
 from .track import check_names, count
 
@@ -58,7 +59,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     if movie is not None:
         _refuse_movie(movie, folder, overwrite, resume)
     line = f"{output}: finished already, skipped"
-    made = result_folder(folder, "interpolate", settings, inputs, overwrite, resume)
+    made = result_folder(folder, "interpolate", settings, inputs, overwrite, resume, arguments=typed_arguments())
     with Progress(quiet) as progress, made as result:
         if result is not None:
             found = interpolate_into(result, video, config, progress, movie, **settings)
@@ -110,7 +111,7 @@ def _refuse_movie(movie: Path, folder: Path, overwrite: bool, resume: bool) -> N
 
 
 def interpolate_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     config: InterpConfig,
     progress: Progress,
@@ -169,7 +170,7 @@ def interpolate_into(
     return found
 
 
-def _marks_of(result: Result, video: Video, config: InterpConfig, progress: Progress) -> Marks:
+def _marks_of(result: ResultFolder, video: Video, config: InterpConfig, progress: Progress) -> Marks:
     """Cuts and duplicates, from the checkpoint where they are there, else found and kept there."""
     from trackime.files import atomic
 
@@ -184,7 +185,7 @@ def _marks_of(result: Result, video: Video, config: InterpConfig, progress: Prog
     return marks
 
 
-def _sink_for(result: Result, video: Video, config: InterpConfig, timeline: Any, movie: Path | None) -> Sink:
+def _sink_for(result: ResultFolder, video: Video, config: InterpConfig, timeline: Any, movie: Path | None) -> Sink:
     """Where the frames go; a movie is made beside the result's folder and published with it."""
     from ..interp import Images, Movie
 
@@ -207,7 +208,9 @@ def _write_targets(path: Path, found: Interpolation, sink: Sink) -> None:
             rows.writerow([k, f"{k:05d}", repr(float(pts)), target.i, target.j, repr(float(target.tau))])
 
 
-def describe(result: Result, found: Interpolation, sink: Sink, device: str, progress: Progress, made: int) -> None:
+def describe(
+    result: ResultFolder, found: Interpolation, sink: Sink, device: str, progress: Progress, made: int
+) -> None:
     """What result.json says of the run."""
     video, timeline, marks = found.video, found.timeline, found.marks
     info = video.info

@@ -19,7 +19,7 @@ from ..run import (
     Progress,
     Prompt,
     PromptType,
-    Result,
+    ResultFolder,
     compute_options,
     config_options,
     list_option,
@@ -81,7 +81,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
             raise click.UsageError(f"--tracks and --{others[0]} exclude each other: expected one of them")
     inputs = [video, *(settings[name] for name in ("queries", "mask", "tracks") if settings[name])]
 
-    def body(result: Result, progress: Progress) -> str:
+    def body(result: ResultFolder, progress: Progress) -> str:
         values = dict(settings)
         tracks = track_into(result, video, values.pop("track"), progress, **values)
         return f"{count(len(tracks), 'point')} through {count(tracks.video.frames, 'frame')}"
@@ -90,7 +90,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
 
 
 def track_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     config: ImeConfig,
     progress: Progress,
@@ -143,7 +143,7 @@ def track_into(
 
 
 def _follow(
-    result: Result,
+    result: ResultFolder,
     video: Video,
     queries: Queries,
     tracker: str,
@@ -171,7 +171,7 @@ def _save_tracks(tracks: Tracks, folder: Path, formats: Sequence[str] = ()) -> N
         known.save(tracks, folder / f"tracks{known.formats()[name].suffix}", name)
 
 
-def describe(result: Result, video: Video, device: str, progress: Progress) -> None:
+def describe(result: ResultFolder, video: Video, device: str, progress: Progress) -> None:
     """What result.json says of every run over a video, and frames.csv."""
     info = video.info
     write_frames(result.folder / "frames.csv", info)

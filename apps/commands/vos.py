@@ -18,7 +18,7 @@ from ..run import (
     Progress,
     Prompt,
     PromptType,
-    Result,
+    ResultFolder,
     build_config,
     compute_options_with,
     config_options,
@@ -27,6 +27,7 @@ from ..run import (
     result_folder,
     to_queries,
     tracks_option,
+    typed_arguments,
 )
 from ..vos import DEFAULT_TRACKER, MaskFiles, VosConfig, finish, write_masks
 from .track import check_names, count
@@ -120,7 +121,7 @@ def command(
     files = [video[0], *(mask.path for mask in settings["mask"])]
     files += [settings["tracks"]] if settings["tracks"] else []
     line, made_anew = f"{output}: finished already, skipped", False
-    made = result_folder(output, "vos", settings, files, overwrite, resume)
+    made = result_folder(output, "vos", settings, files, overwrite, resume, arguments=typed_arguments())
     with Progress(quiet) as progress, made as result:
         if result is not None:
             found = vos_into(result, video[0], config, ime, progress, **settings)
@@ -161,7 +162,7 @@ def _batch(
 
 
 def vos_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     config: VosConfig,
     ime: ImeConfig,

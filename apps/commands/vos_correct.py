@@ -11,7 +11,18 @@ import click
 
 from trackime.ime import ImeConfig
 
-from ..run import Command, Progress, Prompt, Result, build_config, read_config, read_record, result_folder, to_queries
+from ..run import (
+    Command,
+    Progress,
+    Prompt,
+    ResultFolder,
+    build_config,
+    read_config,
+    read_record,
+    result_folder,
+    to_queries,
+    typed_arguments,
+)
 from ..vos import MaskFiles, VosConfig, confidence_rows, finish, read_confidence
 from .track import count
 
@@ -49,7 +60,10 @@ def mend(video: str, output: Path, clicks: Sequence[Prompt], device: str, quiet:
     config, ime = build_config(VosConfig, values), build_config(ImeConfig, values)
     settings = {name: values[name] for name in command.settings() if name in values}
     settings.update(correct=(*values["correct"], *clicks), device=device)
-    with Progress(quiet) as progress, result_folder(output, "vos", settings, [video], overwrite=True) as result:
+    with (
+        Progress(quiet) as progress,
+        result_folder(output, "vos", settings, [video], overwrite=True, arguments=typed_arguments()) as result,
+    ):
         assert result is not None
         changed = _mend_into(result, video, output, record, config, ime, progress, clicks=clicks, **settings)
         line = f"{output}: {count(changed, 'frame')} mended in {sum(progress.seconds.values()):.1f} s"
@@ -58,7 +72,7 @@ def mend(video: str, output: Path, clicks: Sequence[Prompt], device: str, quiet:
 
 
 def _mend_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     output: Path,
     record: dict[str, Any],

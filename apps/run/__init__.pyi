@@ -16,7 +16,7 @@ from .prompts import to_queries as to_queries
 from .queries import gather_queries as gather_queries
 from .queries import load_tracks as load_tracks
 from .queries import read_ids as read_ids
-from .results import Result as Result
+from .results import ResultFolder as ResultFolder
 from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
@@ -33,6 +33,7 @@ from .sheet import Sheet as Sheet
 from .sheet import caption as caption
 from .skeleton import Flags as Flags
 from .skeleton import run_command as run_command
+from .skeleton import typed_arguments as typed_arguments
 
 __all__ = [
     "GAP",
@@ -44,7 +45,7 @@ __all__ = [
     "Progress",
     "Prompt",
     "PromptType",
-    "Result",
+    "ResultFolder",
     "Sheet",
     "TrackPainter",
     "build_config",
@@ -68,6 +69,7 @@ __all__ = [
     "seal",
     "to_queries",
     "tracks_option",
+    "typed_arguments",
     "write_frames",
     "write_pictures",
 ]

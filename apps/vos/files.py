@@ -12,7 +12,7 @@ from trackime.errors import FormatError
 from trackime.ime import ImeConfig
 
 from ..commands import count, describe
-from ..run import Progress, Result
+from ..run import Progress, ResultFolder
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finish(
-    result: Result,
+    result: ResultFolder,
     video: Video,
     ids: MaskFiles,
     found: Segmentation | Finished,
