@@ -7,7 +7,6 @@ not what it should be is one line and never a traceback.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -17,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,29 +80,6 @@ def swap_folder(made: Path, target: Path, aside: Path) -> None:
         os.replace(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def lock(file: IO[Any]) -> bool:
-    """Lock an open file against other processes until it is closed; whether it could be had.
-
-    A file system without locks counts as had: better unlocked than never.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # A file system without locks: better unlocked than never.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-    return True
 
 
 @contextmanager

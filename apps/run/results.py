@@ -14,14 +14,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from trackime.errors import InputError, OutputError
-from trackime.files import lock, swap_folder
+from trackime.files import swap_folder
 from trackime.types import VideoInfo
 
 from .toml import to_toml
@@ -239,13 +239,19 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 @contextmanager
 def _locked(output: Path, work: Path) -> Iterator[None]:
     """Hold the lock of `work`, which is made, and which the system releases however the process ends."""
-    with ExitStack() as stack:
-        with _bookkeeping(output):
-            (work / "checkpoint").mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(work / "lock", "w"))
-        if not lock(file):
-            raise OutputError(f"another run is writing {output}: wait for it, or choose another name")
+    from filelock import FileLock, Timeout
+
+    held = FileLock(work / "lock")
+    with _bookkeeping(output):
+        (work / "checkpoint").mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(f"another run is writing {output}: wait for it, or choose another name") from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _prepare(result: ResultFolder, key: str, resume: bool) -> None:

@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trackime.errors import DownloadError, OutputError
-from trackime.files import lock
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +119,31 @@ def locked(path: Path, waiting: str, poll: float = 0.2) -> Iterator[None]:
         raise _unwritable(path, error) from error
     with file:
         said = False
-        while not lock(file):
+        while not _lock(file):
             if not said:
                 log.warning(waiting)
                 said = True
             time.sleep(poll)
         yield  # closing the file unlocks it
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks: better unlocked than never.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    return True
 
 
 def _fetch(url: str, part: Path, checked: bool, report: Report, patience: Patience) -> bool:
