@@ -14,20 +14,23 @@ from trackime.ime import ImeConfig
 from ..interp import InterpConfig
 from ..run import (
     Command,
+    Flags,
     Progress,
     ResultFolder,
-    build_config,
+    TrackRequest,
+    check_names,
     compute_options,
     config_options,
+    describe,
     output_options,
-    result_folder,
+    run_command,
     seal,
-    typed_arguments,
+    track_into,
+    track_once,
 )
 from ..vos import MaskFiles, VosConfig
 from .depth import depth_into
 from .interpolate import interpolate_into
-from .track import check_names, describe, track_into
 from .vos import MaskAt, vos_into
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ _POINTS = 48
 @click.option("--world-seed", type=click.IntRange(0), default=_SEED, show_default=True,
               help="Another seed, another world.")  # fmt: skip
 @compute_options
-@config_options("Method", ImeConfig)
+@config_options("Method", ImeConfig, table="track")
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Render a small world, run every application on it, and score them against its truth.
 
@@ -55,19 +58,15 @@ def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings
     OUT gets world/ (video.mp4, masks, true tracks, true depth), track/, vos/, depth/ and interpolate/ (as those
     commands write them), frames.csv, config.toml and result.json with the scores. Takes a minute or two on two cores.
     """
-    config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    with (
-        Progress(quiet) as progress,
-        result_folder(output, "demo", settings, (), overwrite, resume, arguments=typed_arguments()) as result,
-    ):
-        if result is not None:
-            _demo_into(result, config, progress, settings)
-    if result is None:
-        if not quiet:
-            click.echo(f"{output}: finished already, skipped")
-    elif not quiet:
-        _show_scores(output, result.record["scores"], progress)
+
+    def body(result: ResultFolder, progress: Progress) -> str:
+        _demo_into(result, settings["track"], progress, settings)
+        return "every application run and scored"
+
+    result = run_command("demo", output, settings, (), Flags(overwrite, resume, quiet), body)
+    if result is not None and not quiet:
+        _show_scores(output, result.record["scores"])
 
 
 def _demo_into(result: ResultFolder, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
@@ -124,22 +123,23 @@ def _score_tracks(
     from trackime.types import Queries, Tracks
 
     truth = Tracks.load(result.folder / "world" / "tracks.npz")
-    asked = Queries(truth.queries.xyt)  # which object a point is on is not told
+    queries = Queries(truth.queries.xyt)  # without the object that a point is on
     part, scores = result.part("track"), {}
-    tracks = track_into(part, _lent(video), config, progress, queries=asked, **names)
+    request = TrackRequest(queries=queries, config=config, **names)
+    tracks = track_into(part, _lent(video), request, progress)
     runs = {"TrackIME": tracks}
     if config.instance_motion or config.clip:
         alone = ImeConfig(instance_motion=False, clip=False, cuts=config.cuts, chunk=config.chunk)
         saved = result.checkpoint / "alone.npz"
         with progress.stage("tracker alone"):
-            runs["tracker alone"] = _follow_saved(saved, video, asked, alone, progress, names)
+            runs["tracker alone"] = track_once(saved, video, queries, config=alone, progress=progress, **names)
     for name, found in runs.items():
         measures = evaluate(Tracks(found.xy, found.visibility, truth.queries, truth.video), truth)
         kept = ("average_pts_within_thresh", "average_jaccard", "occlusion_accuracy", "pts_within_1")
         scores[name] = {key: round(measures[key], 4) for key in kept}
         scores[name]["median_error_px"] = round(_median_error(found, truth), 3)
     part.record["scores"] = {"track": scores}
-    seal(part, "track", {**names, **vars(config)})
+    seal(part, "track", {**names, "track": config})
     return {"track": scores}
 
 
@@ -229,27 +229,13 @@ class _Still(MaskFiles):
         self._paths = [masks._paths[0]] * len(masks)
 
 
-def _follow_saved(
-    saved: Path, video: Video, queries: Any, config: ImeConfig, progress: Progress, names: dict[str, Any]
-) -> Any:
-    """Tracks of `queries`, from the checkpoint `saved` where it is there."""
-    from trackime.ime import track
-    from trackime.types import Tracks
-
-    if saved.exists():
-        return Tracks.load(saved)
-    found = track(video, queries, config=config, progress=progress, **names)
-    found.save(saved)
-    return found
-
-
 def _median_error(tracks: Any, truth: Any) -> float:
     """Median distance in pixels of the points that truth says are visible, query frames left out."""
     scored = truth.visible & (np.arange(truth.video.frames) != truth.queries.t[:, None])
     return float(np.median(np.linalg.norm(tracks.xy - truth.xy, axis=-1)[scored]))
 
 
-def _show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> None:
+def _show_scores(output: Path, scores: dict[str, Any]) -> None:
     """The scores as a table on stdout, and where to look."""
     from rich.console import Console
     from rich.table import Table
@@ -280,7 +266,7 @@ def _show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> No
         depth.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("AbsRel", "delta1", "coverage")))
     depth.add_row("cameras", f"{100 * scores['cameras']['ATE']:.2f} % of their path")
     console.print(points, objects, depth, frames)
-    click.echo(f"done in {sum(progress.seconds.values()):.0f} s; look at")
+    click.echo("look at")
     for place, what in (
         ("track/overlay.mp4", "points and their trails"),
         ("vos/overlay.mp4", "objects"),

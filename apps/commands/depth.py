@@ -18,14 +18,16 @@ from ..run import (
     Progress,
     ResultFolder,
     build_config,
+    check_names,
     compute_options_with,
     config_options,
+    count,
+    describe,
     output_options,
     result_folder,
     tracks_option,
     typed_arguments,
 )
-from .track import check_names, count, describe
 
 if TYPE_CHECKING:
     from ..depth import Depth, Shot

@@ -20,15 +20,16 @@ from ..run import (
     Progress,
     ResultFolder,
     build_config,
+    check_names,
     compute_options_with,
     config_options,
+    count,
     output_options,
     read_record,
     result_folder,
     tracks_option,
     typed_arguments,
 )
-from .track import check_names, count
 
 if TYPE_CHECKING:
     from trackime.video import Video

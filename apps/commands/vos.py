@@ -20,8 +20,10 @@ from ..run import (
     PromptType,
     ResultFolder,
     build_config,
+    check_names,
     compute_options_with,
     config_options,
+    count,
     list_option,
     output_options,
     result_folder,
@@ -30,7 +32,6 @@ from ..run import (
     typed_arguments,
 )
 from ..vos import DEFAULT_TRACKER, MaskFiles, VosConfig, finish, write_masks
-from .track import check_names, count
 from .vos_correct import check_mending, mend, typed
 
 if TYPE_CHECKING:

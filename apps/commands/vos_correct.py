@@ -17,6 +17,7 @@ from ..run import (
     Prompt,
     ResultFolder,
     build_config,
+    count,
     read_config,
     read_record,
     result_folder,
@@ -24,7 +25,6 @@ from ..run import (
     typed_arguments,
 )
 from ..vos import MaskFiles, VosConfig, confidence_rows, finish, read_confidence
-from .track import count
 
 
 def typed(name: str) -> bool:

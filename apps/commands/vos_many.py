@@ -16,9 +16,8 @@ from trackime.errors import FormatError, InputError, OutputError
 from trackime.files import atomic
 from trackime.ime import ImeConfig
 
-from ..run import Progress, read_record, result_folder, typed_arguments
+from ..run import Progress, count, read_record, result_folder, typed_arguments
 from ..vos import VosConfig
-from .track import count
 from .vos import MaskAt, vos_into
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")

@@ -1,3 +1,4 @@
+from .options import check_names as check_names
 from .options import compute_options as compute_options
 from .options import compute_options_with as compute_options_with
 from .options import debug_option as debug_option
@@ -17,6 +18,7 @@ from .queries import gather_queries as gather_queries
 from .queries import load_tracks as load_tracks
 from .queries import read_ids as read_ids
 from .results import ResultFolder as ResultFolder
+from .results import describe as describe
 from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
@@ -24,6 +26,7 @@ from .results import write_frames as write_frames
 from .settings import Command as Command
 from .settings import build_config as build_config
 from .settings import config_options as config_options
+from .settings import every as every
 from .settings import list_option as list_option
 from .settings import read_config as read_config
 from .sheet import GAP as GAP
@@ -32,8 +35,12 @@ from .sheet import TILE as TILE
 from .sheet import Sheet as Sheet
 from .sheet import caption as caption
 from .skeleton import Flags as Flags
+from .skeleton import count as count
 from .skeleton import run_command as run_command
 from .skeleton import typed_arguments as typed_arguments
+from .tracking import TrackRequest as TrackRequest
+from .tracking import track_into as track_into
+from .tracking import track_once as track_once
 
 __all__ = [
     "GAP",
@@ -48,13 +55,18 @@ __all__ = [
     "ResultFolder",
     "Sheet",
     "TrackPainter",
+    "TrackRequest",
     "build_config",
     "caption",
+    "check_names",
     "compute_options",
     "compute_options_with",
     "config_options",
+    "count",
     "debug_option",
+    "describe",
     "device_option",
+    "every",
     "gather_queries",
     "list_option",
     "load_tracks",
@@ -68,6 +80,8 @@ __all__ = [
     "run_command",
     "seal",
     "to_queries",
+    "track_into",
+    "track_once",
     "tracks_option",
     "typed_arguments",
     "write_frames",

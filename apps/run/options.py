@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from trackime.checkpoints import store as models
+from trackime.errors import UnknownNameError
 from trackime.ime import DEFAULT_SEGMENTER, DEFAULT_TRACKER
 
 from .settings import Command, Decorator, every, read_config
@@ -80,3 +81,16 @@ def compute_options_with(tracker: str) -> Decorator:
 
 compute_options = compute_options_with(DEFAULT_TRACKER)
 """Device, tracker, segmenter and downloads, with the toolkit's default tracker."""
+
+
+def check_names(tracker: str, segmenter: str) -> None:
+    """Check the names before anything is read or computed.
+
+    Raises:
+        UnknownNameError: a name that no registry has.
+    """
+    from trackime import segmenters, trackers
+
+    for kind, name, names in (("tracker", tracker, trackers.names()), ("segmenter", segmenter, segmenters.names())):
+        if name.partition(":")[0] not in names:
+            raise UnknownNameError(kind, name, names)

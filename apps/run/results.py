@@ -18,13 +18,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trackime.errors import InputError, OutputError
 from trackime.files import swap_folder
 from trackime.types import VideoInfo
 
+from .progress import Progress
 from .toml import to_toml
+
+if TYPE_CHECKING:
+    from trackime.video import Video
 
 _RESULT = "result.json"
 _HASHED_BYTES = 1 << 26
@@ -305,6 +309,16 @@ def _recover(output: Path, work: Path) -> None:
         elif not output.exists():
             os.replace(aside, output)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def describe(result: ResultFolder, video: Video, device: str, progress: Progress) -> None:
+    """Write frames.csv, and record video, device and seconds of each stage for result.json."""
+    info = video.info
+    write_frames(result.folder / "frames.csv", info)
+    about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
+    result.record.update(video=about, device=device, seconds=progress.seconds)
+    if video.warnings:
+        result.record["warnings"] = list(video.warnings)
 
 
 def write_frames(path: Path, info: VideoInfo) -> None:

@@ -29,6 +29,11 @@ class Flags:
     quiet: bool = False
 
 
+def count(number: int, noun: str) -> str:
+    """The number with its noun: ``1 frame``, ``2 frames``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def typed_arguments() -> list[str]:
     """What was typed after the program's name; empty outside of the command line."""
     context = click.get_current_context(silent=True)
@@ -42,8 +47,8 @@ def run_command(
     inputs: Sequence[str | os.PathLike[str]],
     flags: Flags,
     body: Callable[[ResultFolder, Progress], str],
-) -> None:
-    """Make a result and print one line about it.
+) -> ResultFolder | None:
+    """Make a result and print one line about it; None where it was finished already.
 
     Args:
         name: of the command.
@@ -64,3 +69,4 @@ def run_command(
                 line = f"{output}: {body(result, progress)} in {sum(progress.seconds.values()):.1f} s"
     if not flags.quiet:
         click.echo(line)
+    return result

@@ -217,7 +217,7 @@ def test_resume_goes_on_after_tracking_with_the_same_bytes(
     typed = ["track", video, "--point", "10,20", "--point", "1,2,3"]
     assert run(*typed, "-o", tmp_path / "whole").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("trackime_apps.run.write_pictures", raising(KeyboardInterrupt()))
+        patch.setattr("trackime_apps.run.pictures.write_pictures", raising(KeyboardInterrupt()))
         assert run(*typed, "-o", tmp_path / "out", "--resume").code == 130
     assert not (tmp_path / "out").exists() and len(tracked) == 2
     assert run(*typed, "-o", tmp_path / "out", "--resume").code == 0 and len(tracked) == 2
