@@ -33,7 +33,7 @@ from trackime_apps.depth.solver import GRIDS, SolverConfig
 from trackime_apps.vos import DEFAULT_TRACKER as VOS_TRACKER
 from trackime_apps.vos import VosConfig
 
-TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
+TABLES = ("components", "overall", "trajectories", "neighbours", "windows", "weights", "extras", "sharing")
 
 
 def common(command: Any) -> Any:
@@ -111,7 +111,7 @@ def tracking(
         if badja:
             tracking_benchmark.badja(bench, samples, report)
         elif davis:
-            tracking_benchmark.survival(bench, samples, report)
+            tracking_benchmark.mask_survival(bench, samples, report)
         elif table == "components":
             tracking_benchmark.components(bench, report, native=index == 0)
         else:

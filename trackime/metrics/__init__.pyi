@@ -19,12 +19,16 @@ from .tapvid import Mode as Mode
 from .tapvid import benchmark_queries as benchmark_queries
 from .tapvid import error_by_visibility as error_by_visibility
 from .tapvid import evaluate as evaluate
+from .tapvid import flow_disagreement as flow_disagreement
 from .tapvid import in_mask as in_mask
 from .tapvid import mean_scores as mean_scores
 from .tapvid import pck_t as pck_t
 from .tapvid import sample_queries_first as sample_queries_first
 from .tapvid import sample_queries_strided as sample_queries_strided
+from .tapvid import survival as survival
 from .tapvid import tap_vid as tap_vid
+from .tapvid import temporal_coherence as temporal_coherence
+from .tapvid import trajectory_error as trajectory_error
 
 __all__ = [
     "ALIGNMENTS",
@@ -43,6 +47,7 @@ __all__ = [
     "evaluate",
     "evaluate_masks",
     "flicker",
+    "flow_disagreement",
     "found_again",
     "in_mask",
     "mean_scores",
@@ -53,5 +58,8 @@ __all__ = [
     "sample_queries_strided",
     "ssim",
     "summary",
+    "survival",
     "tap_vid",
+    "temporal_coherence",
+    "trajectory_error",
 ]
