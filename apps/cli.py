@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -60,6 +59,8 @@ class Applications(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, on: bool) -> None:
     if on:
+        from importlib.metadata import version  # loads the parser of e-mail headers
+
         click.echo(f"trackime {version('trackime')}")
         ctx.exit()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoints.test_store import SHA, row
+from tests.registry_rows import SHA, row
 from tests.server import BODY, Server, running, serve, status
 from trackime.checkpoints import CHECKPOINTS
 from trackime.checkpoints import store as models
@@ -152,7 +152,7 @@ class TestOffline:
     @pytest.fixture
     def tracker(self, monkeypatch: pytest.MonkeyPatch) -> None:
 
-        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.checkpoints.test_store:toy")
+        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.registry_rows:toy")
 
     @pytest.mark.usefixtures("tracker")
     def test_no_download_and_one_line(self, run: Any, known: Server, video: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ class TestDoctor:
 
     def test_a_real_load(self, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
-        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.checkpoints.test_store:toy")
+        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.registry_rows:toy")
         models.fetch("one")
         (finding,) = (f for f in doctor._registered("tracker", "cpu", doctor._try_tracker) if f.name == "one")
         assert finding.state == doctor._BAD and "one.pt: refused, nothing in it was run" in finding.detail
