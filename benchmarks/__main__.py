@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the tables of the documentation, made by this code on this machine."""
+"""`python -m benchmarks`: the tables of the documentation, reproduced on this machine."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def interpolate(
     scale: float, step: int, size: tuple[int, int], frames: int, names: tuple[str, ...], weights: str | None,
     oracle: bool, tracker: str, segmenter: str, seed: int, worst: str | None, device: str, json_path: str | None,
 ) -> None:  # fmt: skip
-    """Frames that were left out, made again from those that were kept, by each method.
+    """Frames that were left out, interpolated from those that were kept, by each method.
 
     Several sources may be given at once: the last rows are means over all their cases.
     """

@@ -69,12 +69,12 @@ def long_video(
     world = make_world(seed=0, width=width, height=height, frames=frames, objects=4)
     if not path.exists():
         _write(world, path)
-    asked = world.sample(queries, seed=0, t=0).queries
+    points = world.sample(queries, seed=0, t=0).queries
     video = open_video(path)
     start = time.perf_counter()
     with Sampler() as sampler:
         result = run(
-            video, asked, trackers.create(tracker), segmenters.create(segmenter), base, progress=sampler.progress
+            video, points, trackers.create(tracker), segmenters.create(segmenter), base, progress=sampler.progress
         )
     seconds = time.perf_counter() - start
     whole = {"first": 0, "second": 0}

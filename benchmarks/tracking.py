@@ -257,7 +257,7 @@ def mask_survival(bench: Bench, samples: list[Sample], report: Report, points: i
 
     The queries are `points` random pixels of the first mask.
     """
-    asked = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
+    queried = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
 
     def alive(sample: Sample, tracks: Tracks) -> dict[str, float]:
         assert sample.masks is not None
@@ -267,11 +267,11 @@ def mask_survival(bench: Bench, samples: list[Sample], report: Report, points: i
             shares[label] = in_mask(replace(tracks, visibility=there), sample.masks)
         return {label: 100 * share for label, share in shares.items()}
 
-    _with_and_without(bench, asked, report, alive)
+    _with_and_without(bench, queried, report, alive)
 
 
 def _on_first_mask(sample: Sample, points: int) -> Tracks:
-    """Queries on the object of frame 0, as tracks that stand still."""
+    """Queries on the object of frame 0, as static tracks."""
     assert sample.masks is not None
     y, x = np.nonzero((sample.masks[0] > 0) & (sample.masks[0] != 255))
     rows = np.random.default_rng(0).choice(len(x), min(points, len(x)), replace=False)

@@ -1,4 +1,4 @@
-"""`trackime-apps demo`: a world with known truth, everything run on it, and how well it went."""
+"""`trackime-apps demo`: every application run on a synthetic world, and scored against its truth."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..run import (
     check_names,
     compute_options,
     config_options,
+    console,
     describe,
     output_options,
     run_command,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from trackime.worlds import Scene
 
 _WORLD: dict[str, Any] = {"width": 320, "height": 240, "frames": 32, "objects": 5, "movers": 2, "path": "orbit"}
-"""Options of the scene: a room, a few things that move in it, and a camera that goes around them."""
+"""Options of the scene: a room, a few moving objects, and a camera that orbits them."""
 _SEED = 4
-"""A room whose moving things are large enough to be looked at; chosen by its look."""
+"""A room whose moving objects are large enough to see."""
 _POINTS = 48
 """Points tracked: random ones of the first frame, a quarter of them close to objects' edges."""
 
@@ -48,13 +49,14 @@ _POINTS = 48
 @click.command("demo", cls=Command)
 @output_options(default="demo")
 @click.option("--world-seed", type=click.IntRange(0), default=_SEED, show_default=True,
-              help="Another seed, another world.")  # fmt: skip
+              help="Seed of the world.")  # fmt: skip
 @compute_options
 @config_options("Method", ImeConfig, table="track")
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Render a small world, run every application on it, and score them against its truth.
 
-    Points are tracked, objects segmented, depth and cameras found, and every other frame is left out and made again.
+    Points are tracked, objects segmented, depth and cameras estimated, and every other frame is left out and
+    interpolated.
     OUT gets world/ (video.mp4, masks, true tracks, true depth), track/, vos/, depth/ and interpolate/ (as those
     commands write them), frames.csv, config.toml and result.json with the scores. Takes a minute or two on two cores.
     """
@@ -70,7 +72,7 @@ def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings
 
 
 def _demo_into(result: ResultFolder, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
-    """Write all of a demo but what every result has; its scores are in `result.record`."""
+    """Write all of a demo but what every result has; the scores go to `result.record`."""
     from trackime.devices import resolve_device
     from trackime.video import open_video
     from trackime.worlds import make_scene
@@ -216,7 +218,7 @@ def _score_frames(result: ResultFolder, world: Scene, video: Video, progress: Pr
 
 
 def _lent(video: Video) -> Video:
-    """`video` again, for someone who closes it when done."""
+    """`video` again, for a function that closes it."""
     clip = video.clip(0, len(video))
     clip.info = video.info
     return clip
@@ -237,12 +239,8 @@ def _median_error(tracks: Any, truth: Any) -> float:
 
 def _show_scores(output: Path, scores: dict[str, Any]) -> None:
     """The scores as a table on stdout, and where to look."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
     points = Table(title="Points against the truth", title_justify="left")
     for heading in ("", "within 1 .. 16 px", "Jaccard", "occlusion", "within 1 px", "median error"):
         points.add_column(heading, justify="right" if heading else "left")
@@ -254,7 +252,7 @@ def _show_scores(output: Path, scores: dict[str, Any]) -> None:
         objects.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["vos"].items():
         objects.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("J&F", "J_mean", "F_mean")))
-    frames = Table(title="Frames left out and made again", title_justify="left")
+    frames = Table(title="Interpolated frames against the truth", title_justify="left")
     for heading in ("", "PSNR", "SSIM"):
         frames.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["interpolate"].items():
@@ -265,10 +263,10 @@ def _show_scores(output: Path, scores: dict[str, Any]) -> None:
     for name, row in scores["depth"].items():
         depth.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("AbsRel", "delta1", "coverage")))
     depth.add_row("cameras", f"{100 * scores['cameras']['ATE']:.2f} % of their path")
-    console.print(points, objects, depth, frames)
+    console(120).print(points, objects, depth, frames)
     click.echo("look at")
     for place, what in (
-        ("track/overlay.mp4", "points and their trails"),
+        ("track/overlay.mp4", "points and their recent paths"),
         ("vos/overlay.mp4", "objects"),
         ("depth/overlay.mp4", "depth; depth/cloud.ply is the room as points"),
         ("track/sheet.png", "the same on one page, and vos/, depth/, interpolate/sheet.png"),

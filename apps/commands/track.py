@@ -1,4 +1,4 @@
-"""`trackime-apps track`: any points of a video, followed for as long as it lasts."""
+"""`trackime-apps track`: any points of a video, tracked for as long as it lasts."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ _query_options = every([
 @tracks_option
 @config_options("Method", ImeConfig, table="track")
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
-    """Follow points through VIDEO (a file, or a folder of frames).
+    """Track points through VIDEO (a file, or a folder of frames).
 
-    Without any point: a grid every 16 pixels of the first frame. OUT gets tracks.npz, tracks.csv, overlay.mp4,
-    sheet.png, frames.csv, config.toml and result.json.
+    By default the points are a grid of the first frame, 16 pixels apart. OUT contains tracks.npz, tracks.csv,
+    overlay.mp4, sheet.png, frames.csv, config.toml and result.json.
     """
     check_names(settings["tracker"], settings["segmenter"])
     if settings["tracks"]:

@@ -3,6 +3,7 @@ from .options import compute_options as compute_options
 from .options import compute_options_with as compute_options_with
 from .options import debug_option as debug_option
 from .options import device_option as device_option
+from .options import is_cached as is_cached
 from .options import offline_option as offline_option
 from .options import output_options as output_options
 from .options import quiet_option as quiet_option
@@ -38,6 +39,7 @@ from .skeleton import Flags as Flags
 from .skeleton import count as count
 from .skeleton import run_command as run_command
 from .skeleton import typed_arguments as typed_arguments
+from .tables import console as console
 from .tracking import TrackRequest as TrackRequest
 from .tracking import track_into as track_into
 from .tracking import track_once as track_once
@@ -62,12 +64,14 @@ __all__ = [
     "compute_options",
     "compute_options_with",
     "config_options",
+    "console",
     "count",
     "debug_option",
     "describe",
     "device_option",
     "every",
     "gather_queries",
+    "is_cached",
     "list_option",
     "load_tracks",
     "offline_option",

@@ -83,6 +83,11 @@ compute_options = compute_options_with(DEFAULT_TRACKER)
 """Device, tracker, segmenter and downloads, with the toolkit's default tracker."""
 
 
+def is_cached(name: str) -> bool:
+    """Whether a checkpoint of the registry can be used without a download."""
+    return models.state(name) not in (models.ABSENT, models.PARTIAL)
+
+
 def check_names(tracker: str, segmenter: str) -> None:
     """Check the names before anything is read or computed.
 

@@ -1,4 +1,4 @@
-"""The folder of a result: written aside, whole when it appears, and resumed where it broke off.
+"""The folder of a result: written elsewhere first, complete when it appears, resumable after an interruption.
 
 A result for OUT is made in ``.OUT.partial/`` beside it: ``result/`` becomes OUT by a rename once it is complete,
 ``checkpoint/`` holds finished stages that ``--resume`` goes on from. An interrupted run leaves nothing, but for the
