@@ -278,7 +278,8 @@ def memory(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(video_folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        memory_benchmark.long_video(report, tracker, segmenter, frames, size, points, folder, base)
+        clip = memory_benchmark.LongVideo(frames, size, points, folder)
+        memory_benchmark.long_video(report, clip, tracker, segmenter, base, place)
     report.show()
     report.save(json_path)
 
@@ -300,7 +301,8 @@ def networks(
     report = Report(f"networks, 256x256, {frames} frames, {queries} queries", place)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
-            networks_benchmark.compare(report, name, frames, queries, query_chunk, small_chunk, place, Path(scratch))
+            sizes = networks_benchmark.Sizes(frames, queries, query_chunk, small_chunk)
+            networks_benchmark.compare(report, name, sizes, place, Path(scratch))
     report.show()
     report.save(json_path)
 
