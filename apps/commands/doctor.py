@@ -29,7 +29,14 @@ _PACKAGES = {
     "av": "av",
     "opencv-python-headless": "cv2",
     "scikit-image": "skimage",
+    "kornia": "kornia",
+    "pillow": "PIL",
+    "pycocotools": "pycocotools",
     "safetensors": "safetensors",
+    "pooch": "pooch",
+    "filelock": "filelock",
+    "lazy-loader": "lazy_loader",
+    "tomli-w": "tomli_w",
     "click": "click",
     "rich": "rich",
 }
@@ -38,6 +45,7 @@ _PACKAGES = {
 _EXTRAS = {
     "models": (("transformers",), "SAM family, Depth Anything, ZoeDepth, DPT"),
     "edgetam": (("transformers", "timm"), "EdgeTAM"),
+    "sam": (("segment_anything",), "models of segment-anything itself"),
     "lpips": (("lpips",), "perceptual scores"),
     "open3d": (("open3d",), "meshes of depth"),
     "rerun": (("rerun",), "the rerun viewer"),

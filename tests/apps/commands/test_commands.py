@@ -1,6 +1,8 @@
 """`vos`, `demo` and `doctor` from the outside."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,12 @@ class TestDemo:
             assert read_config(tmp_path / "out" / name / "config.toml", part.command)  # as its command takes it
         assert run("demo", "-o", tmp_path / "out").code == 1
         assert "skipped" in run("demo", "-o", tmp_path / "out", "--resume").out
+
+
+def test_doctor_checks_every_dependency_and_extra() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+    assert set(doctor._PACKAGES) == {re.split("[<>=]", line)[0] for line in project["dependencies"]}
+    assert set(doctor._EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
 
 
 class TestDoctor:
