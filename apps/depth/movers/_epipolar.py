@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import Float64
+from trackime.geometry import sampson_distance
 
 LEAST = 16
 """Points a geometry is fitted to at least."""
@@ -45,16 +46,6 @@ class Geometry:
 def within(width: int, height: int) -> float:
     """Pixels up to which a point fits a geometry: 1.5 in frames of 320 x 240, in proportion in others, 1 at least."""
     return float(max(1.0, 1.5 * np.hypot(width, height) / 400))
-
-
-def sampson(matrix: Float64, a: Float64, b: Float64) -> Float64:
-    """Sampson distance [N] in pixels of matches a, b [N, 2] to b' F a = 0 (Hartley, Zisserman, Multiple view geometry,
-    2004, equation 11.9; the root of its summand)."""
-    p = np.concatenate((a, np.ones((len(a), 1))), 1)
-    q = np.concatenate((b, np.ones((len(b), 1))), 1)
-    there, here = p @ matrix.T, q @ matrix
-    scale = (there[:, :2] ** 2).sum(1) + (here[:, :2] ** 2).sum(1)
-    return np.asarray(np.abs((q * there).sum(1)) / np.sqrt(np.maximum(scale, 1e-12)))
 
 
 def transfer(matrix: Float64, a: Float64, b: Float64) -> Float64:
@@ -101,7 +92,7 @@ def geometry(
     p, q = a - middle, b - middle
     infinite = np.full(len(a), np.inf)
     f, h = _fit(cv2.findFundamentalMat, p, q, params), _fit(cv2.findHomography, p, q, params)
-    by_f = infinite if f is None else sampson(f, p, q)
+    by_f = infinite if f is None else sampson_distance(f, p, q)
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:
         by_h = np.minimum(transfer(h, p, q), transfer(np.asarray(np.linalg.inv(h), np.float64), q, p))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from trackime.arrays import Float64, Int64
+from trackime.geometry import sampson_distance
 
 from ._keyframes import between
-from ._relative import FEWEST, essential, flat, sampson
+from ._relative import FEWEST, essential, flat
 from ._sightings import Sightings
 
 LOW, HIGH, STEPS = 0.5, 2.5, 12
@@ -78,7 +79,8 @@ def _cost(a: Float64, b: Float64, focal: float) -> float:
     found = essential(a, b, focal, PIXELS)
     if found is None:
         return 1.0
-    return float(np.minimum((sampson(found[0], a, b, focal) / PIXELS) ** 2, 1.0).mean())
+    pixels = focal * sampson_distance(found[0], a / focal, b / focal)
+    return float(np.minimum((pixels / PIXELS) ** 2, 1.0).mean())
 
 
 def likely(tried: Float64, costs: Float64, size: int) -> float:

@@ -62,16 +62,6 @@ def _params(cv2: Any, pixels: float) -> Any:
     return params
 
 
-def sampson(matrix: Float64, a: Float64, b: Float64, focal: float) -> Float64:
-    """First-order distances [N] in pixels of point pairs from an essential matrix (Hartley, Zisserman, eq. 11.9)."""
-    one = np.ones((len(a), 1))
-    u, v = np.concatenate((a / focal, one), 1), np.concatenate((b / focal, one), 1)
-    line, back = u @ matrix.T, v @ matrix
-    off = np.abs((v * line).sum(1))
-    slope = np.sqrt((line[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1))
-    return focal * off / np.maximum(slope, 1e-12)
-
-
 def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
     """The motion between two frames that puts most points before both; None where there is none.
 

@@ -11,7 +11,7 @@ from trackime.types import RaggedTracks
 from trackime.video import open_video
 from trackime_apps.depth._reconstruction import Reconstruction
 from trackime_apps.depth.movers import Movers, movers
-from trackime_apps.depth.movers._epipolar import geometry, sampson, turning
+from trackime_apps.depth.movers._epipolar import geometry, turning
 from trackime_apps.depth.movers._groups import alike, share
 from trackime_apps.depth.movers._region import region
 
@@ -172,25 +172,6 @@ def test_parts_of_a_video_are_worlds_of_their_own() -> None:
         poses[t, :3, 3] *= 3
     static = movers._again(trails, known_by(Cameras(poses, view.focal, W, H), part=part))
     assert (~static[moving]).mean() > 0.9 and static[~moving].mean() > 0.98
-
-
-def test_sampson_is_the_distance_to_the_nearest_pair_that_fits() -> None:
-    # To first order, so nearly for small distances: moved along its gradient by it, a match fits.
-    rng = np.random.default_rng(1)
-    matrix = rng.normal(size=(3, 3)) @ np.diag([1e-2, 1e-2, 1])
-    a, b = rng.uniform(-100, 100, (2, 50, 2))
-
-    def value(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        one = np.ones((len(p), 1))
-        return (np.concatenate((q, one), 1) * (np.concatenate((p, one), 1) @ matrix.T)).sum(1)
-
-    step = 1e-5
-    gradient = np.stack(
-        [(value(a + d[:2], b + d[2:]) - value(a - d[:2], b - d[2:])) / (2 * step) for d in step * np.eye(4)],
-        1,
-    )
-    slow = np.abs(value(a, b)) / np.linalg.norm(gradient, axis=1)
-    np.testing.assert_allclose(sampson(matrix, a, b), slow, rtol=1e-6)
 
 
 def test_turns_are_told_from_other_homographies() -> None:

@@ -11,11 +11,12 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from tests.apps.depth.cloud import seen_by, shaken, trails_of, views_of
+from trackime.geometry import sampson_distance
 from trackime.types import RaggedTracks
 from trackime_apps.depth.sfm import Observed, Views, bundle, errors, triangulate
 from trackime_apps.depth.sfm._focal import candidates, likely, sweep
 from trackime_apps.depth.sfm._keyframes import keyframes
-from trackime_apps.depth.sfm._relative import relative, sampson
+from trackime_apps.depth.sfm._relative import relative
 from trackime_apps.depth.sfm._resection import refine_poses, resect
 from trackime_apps.depth.sfm._rotation import explained, parallax
 from trackime_apps.depth.sfm._sightings import Sightings
@@ -215,7 +216,7 @@ def test_sampson_is_the_distance_to_the_nearest_true_pair() -> None:
     turn = true.rotation[1] @ true.rotation[0].T
     x, y, z = true.shift[1] - turn @ true.shift[0]
     matrix = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ turn
-    got = sampson(matrix, seen.xy[::2], seen.xy[1::2], 150.0)
+    got = 150.0 * sampson_distance(matrix, seen.xy[::2] / 150.0, seen.xy[1::2] / 150.0)
     one = Views(np.stack((np.eye(3), turn)), np.array([[0, 0, 0], [x, y, z]]), true.points[:1], 150.0)
     for n in range(6):
         mine = replace(seen.take(seen.point == n), point=np.zeros(2, np.int64))
