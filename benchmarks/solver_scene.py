@@ -10,8 +10,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.spatial.transform import Rotation
 
-from trackime_apps.depth.solver import Matches, Problem, exp_rotation
+from trackime.metrics import absolute_error
+from trackime_apps.depth.solver import Matches, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def make_scene(
     centers = torch.stack((4 * (0.015 * t).sin(), 0.25 * (t / 9).sin(), 0.3 * (1 - (t / 14).cos())), 1)
     turns = torch.stack((0.05 * (t / 8).sin(), 0.08 * (t / 11).sin(), 0.04 * (t / 6).sin()), 1)
     centers, turns = travel * centers, turn * turns
-    rotations = exp_rotation(turns)
+    rotations = torch.from_numpy(Rotation.from_rotvec(turns.numpy()).as_matrix())
     # A height field that the path flies along: wide enough for what the frames see.
     half = 6.5 * width / 2 / focal
     left, right = float(centers[:, 0].min()) - half, float(centers[:, 0].max()) + half
@@ -124,15 +126,8 @@ def make_scene(
 
 
 def position_error(poses: torch.Tensor, truth: torch.Tensor) -> float:
-    """Root-mean-square error of positions after the best similarity (Umeyama 1991), as a share of the path's length."""
-    a, b = poses[:, :3, 3], truth[:, :3, 3]
-    path = float(b.diff(dim=0).norm(dim=1).sum())
-    x, y = a - a.mean(0), b - b.mean(0)
-    u, s, v = torch.linalg.svd(y.T @ x)
-    sign = torch.ones(3, dtype=a.dtype)
-    sign[2] = torch.sign(torch.linalg.det(u @ v))
-    rotation, size = (u * sign) @ v, (s * sign).sum() / x.square().sum().clamp(min=1e-300)
-    return float((y - size * x @ rotation.T).square().sum(1).mean().sqrt()) / path
+    """Root-mean-square error of positions after the best similarity, as a share of the path's length."""
+    return absolute_error(poses.numpy(), truth.numpy()).share
 
 
 def delta1(depth: torch.Tensor, truth: torch.Tensor) -> float:

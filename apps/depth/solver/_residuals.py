@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import torch
 
 from ._pairs import Pairs
+from ._rotations import cross_matrix
 from ._state import Layout, State
 from .config import SolverConfig
-from .rotations import cross_matrix
 
 RCVD_ROBUST = 0.5
 """Cauchy's scale of the published residual."""

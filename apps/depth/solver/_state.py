@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ._rotations import exp_rotation, orthonormal
 from .handles import Grid
-from .rotations import exp_rotation, orthonormal
 
 
 @dataclass(frozen=True)

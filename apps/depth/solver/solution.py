@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.spatial.transform import Rotation, Slerp
 
 from trackime.errors import InputError, ShapeError
 
 from ._levenberg import Trace
 from ._state import State
 from .handles import Grid
-from .rotations import exp_rotation, log_rotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,8 @@ def _bridge(
         if component[a] != component[b]:  # nothing is known of the way from one to the other
             b = a
         part = (k - a) / (b - a) if b != a else 0.0
-        rotation[k] = rotation[a] @ exp_rotation(part * log_rotation(rotation[a].T @ rotation[b]))
+        between = Slerp([0, 1], Rotation.from_matrix(rotation[[a, b]].numpy()))
+        rotation[k] = torch.from_numpy(between(part).as_matrix())
         center[k] = (1 - part) * center[a] + part * center[b]
         theta[k] = (1 - part) * theta[a] + part * theta[b]
     return rotation, center, theta

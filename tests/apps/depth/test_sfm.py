@@ -12,6 +12,7 @@ import pytest
 from tests.apps.depth.cloud import trails_of, views_of
 from trackime.errors import InputError, ShapeError, SolveError
 from trackime.geometry import Cameras
+from trackime.metrics import absolute_error
 from trackime.types import RaggedTracks
 from trackime.worlds import Scene, make_scene
 from trackime_apps.depth import sfm
@@ -36,14 +37,8 @@ def true_trails(world: Scene, noise: float = 0.0, outliers: float = 0.0, n: int 
 
 
 def off_path(found: np.ndarray, true: np.ndarray) -> float:
-    """Root of the mean squared distance of camera centres after the best similarity (Umeyama 1991), over the path."""
-    a, b = found[:, :3, 3], true[:, :3, 3]
-    p, q = a - a.mean(0), b - b.mean(0)
-    u, s, v = np.linalg.svd(q.T @ p)
-    sign = np.array([1, 1, np.sign(np.linalg.det(u @ v))])
-    scale = (s * sign).sum() / (p**2).sum()
-    gap = scale * p @ ((u * sign) @ v).T - q
-    return float(np.sqrt((gap**2).sum(1).mean()) / np.linalg.norm(np.diff(b, axis=0), axis=1).sum())
+    """Root of the mean squared distance of camera centres after the best similarity, over the path."""
+    return absolute_error(found, true).share
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from trackime_apps.depth.sfm._rotation import explained, parallax
 from trackime_apps.depth.sfm._sightings import Sightings
 from trackime_apps.depth.sfm._triangulate import angles, meet, thinned
 from trackime_apps.depth.sfm.bundle import Prior, _cost, _linearise, adjust
-from trackime_apps.depth.solver import exp_rotation
+from trackime_apps.depth.solver._rotations import exp_rotation
 
 # ---- bundle adjustment
 
