@@ -19,7 +19,7 @@ from trackime.progress import Report
 from trackime.types import RaggedTracks
 
 from .._reconstruction import Reconstruction
-from ..sfm import Observed, Views, errors, triangulate
+from ..sfm import Observations, Views, errors, triangulate
 from ._epipolar import Geometry, geometry, within
 from ._groups import alike, share
 from ._region import region
@@ -219,7 +219,7 @@ def _again(trails: RaggedTracks, found: Reconstruction) -> BoolArray:
     for number in np.unique(part[counts]):
         rows = np.flatnonzero(counts & (part == number))
         focal = float(np.median(cameras.focal[found.part == number]))
-        seen = Observed(trails.frame[rows], trails.point[rows], xy[rows], np.ones(len(rows)))
+        seen = Observations(trails.frame[rows], trails.point[rows], xy[rows], np.ones(len(rows)))
         views = Views(turn, shift, np.zeros((0, 3)), focal)
         points = triangulate(views, seen, len(trails), _TOLERANCE * within(cameras.width, cameras.height)).points
         off[rows] = errors(replace(views, points=points), seen)

@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation, Slerp
 from trackime.arrays import BoolArray, Float64, Int64
 
 from ._mapper import AGREE, NARROW, VIEWS, Mapper, observed
-from ._resection import FEWEST, SHARE, refine_poses, resect
+from ._refine import refine_poses
+from ._reprojection import Observations, Views, errors
+from ._resection import FEWEST, SHARE, resect
 from ._sightings import Sightings
 from ._triangulate import thinned, triangulate
-from .bundle import Observed, Views, errors
 
 ENOUGH = 400
 """Points that the pose of a frame is found from."""
@@ -49,12 +50,12 @@ def all_frames(at: Sightings, mapper: Mapper, keys: Int64) -> tuple[Views, BoolA
     return views, solved
 
 
-def _of_points(at: Sightings, views: Views) -> Observed:
+def _of_points(at: Sightings, views: Views) -> Observations:
     rows = np.flatnonzero(np.isfinite(views.points[at.point, 0]))
-    return Observed(at.frame[rows], at.point[rows], at.xy[rows], at.weight[rows])
+    return Observations(at.frame[rows], at.point[rows], at.xy[rows], at.weight[rows])
 
 
-def _poses(views: Views, seen: Observed) -> Views:
+def _poses(views: Views, seen: Observations) -> Views:
     """`refine_poses`, some frames at a time; `seen` in order of frame."""
     rotation, shift = views.rotation.copy(), views.shift.copy()
     for begin in range(0, len(rotation), CHUNK):
@@ -67,13 +68,13 @@ def _poses(views: Views, seen: Observed) -> Views:
     return replace(views, rotation=rotation, shift=shift)
 
 
-def _few(seen: Observed, frames: int) -> Observed:
+def _few(seen: Observations, frames: int) -> Observations:
     """No more sightings of a frame than its pose needs, evenly from all."""
     seen = seen.take(np.argsort(seen.camera, kind="stable"))
     return seen.take(thinned(seen.camera, frames, ENOUGH))
 
 
-def _fit(views: Views, seen: Observed, frames: int, pixels: float) -> BoolArray:
+def _fit(views: Views, seen: Observations, frames: int, pixels: float) -> BoolArray:
     """bool [F], frames in which enough points fit."""
     fits = errors(views, seen) <= pixels
     number = np.bincount(seen.camera[fits], minlength=frames)

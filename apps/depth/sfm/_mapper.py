@@ -13,10 +13,12 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64, Int64
 
+from ._bundle import Prior, adjust
+from ._refine import refine_poses
 from ._relative import Relative
-from ._resection import FEWEST, refine_poses, resect
+from ._reprojection import Observations, Views, errors
+from ._resection import FEWEST, resect
 from ._triangulate import angles, triangulate
-from .bundle import Observed, Prior, Views, adjust, errors
 
 NARROW = 1.5
 """Degrees between the rays of a point at least."""
@@ -75,7 +77,7 @@ class Mapper:
         tolerance: pixels that a sighting may be off in the end.
     """
 
-    def __init__(self, seen: Observed, cameras: int, points: int, lens: Lens, early: float = EARLY) -> None:
+    def __init__(self, seen: Observations, cameras: int, points: int, lens: Lens, early: float = EARLY) -> None:
         self.seen, self.lens, self._early = seen, lens, early
         nothing = np.full((points, 3), np.nan)
         self.views = Views(np.tile(np.eye(3), (cameras, 1, 1)), np.zeros((cameras, 3)), nothing, lens.focal)
@@ -247,7 +249,7 @@ class Mapper:
         self.views = Views(rotation, shift, points, views.focal)
 
 
-def observed(camera_of: Int64, frame: Int64, point: Int64, xy: Float64, weight: Float64) -> tuple[Observed, Int64]:
+def observed(camera_of: Int64, frame: Int64, point: Int64, xy: Float64, weight: Float64) -> tuple[Observations, Int64]:
     """The sightings in frames that are cameras, and which they are: camera_of [F] is a frame's camera or -1."""
     rows = np.flatnonzero(camera_of[frame] >= 0)
-    return Observed(camera_of[frame[rows]], point[rows], xy[rows], weight[rows]), rows
+    return Observations(camera_of[frame[rows]], point[rows], xy[rows], weight[rows]), rows

@@ -9,8 +9,8 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64
 
+from ._reprojection import Observations, Views
 from ._triangulate import angles, meet, rays
-from .bundle import Observed, Views
 
 FEWEST = 12
 """Points below which there is no motion to find."""
@@ -90,7 +90,9 @@ def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Floa
     shifts = np.stack((np.zeros(3), shift))
     n = len(a)
     views = Views(turns, shifts, np.zeros((n, 3)), focal)
-    seen = Observed(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n))
+    seen = Observations(
+        np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n)
+    )
     centre, ray = rays(views, seen)
     points = meet(centre[::2], ray[::2], centre[1::2], ray[1::2])
     with np.errstate(invalid="ignore"):

@@ -13,7 +13,8 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64, Int64
 
-from .bundle import Observed, Views, errors, jacobians
+from ._refine import refine_points
+from ._reprojection import Observations, Views, errors
 
 TOLERANCE = 2.0
 """Pixels a sighting may be off."""
@@ -42,7 +43,7 @@ class Found:
     count: Int64
 
 
-def rays(views: Views, seen: Observed) -> tuple[Float64, Float64]:
+def rays(views: Views, seen: Observations) -> tuple[Float64, Float64]:
     """Camera centres [K, 3] and unit directions [K, 3] of sightings, in the world."""
     turn = views.rotation[seen.camera]
     centre = -np.einsum("kji,kj->ki", turn, views.shift[seen.camera])
@@ -77,7 +78,7 @@ def thinned(group: Int64, size: int, most: int) -> Int64:
     return np.flatnonzero(fresh | (lengths[group] <= most))
 
 
-def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOLERANCE, seed: int = 0) -> Found:
+def triangulate(views: Views, seen: Observations, count: int, tolerance: float = TOLERANCE, seed: int = 0) -> Found:
     """`count` points from their sightings; `views.points` is not used.
 
     Args:
@@ -101,7 +102,7 @@ def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOL
     return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, seed: int) -> Found:
+def _triangulated(views: Views, seen: Observations, count: int, tolerance: float, seed: int) -> Found:
     every, seen = seen, seen.take(thinned(seen.point, count, ENOUGH))
     lengths = np.bincount(seen.point, minlength=count)
     first = np.concatenate(([0], np.cumsum(lengths)))
@@ -136,46 +137,17 @@ def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, se
     return _refined(views, seen, every, best, tolerance)
 
 
-def _refined(views: Views, seen: Observed, every: Observed, points: Float64, tolerance: float) -> Found:
+def _refined(views: Views, seen: Observations, every: Observations, points: Float64, tolerance: float) -> Found:
+    seen = replace(seen, weight=np.ones(len(seen.weight)))
     for _ in range(2):
         fits = errors(replace(views, points=points), seen) <= tolerance
-        points = refine(views, seen.take(fits), points)
+        points = refine_points(replace(views, points=points), seen.take(fits), STEPS)
     fits = errors(replace(views, points=points), every) <= tolerance
     count = np.bincount(every.point[fits], minlength=len(points))
     return Found(points, fits, angles(views, every.take(fits), len(points)), count)
 
 
-def refine(views: Views, seen: Observed, points: Float64, steps: int = STEPS) -> Float64:
-    """Points [P, 3] of the least squared errors over sightings, by damped Gauss-Newton steps from where they are."""
-    points = points.copy()
-    state = replace(views, points=points)
-    value = _squares(state, seen)
-    damping = np.full(len(points), 1e-6)
-    for _ in range(steps):
-        _, by_point, _, off = jacobians(state, seen)
-        matrix, slope = np.zeros((len(points), 3, 3)), np.zeros((len(points), 3))
-        for i in range(3):
-            slope[:, i] = np.bincount(seen.point, (by_point[:, :, i] * off).sum(1), len(points))
-            for j in range(i + 1):
-                sums = np.bincount(seen.point, (by_point[:, :, i] * by_point[:, :, j]).sum(1), len(points))
-                matrix[:, i, j] = matrix[:, j, i] = sums
-        scale = np.trace(matrix, axis1=1, axis2=2)
-        matrix += ((damping * scale) + 1e-12)[:, None, None] * np.eye(3)
-        trial = state.points - np.linalg.solve(matrix, slope[..., None])[..., 0]
-        after = _squares(replace(views, points=trial), seen)
-        better = after < value
-        state = replace(views, points=np.where(better[:, None], trial, state.points))
-        value = np.where(better, after, value)
-        damping = np.where(better, damping / 4, damping * 100)
-    return state.points
-
-
-def _squares(views: Views, seen: Observed) -> Float64:
-    squares = np.minimum(errors(views, seen), 1e6) ** 2
-    return np.asarray(np.bincount(seen.point, squares, len(views.points)), np.float64)
-
-
-def angles(views: Views, seen: Observed, count: int) -> Float64:
+def angles(views: Views, seen: Observations, count: int) -> Float64:
     """The widest angle [count] in degrees between rays of each point's sightings, 0 with fewer than two.
 
     Found by going to the ray farthest from the first, then to the one farthest from that: rays of a smooth camera path

@@ -19,9 +19,9 @@ from ._frames import all_frames, interpolated
 from ._keyframes import WIDE, keyframes
 from ._mapper import AGREE, EARLY, NARROW, VIEWS, Lens, Mapper, observed
 from ._relative import Relative, relative
+from ._reprojection import Views, errors, project
 from ._sightings import Sightings
 from ._triangulate import triangulate
-from .bundle import Views, errors, project
 from .degeneracy import ANGLE, check_better, check_enough, check_frames, check_translates, refuse
 
 _LARGE = 960.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,9 +13,13 @@ from trackime.errors import ShapeError
 from trackime.geometry import NEAR, Cameras
 from trackime.types import RaggedTracks
 
+from ._refine import refine_points
+from ._reprojection import Observations, Views, errors, project
+
 POINTS = 100_000
 _SPREAD = 0.05  # expected relative error of depth, which holds points that the cameras see from one side only
 _STEPS = 5
+_BEND = 2.0  # pixels
 _AT_ONCE = 100_000  # sightings that are refined at once
 _WORST = 4.0  # pixels beyond which a sighting is not one of its point
 
@@ -127,78 +131,41 @@ def _medians(lifted: Float64, trails: RaggedTracks) -> tuple[Float64, RaggedTrac
     return middle, trails.take(some)
 
 
-def _seen(points: Float64, trails: RaggedTracks, cameras: Cameras) -> tuple[Float64, Float64]:
-    """Residuals [K, 2] in pixels, infinite behind the camera, and points in the sightings' cameras [K, 3]."""
-    pose = cameras.poses[trails.frame]
-    local = np.einsum("kji,kj->ki", pose[:, :3, :3], points[trails.point] - pose[:, :3, 3])
-    ahead = local[:, 2] > NEAR
-    depth = np.where(ahead, local[:, 2], 1)[:, None]
-    centre = (cameras.width / 2, cameras.height / 2)
-    at = local[:, :2] / depth * cameras.focal[trails.frame][:, None] + centre
-    return np.where(ahead[:, None], at - trails.xy, np.inf), local
+def _views(points: Float64, trails: RaggedTracks, cameras: Cameras) -> tuple[Views, Observations]:
+    """Cameras of focal length 1 and points, and observations on their image planes that weigh what a pixel does."""
+    focal = cameras.focal[trails.frame]
+    xy = (trails.xy - np.array([cameras.width / 2, cameras.height / 2])) / focal[:, None]
+    return Views.of(cameras.poses, 1.0, points), Observations(trails.frame, trails.point, xy, focal)
 
 
 def _errors(points: Float64, trails: RaggedTracks, cameras: Cameras) -> Float64:
-    residual = _seen(points, trails, cameras)[0]
-    return np.asarray(np.hypot(residual[:, 0], residual[:, 1]))
+    """Reprojection errors [K] in pixels; infinite behind the camera."""
+    views, seen = _views(points, trails, cameras)
+    return errors(views, seen) * seen.weight
 
 
 def _refine(start: Float64, trails: RaggedTracks, cameras: Cameras) -> tuple[Float64, Float64]:
-    """Points [P, 3] refined, and the sightings' errors [K]; some points at a time, so that memory stays bounded."""
+    """Points [P, 3] refined, and the errors [K]; some points at a time, so that memory stays bounded."""
     bounds = [0]
     while bounds[-1] < len(trails):
         enough = np.searchsorted(trails.first, trails.first[bounds[-1]] + _AT_ONCE)
         bounds.append(min(max(int(enough), bounds[-1] + 1), len(trails)))
-    parts = [np.arange(a, b) for a, b in pairwise(bounds)]
-    done = [_refine_some(start[part], trails.take(part), cameras) for part in parts]
-    empty = (np.zeros((0, 3)), np.zeros(0))
-    points, errors = zip(*done, strict=True) if done else ((empty[0],), (empty[1],))
-    return np.concatenate(points), np.concatenate(errors)
+    points, off = [np.zeros((0, 3))], [np.zeros(0)]
+    for low, high in pairwise(bounds):
+        some = trails.take(np.arange(low, high))
+        points.append(_refine_some(start[low:high], some, cameras))
+        off.append(_errors(points[-1], some, cameras))
+    return np.concatenate(points), np.concatenate(off)
 
 
-def _refine_some(start: Float64, trails: RaggedTracks, cameras: Cameras) -> tuple[Float64, Float64]:
-    """Points [P, 3] after Gauss-Newton on reprojection / sigma with a prior at `start`, and the sightings' errors [K].
-
-    A step that makes a point's cost larger is not taken: no point ends worse than it began.
-    """
-    points = start.copy()
-    rotation = cameras.poses[trails.frame][:, :3, :3]
-    focal = cameras.focal[trails.frame]
-    weight = 1 / np.square(trails.sigma.astype(np.float64))
-    first = trails.first[:-1]
-    far = np.maximum(np.add.reduceat(np.abs(_seen(start, trails, cameras)[1][:, 2]), first) / trails.length, NEAR)
-    hold = 1 / np.square(_SPREAD * far)
-
-    def cost(at: Float64) -> Float64:
-        residual = _seen(at, trails, cameras)[0]
-        # Huber's loss at two pixels: one wrong sighting must not drag a point off.
-        size = np.hypot(residual[:, 0], residual[:, 1])
-        loss = np.where(size <= 2, np.square(np.minimum(size, 2)), 4 * size - 4)
-        return np.asarray(np.add.reduceat(weight * loss, first) + hold * np.square(at - start).sum(1))
-
-    best = cost(points)
-    for _ in range(_STEPS):
-        residual, local = _seen(points, trails, cameras)
-        ahead: BoolArray = np.asarray(np.isfinite(residual).all(1))
-        residual = np.where(ahead[:, None], residual, 0)
-        z = np.where(ahead, local[:, 2], 1)
-        size = np.maximum(np.hypot(residual[:, 0], residual[:, 1]), 2)
-        scale = weight * ahead * 2 / size
-        # d(pixel)/d(world) = f / z [1 0 -x/z; 0 1 -y/z] R^T
-        inner = np.zeros((len(z), 2, 3))
-        inner[:, 0, 0] = inner[:, 1, 1] = focal / z
-        inner[:, :, 2] = -(focal / z**2)[:, None] * local[:, :2]
-        jacobian = inner @ rotation.transpose(0, 2, 1)
-        normal = np.add.reduceat(np.einsum("k,kai,kaj->kij", scale, jacobian, jacobian), first)
-        normal += hold[:, None, None] * np.eye(3)
-        slope = np.add.reduceat(np.einsum("k,kai,ka->ki", scale, jacobian, residual), first)
-        slope += hold[:, None] * (points - start)
-        moved = points - np.linalg.solve(normal, slope[..., None])[..., 0]
-        new = cost(moved)
-        better = new < best
-        points = np.where(better[:, None], moved, points)
-        best = np.where(better, new, best)
-    return points, _errors(points, trails, cameras)
+def _refine_some(start: Float64, trails: RaggedTracks, cameras: Cameras) -> Float64:
+    """Points [P, 3] of the least reprojection error / sigma, with a prior at `start`."""
+    views, seen = _views(start, trails, cameras)
+    depth = np.abs(project(views, seen)[1])
+    far = np.maximum(np.bincount(trails.point, depth, len(trails)) / trails.length, NEAR)
+    seen = replace(seen, weight=seen.weight / trails.sigma)
+    # Huber's loss at so many pixels: one wrong observation must not drag a point off.
+    return refine_points(views, seen, _STEPS, _BEND / trails.sigma.astype(np.float64), 1 / np.square(_SPREAD * far))
 
 
 def _without(trails: RaggedTracks, good: BoolArray) -> tuple[RaggedTracks, Int64]:

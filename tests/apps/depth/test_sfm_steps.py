@@ -13,15 +13,17 @@ from scipy.spatial.transform import Rotation
 from tests.apps.depth.cloud import seen_by, shaken, trails_of, views_of
 from trackime.geometry import sampson_distance
 from trackime.types import RaggedTracks
-from trackime_apps.depth.sfm import Observed, Views, bundle, errors, triangulate
+from trackime_apps.depth.sfm import Observations, Views, _bundle, errors, triangulate
+from trackime_apps.depth.sfm._bundle import Prior, _cost, _linearise, adjust
 from trackime_apps.depth.sfm._focal import candidates, likely, sweep
 from trackime_apps.depth.sfm._keyframes import keyframes
+from trackime_apps.depth.sfm._refine import refine_poses
 from trackime_apps.depth.sfm._relative import relative
-from trackime_apps.depth.sfm._resection import refine_poses, resect
+from trackime_apps.depth.sfm._reprojection import BEHIND, Residuals, project
+from trackime_apps.depth.sfm._resection import resect
 from trackime_apps.depth.sfm._rotation import explained, parallax
 from trackime_apps.depth.sfm._sightings import Sightings
 from trackime_apps.depth.sfm._triangulate import angles, meet, thinned
-from trackime_apps.depth.sfm.bundle import Prior, _cost, _linearise, adjust
 from trackime_apps.depth.solver._rotations import exp_rotation
 
 # ---- bundle adjustment
@@ -30,7 +32,8 @@ from trackime_apps.depth.solver._rotations import exp_rotation
 def test_jacobians_are_those_of_autograd() -> None:
     views = views_of()
     seen = seen_by(views, 3.0, 0.6)
-    by_camera, by_point, by_focal, off = bundle.jacobians(views, seen)
+    at = Residuals.of(views, seen)
+    by_camera, by_point, by_focal, off = at.by_camera(), at.by_point(), at.pixels, at.off
 
     def pixels(camera: torch.Tensor, point: torch.Tensor, log_focal: torch.Tensor, k: int) -> torch.Tensor:
         turn = torch.from_numpy(views.rotation[seen.camera[k]])
@@ -57,9 +60,9 @@ def test_the_gradient_is_that_of_the_robust_cost() -> None:
     got = flat_step(system.slope_c, system.slope_p, system.slope_f)
 
     def value(step: np.ndarray) -> float:
-        return _cost(bundle._moved(views, step[:18].reshape(3, 6), step[18:-1].reshape(8, 3), step[-1]), seen, prior)
+        return _cost(_bundle._moved(views, step[:18].reshape(3, 6), step[18:-1].reshape(8, 3), step[-1]), seen, prior)
 
-    far = np.linalg.norm(bundle.project(views, seen)[0] - seen.xy, axis=1) * seen.weight
+    far = np.linalg.norm(project(views, seen)[0] - seen.xy, axis=1) * seen.weight
     assert (far > 1).any() and (far < 1).any()  # both branches of the loss
     small = 1e-6 * np.eye(len(got))
     want = [(value(d) - value(-d)) / 2e-6 for d in small]
@@ -74,9 +77,10 @@ def test_the_schur_step_is_that_of_a_dense_solve(focal: bool, fixed: tuple[int, 
     free = np.ones(5, bool)
     free[list(fixed)] = False
     damping = 1e-2
-    got = flat_step(*bundle._step(_linearise(views, seen, prior), seen, free, focal, damping))
+    got = flat_step(*_bundle._step(_linearise(views, seen, prior), seen, free, focal, damping))
 
-    by_camera, by_point, by_focal, off = bundle.jacobians(views, seen)
+    at = Residuals.of(views, seen)
+    by_camera, by_point, by_focal, off = at.by_camera(), at.by_point(), at.pixels, at.off
     dense = np.zeros((len(off), 2, 30 + 3 * 230 + 1))
     for k, (c, p) in enumerate(zip(seen.camera, seen.point, strict=True)):
         dense[k, :, 6 * c : 6 * c + 6] = by_camera[k]
@@ -112,7 +116,7 @@ def test_a_point_behind_the_camera_costs_and_pulls_nothing() -> None:
     seen = seen_by(views)
     behind = replace(views, points=views.points * [1, 1, -1])
     assert np.isinf(errors(behind, seen)).all()
-    assert _cost(behind, seen) == pytest.approx(float((bundle.BEHIND * seen.weight - 0.5).sum()))
+    assert _cost(behind, seen) == pytest.approx(float((BEHIND * seen.weight - 0.5).sum()))
     assert not _linearise(behind, seen).slope_p.any()
 
 
@@ -145,8 +149,8 @@ def test_triangulation_is_least_squares_and_leaves_outliers_out() -> None:
         rows = (spoiled.point == n) & found.fits
         mine = replace(spoiled.take(rows), point=np.zeros(rows.sum(), np.int64))
 
-        def off(x: np.ndarray, mine: Observed = mine) -> np.ndarray:
-            return (bundle.project(replace(views, points=x[None]), mine)[0] - mine.xy).ravel()
+        def off(x: np.ndarray, mine: Observations = mine) -> np.ndarray:
+            return (project(replace(views, points=x[None]), mine)[0] - mine.xy).ravel()
 
         want = least_squares(off, views.points[n]).x
         assert np.linalg.norm(off(found.points[n])) <= np.linalg.norm(off(want)) + 1e-3
@@ -221,8 +225,8 @@ def test_sampson_is_the_distance_to_the_nearest_true_pair() -> None:
     for n in range(6):
         mine = replace(seen.take(seen.point == n), point=np.zeros(2, np.int64))
 
-        def off(p: np.ndarray, mine: Observed = mine) -> np.ndarray:
-            return (bundle.project(replace(one, points=p[None]), mine)[0] - mine.xy).ravel()
+        def off(p: np.ndarray, mine: Observations = mine) -> np.ndarray:
+            return (project(replace(one, points=p[None]), mine)[0] - mine.xy).ravel()
 
         start = true.rotation[0] @ true.points[n] + true.shift[0]
         best = np.linalg.norm(least_squares(off, start, xtol=1e-12, ftol=1e-12).fun)
@@ -252,10 +256,10 @@ def test_refined_poses_are_least_squares_each_by_itself() -> None:
     for m in range(3):
         mine = seen.take(seen.camera == m)
 
-        def off(step: np.ndarray, mine: Observed = mine, m: int = m) -> np.ndarray:
+        def off(step: np.ndarray, mine: Observations = mine, m: int = m) -> np.ndarray:
             cameras = np.zeros((3, 6))
             cameras[m] = step
-            return (bundle.project(bundle._moved(true, cameras, np.zeros((40, 3)), 0.0), mine)[0] - mine.xy).ravel()
+            return (project(_bundle._moved(true, cameras, np.zeros((40, 3)), 0.0), mine)[0] - mine.xy).ravel()
 
         want = least_squares(off, np.zeros(6)).fun
         assert np.linalg.norm(errors(got, mine)) <= np.linalg.norm(want) * (1 + 1e-6)
