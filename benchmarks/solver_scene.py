@@ -1,7 +1,6 @@
 """Scenes with known cameras and depth for the solver of consistent depth: points on a smooth surface, seen from a path.
 
-The depth a backend would give is the true one spoiled: a scale a frame, a smooth deformation, and where it gives
-disparity, one shift.
+The initial depth is the true one times a scale a frame and a smooth deformation; with disparity, one shift is added.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from trackime_apps.depth.solver import Matches, Problem
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A problem and its answer.
+    """A problem and its true solution.
 
     Attributes:
-        problem: what the solver is asked.
+        problem: the solver's input.
         poses: float64 [F, 4, 4], true, camera-to-world; the first is the identity.
         focal: true, pixels.
         xy: float64 [F, N, 2] pixels, where the points are.
         depth: float64 [F, N], their true depth.
-        initial: float64 [F, N], their spoiled depth.
+        initial: float64 [F, N], their initial depth.
         seen: bool [F, N], inside the frame.
     """
 
@@ -61,13 +60,12 @@ def make_scene(
         points: N of the surface, most of them in view.
         width, height: pixels.
         seed: of everything.
-        focal: true; the problem starts at `guess` times it.
-        guess: see there.
+        focal, guess: the true focal length, pixels; the problem starts at `guess` times it.
         scale: standard deviation of the logarithm of a frame's scale.
         deform: largest smooth change of depth, a share.
         shift: taken off the disparity, a share of its smallest value; 0: the backend gives depth.
         noise: pixels, standard deviation of the positions.
-        outliers: share of matches put anywhere.
+        outliers: share of matches whose second position is random.
         travel, turn: factors on how far the camera moves and turns; 0: it does not.
         pairs: of frames; None: `hierarchical`.
         most: matches of a pair.

@@ -7,7 +7,7 @@ import math
 import torch
 
 from trackime_apps.depth.solver import Grid, Problem, SolverConfig
-from trackime_apps.depth.solver._state import Layout, State
+from trackime_apps.depth.solver._state import Layout, SolverState
 
 
 def theta_at(theta: torch.Tensor, grid: Grid, x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ class Reference:
     """Residuals and cost as functions of a step p [F block + globals] from `state`."""
 
     def __init__(
-        self, problem: Problem, config: SolverConfig, state: State, layout: Layout, sigma_shift: float
+        self, problem: Problem, config: SolverConfig, state: SolverState, layout: Layout, sigma_shift: float
     ) -> None:
         self.problem, self.config, self.state, self.layout = problem, config, state, layout
         self.sigma_shift = sigma_shift

@@ -14,16 +14,16 @@ from benchmarks.solver_scene import Scene, delta1, hierarchical, make_scene, pos
 from tests.apps.depth.reference import Reference, theta_at
 from trackime.errors import InputError, ShapeError, SolveError
 from trackime_apps.depth.solver import Grid, Matches, Problem, Solution, SolverConfig, solve
-from trackime_apps.depth.solver._assemble import Objective
 from trackime_apps.depth.solver._cholesky import BlockCholesky, Elimination, NotPositiveError
+from trackime_apps.depth.solver._conjugate_gradients import TwoLevel
+from trackime_apps.depth.solver._frame_pairs import FramePairs, components
 from trackime_apps.depth.solver._gauge import FirstScale, MedianScale
-from trackime_apps.depth.solver._gradients import TwoLevel
-from trackime_apps.depth.solver._pairs import Pairs, components
-from trackime_apps.depth.solver._residuals import Frame
+from trackime_apps.depth.solver._linear_solver import LinearSolver
+from trackime_apps.depth.solver._objective import Objective
+from trackime_apps.depth.solver._residuals import ResidualSettings
 from trackime_apps.depth.solver._rotations import exp_rotation
 from trackime_apps.depth.solver._solve import stages
-from trackime_apps.depth.solver._state import Layout, State
-from trackime_apps.depth.solver._steps import Linear
+from trackime_apps.depth.solver._state import Layout, SolverState
 
 torch.manual_seed(0)
 
@@ -32,12 +32,12 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def around(scene: Scene, grid: str, seed: int = 0, size: float = 0.02) -> State:
+def around(scene: Scene, grid: str, seed: int = 0, size: float = 0.02) -> SolverState:
     """Unknowns near the truth, none of them special."""
     problem = scene.problem
     places = Grid.named(grid, problem.width, problem.height)
     f = problem.frames
-    return State(
+    return SolverState(
         scene.poses[:, :3, :3] @ exp_rotation(size * normal(f, 3, seed=seed)),
         scene.poses[:, :3, 3] + size * normal(f, 3, seed=seed + 1),
         5 * size * normal(f, places.count, seed=seed + 2),
@@ -59,13 +59,13 @@ def thin(scene: Scene, count: int) -> Scene:
     return replace(scene, problem=replace(scene.problem, matches=Matches(**{**vars(m), **values})))
 
 
-def setting(scene: Scene, config: SolverConfig, state: State) -> tuple[Objective, Layout]:
+def setting(scene: Scene, config: SolverConfig, state: SolverState) -> tuple[Objective, Layout]:
     problem = scene.problem
     layout = Layout(
         problem.frames, state.grid.count, config.focal == "free", config.focal == "shared", problem.disparity
     )
-    frame = Frame(problem.width, problem.height, problem.disparity, config)
-    pairs = Pairs.of(problem.matches, problem.frames)
+    frame = ResidualSettings(problem.width, problem.height, problem.disparity, config)
+    pairs = FramePairs.of(problem.matches, problem.frames)
     return Objective(pairs, frame, layout, math.log(problem.focal), 0.3), layout
 
 
@@ -153,7 +153,7 @@ def test_steps_are_the_dense_solver_s(focal, gauge):
     system, rule, layout, plan = damped_system(SolverConfig(focal=focal, gauge=gauge), shift=shift)
     matrix, slope = system.dense()
     expected = -torch.linalg.solve(matrix, slope)
-    for linear in (Linear(plan, "cholesky"), Linear(plan, "pcg", share=1e-13)):
+    for linear in (LinearSolver(plan, "cholesky"), LinearSolver(plan, "pcg", share=1e-13)):
         step, top, _ = linear.solve(system, rule.basis(layout))
         got = torch.cat((step.reshape(-1), top))
         assert float((got - expected).norm() / expected.norm()) < 1e-8
@@ -168,22 +168,22 @@ def test_steps_are_the_dense_solver_s(focal, gauge):
 def test_second_level_is_what_makes_gradients_fast():
     system, rule, layout, plan = damped_system(SolverConfig(), frames=40, shift=0.0)
     basis = rule.basis(layout)
-    two = Linear(plan, "pcg", share=1e-6).solve(system, basis)[2]
-    one = Linear(plan, "pcg", share=1e-6).solve(system, torch.zeros_like(basis))[2]
+    two = LinearSolver(plan, "pcg", share=1e-6).solve(system, basis)[2]
+    one = LinearSolver(plan, "pcg", share=1e-6).solve(system, torch.zeros_like(basis))[2]
     assert two < one / 2
 
 
 def test_a_step_that_gradients_are_slow_for_is_solved_exactly(monkeypatch):
     system, rule, layout, plan = damped_system(SolverConfig())
-    monkeypatch.setattr("trackime_apps.depth.solver._steps.PATIENCE", 2)
+    monkeypatch.setattr("trackime_apps.depth.solver._linear_solver.PATIENCE", 2)
     basis = rule.basis(layout)
-    exact, (auto, _, taken) = (Linear(plan, name).solve(system, basis) for name in ("cholesky", "auto"))
+    exact, (auto, _, taken) = (LinearSolver(plan, name).solve(system, basis) for name in ("cholesky", "auto"))
     assert taken == 2 and torch.equal(auto, exact[0])
 
 
 @pytest.mark.parametrize("group", [1, 4, 16])
 def test_second_level_solves_the_shared_unknowns(group, monkeypatch):
-    monkeypatch.setattr("trackime_apps.depth.solver._gradients.GROUP", group)
+    monkeypatch.setattr("trackime_apps.depth.solver._conjugate_gradients.GROUP", group)
     system, rule, layout, _ = damped_system(SolverConfig())
     basis = rule.basis(layout)
     matrix = system.dense()[0][: layout.frames * layout.block, : layout.frames * layout.block]
@@ -269,8 +269,8 @@ def test_rotations():
 
 
 def test_thinned_keeps_each_pair_and_its_weight():
-    pairs = Pairs.of(make_scene(5, 300, seed=6).problem.matches, 5)
-    few = Pairs.of(pairs.thinned(40), 5)
+    pairs = FramePairs.of(make_scene(5, 300, seed=6).problem.matches, 5)
+    few = FramePairs.of(pairs.thinned(40), 5)
     assert torch.equal(few.i, pairs.i) and torch.equal(few.j, pairs.j)
     assert int(torch.bincount(few.pair).max()) == 40
     for a, b in ((few, pairs),):

@@ -11,7 +11,7 @@ CACHE = 2**21
 
 
 @dataclass(eq=False)
-class System:
+class NormalEquations:
     """H x = -g with H symmetric.
 
     Attributes:
@@ -48,7 +48,7 @@ class System:
             out.index_add_(0, high, (rows[low] @ links).mT)
         return out
 
-    def damped(self, damping: float) -> System:
+    def damped(self, damping: float) -> NormalEquations:
         """H + damping diag(H) (Marquardt); unknowns that nothing depends on get a floor."""
         own = self.diagonal.diagonal(dim1=1, dim2=2)
         floor = own.amax(0).clamp(min=1e-12) * 1e-8
