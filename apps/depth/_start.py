@@ -78,7 +78,7 @@ def begin(
     surely = moving
     try:
         found = kept_reconstruction(folder / "cameras.npz", trails, width, height, focal, moving.static, report)
-        surely = moving.again(found) if judge else moving
+        surely = moving.with_cameras(found) if judge else moving
     except SolveError:
         if source.parallax:
             raise

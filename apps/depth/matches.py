@@ -1,4 +1,4 @@
-"""Matches between frames from trails: any two frames that a point is seen in are one."""
+"""Matches between frames from tracks: any two frames that a point is seen in are one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from trackime.arrays import Int64
 from trackime.errors import InputError, ShapeError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import RaggedTracks
 
 from .maps import InitialDepth
@@ -33,7 +33,7 @@ def hierarchy(frames: int) -> list[tuple[int, int]]:
 
 
 def make(
-    trails: RaggedTracks,
+    tracks: RaggedTracks,
     initial: InitialDepth,
     width: int,
     height: int,
@@ -41,17 +41,17 @@ def make(
     static: npt.ArrayLike | None = None,
     per_pair: int = _PER_PAIR,
     least_sigma: float = LEAST_SIGMA,
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> Matches:
     """Matches of the hierarchical pairs, in both directions, with depths to start from.
 
-    Each map is read once; what stays in memory is a depth a sighting. A sighting without one makes no match (see
-    `sampling.read`). Of a pair with more than `per_pair` points an even choice is taken. All matches of a point
-    together weigh as much as it has frames that are matched, times `static`: so a point does not count for the
-    square of its length.
+    Each map is read once; what stays in memory is a depth an observation. An observation without one makes no match
+    (see `sampling.read`). Of a pair with more than `per_pair` points an even choice is taken. All matches of a point
+    together weigh as much as it has frames that are matched, times `static`: so a point does not count for the square
+    of its length.
 
     Args:
-        trails: the points.
+        tracks: the points.
         initial: depth of every frame.
         width, height: of the frames.
         static: bool or weights [N], 0 or more; None: all 1. Points of 0 make no matches.
@@ -66,37 +66,36 @@ def make(
         ShapeError: static not [N].
         InputError: weights below 0 or not finite, per_pair below 0, least_sigma not above 0.
     """
-    share = np.ones(len(trails)) if static is None else np.asarray(static, np.float64)
-    if share.shape != (len(trails),):
-        raise ShapeError("static", f"[{len(trails)}]", share.shape)
+    share = np.ones(len(tracks)) if static is None else np.asarray(static, np.float64)
+    if share.shape != (len(tracks),):
+        raise ShapeError("static", f"[{len(tracks)}]", share.shape)
     if not (np.isfinite(share) & (share >= 0)).all():
         raise InputError("static: expected weights of 0 or more, got others")
     if per_pair < 0 or not least_sigma > 0:
         raise InputError(f"expected per_pair >= 0 and least_sigma > 0, got {per_pair} and {least_sigma:g}")
-    point = trails.point
+    point = tracks.point
     wanted = share[point] > 0
-    rows = [here[wanted[here]] for here in map(trails.rows, range(trails.frames))]
-    depth = np.zeros(len(trails.frame))
+    rows = [here[wanted[here]] for here in map(tracks.rows, range(tracks.frames))]
+    depth = np.zeros(len(tracks.frame))
     for t, here in enumerate(rows):
         if len(here):
-            depth[here] = read(initial.depth(t), trails.xy[here], width, height)
+            depth[here] = read(initial.depth(t), tracks.xy[here], width, height)
             rows[t] = here[depth[here] > 0]
-        if progress is not None:
-            progress("matches", t + 1, trails.frames)
-    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchy(trails.frames)]
+        progress("matches", t + 1, tracks.frames)
+    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchy(tracks.frames)]
     a = np.concatenate([np.concatenate((m, n)) for m, n in ends] or [np.zeros(0, np.int64)])
     b = np.concatenate([np.concatenate((n, m)) for m, n in ends] or [np.zeros(0, np.int64)])
     of = point[a]
     matched = np.zeros(len(depth), bool)
     matched[a] = True
-    visible = np.bincount(point[matched], minlength=len(trails))
-    total = np.bincount(of, minlength=len(trails))
-    sigma = np.maximum(np.hypot(trails.sigma[a], trails.sigma[b]), least_sigma)
+    visible = np.bincount(point[matched], minlength=len(tracks))
+    total = np.bincount(of, minlength=len(tracks))
+    sigma = np.maximum(np.hypot(tracks.sigma[a], tracks.sigma[b]), least_sigma)
     arrays = {
-        "i": trails.frame[a],
-        "j": trails.frame[b],
-        "x_i": trails.xy[a].astype(np.float64),
-        "x_j": trails.xy[b].astype(np.float64),
+        "i": tracks.frame[a],
+        "j": tracks.frame[b],
+        "x_i": tracks.xy[a].astype(np.float64),
+        "x_j": tracks.xy[b].astype(np.float64),
         "d_i": depth[a],
         "d_j": depth[b],
         "weight": share[of] * visible[of] / np.maximum(total[of], 1),

@@ -192,7 +192,7 @@ def _mesh(result: DepthResult, survey: Survey, figures: dict[str, float]) -> Ite
 @contextmanager
 def _colmap(result: DepthResult, world: WorldPoints, text: bool, figures: dict[str, float]) -> Iterator[_Add]:
     world = world.most_seen(MODEL_POINTS)
-    colours = PointColours(world.trails)
+    colours = PointColours(world.tracks)
     yield lambda shot: colours.add(shot.t, shot.image)
     names = [f"{name}.png" for name in result.info.names]
     write_colmap(result.folder / COLMAP / "sparse" / "0", result.cameras, names, world, colours.finish(), text)

@@ -19,13 +19,13 @@ PIXELS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Relative:
+class RelativePose:
     """The second camera seen from the first: x2 = R x1 + t, |t| = 1; which points fit bool [N]; points [N, 3] (NaN
     where none) and the angle [N] in degrees between their rays."""
 
     rotation: Float64
     shift: Float64
-    fits: BoolArray
+    inliers: BoolArray
     points: Float64
     angle: Float64
 
@@ -62,7 +62,7 @@ def _params(cv2: Any, pixels: float) -> Any:
     return params
 
 
-def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
+def relative_pose(a: Float64, b: Float64, focal: float) -> RelativePose | None:
     """The motion between two frames that puts most points before both; None where there is none.
 
     Args:
@@ -76,7 +76,7 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
         return None
     matrix, fits = found
     one, other, shift = (np.asarray(item, np.float64) for item in cv2.decomposeEssentialMat(matrix))
-    best: Relative | None = None
+    best: RelativePose | None = None
     for rotation in (one, other):
         for sign in (1.0, -1.0):
             trial = _lifted(a, b, focal, rotation, sign * shift.reshape(3), fits)
@@ -85,7 +85,7 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
     return best
 
 
-def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Float64, fits: BoolArray) -> Relative:
+def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Float64, fits: BoolArray) -> RelativePose:
     turns = np.stack((np.eye(3), rotation))
     shifts = np.stack((np.zeros(3), shift))
     n = len(a)
@@ -98,7 +98,7 @@ def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Floa
     with np.errstate(invalid="ignore"):
         ahead = (points[:, 2] > 0) & ((points @ rotation.T + shift)[:, 2] > 0) & fits
     points[~ahead] = np.nan
-    return Relative(rotation, shift, fits & ahead, points, angles(views, seen, n))
+    return RelativePose(rotation, shift, fits & ahead, points, angles(views, seen, n))
 
 
 def flat(a: Float64, b: Float64, pixels: float) -> float:

@@ -1,4 +1,4 @@
-"""Pinhole cameras, the pixels they see points at, and what a robust cost of the pixels' errors needs.
+"""Pinhole cameras, reprojection errors of points, their derivatives and their robust loss.
 
 A camera maps a world point X to x = R X + t and to the pixel f (x1, x2) / x3, from the picture's centre. Its step is
 R <- exp(w) R, t <- exp(w) t + v; that of the focal length is on its logarithm.

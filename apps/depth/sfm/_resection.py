@@ -22,7 +22,7 @@ def resect(points: Float64, xy: Float64, focal: float) -> tuple[Float64, Float64
 
     if len(points) < FEWEST:
         return None
-    # The points' own middle and size: numbers near 1 whatever the world's scale.
+    # Normalised by the points' median and size: independent of the world's scale.
     middle = np.median(points, 0)
     size = float(np.median(np.linalg.norm(points - middle, axis=1))) or 1.0
     cv2.setRNGSeed(1)

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 
 from trackime.errors import SolveError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 
 from ._cholesky import NotPositiveError
 from ._gauge import ScaleGauge
@@ -68,7 +68,7 @@ def minimise(
     linear: LinearSolver,
     stage: SolverStage,
     iterations: int,
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> tuple[SolverState, StageTrace]:
     """The unknowns of the least cost near `state`, and how they were found.
 
@@ -84,8 +84,7 @@ def minimise(
     trace.dropped.append(cost.dropped)
     damping, growth = START, 2.0
     for done in range(iterations):
-        if progress is not None:
-            progress(name, done, iterations)
+        progress(name, done, iterations)
         system = objective.linearise(state)
         gauge = scale.gauge(state)
         gauge.apply(system)
@@ -130,8 +129,7 @@ def minimise(
             trace.ended = "converged"
             break
     trace.last = cost
-    if progress is not None:
-        progress(name, iterations, iterations)
+    progress(name, iterations, iterations)
     return state, trace
 
 

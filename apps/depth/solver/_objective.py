@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from trackime.arrays import blocks
+
 from ._frame_pairs import FramePairs
 from ._normal_equations import NormalEquations
 from ._residuals import MatchResiduals, RelativeMotions, ResidualSettings
@@ -59,8 +61,7 @@ class Objective:
         self._weight = max(float(pairs.matches.weight.sum()), 1e-300)
 
     def _chunks(self, view: RelativeMotions) -> Iterator[tuple[slice, MatchResiduals]]:
-        for start in range(0, len(self.pairs.pair), self.chunk):
-            where = slice(start, start + self.chunk)
+        for where in blocks(len(self.pairs.pair), self.chunk):
             yield where, MatchResiduals(view, self.pairs, where, self.settings)
 
     def cost(self, state: SolverState) -> RobustCost:

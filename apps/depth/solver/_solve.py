@@ -15,7 +15,7 @@ import torch
 
 from trackime.devices import resolve_device
 from trackime.errors import SolveError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 
 from ._cholesky import Elimination
 from ._frame_pairs import FramePairs, components
@@ -55,7 +55,7 @@ def stages(config: SolverConfig) -> list[SolverStage]:
 
 def solve(
     problem: Problem, config: SolverConfig | None = None, *, device: str | torch.device = "cpu",
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> Solution:  # fmt: skip
     """Cameras and depth of a video.
 
@@ -113,7 +113,7 @@ class _Solver:
             poses.new_full((frames,), math.log(self.problem.focal)), poses.new_zeros(()), grid,
         )  # fmt: skip
 
-    def run(self, progress: Report | None) -> Solution:
+    def run(self, progress: Report) -> Solution:
         """All stages."""
         state, traces = self.start(), list[StageTrace]()
         if not len(self.pairs.pair):
@@ -129,7 +129,7 @@ class _Solver:
         return Solution.of(state, self.component, traces, self.problem.disparity)
 
     def _stage(
-        self, state: SolverState, stage: SolverStage, pairs: FramePairs, progress: Report | None
+        self, state: SolverState, stage: SolverStage, pairs: FramePairs, progress: Report
     ) -> tuple[SolverState, StageTrace]:
         config, problem = self.config, self.problem
         whole = stage.whole

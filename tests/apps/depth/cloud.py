@@ -37,7 +37,7 @@ def shaken(views: Views, size: float, seed: int = 0) -> Views:
     return _bundle._moved(views, cameras, rng.normal(0, size, (p, 3)), rng.normal(0, size))
 
 
-def trails_of(views: Views, width: int, height: int, noise: float = 0.0, seed: int = 0) -> RaggedTracks:
+def tracks_of(views: Views, width: int, height: int, noise: float = 0.0, seed: int = 0) -> RaggedTracks:
     """Every point in every frame that it is inside of."""
     full = seen_by(views, noise, 1.0, seed)
     xy = full.xy + np.array([width / 2, height / 2])

@@ -1,4 +1,4 @@
-"""The steps of structure from motion on trails, each against a slow reference."""
+"""The steps of structure from motion on tracks, each against a slow reference."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from tests.apps.depth.cloud import seen_by, shaken, trails_of, views_of
+from tests.apps.depth.cloud import seen_by, shaken, tracks_of, views_of
 from trackime.geometry import sampson_distance
 from trackime.types import RaggedTracks
 from trackime_apps.depth.sfm import Observations, Views, _bundle, errors, triangulate
 from trackime_apps.depth.sfm._bundle import Prior, _cost, _linearise, adjust
 from trackime_apps.depth.sfm._focal import candidates, likely, sweep
 from trackime_apps.depth.sfm._keyframes import keyframes
+from trackime_apps.depth.sfm._observations import TrackObservations
 from trackime_apps.depth.sfm._refine import refine_poses
-from trackime_apps.depth.sfm._relative import relative
+from trackime_apps.depth.sfm._relative import relative_pose
 from trackime_apps.depth.sfm._reprojection import BEHIND, Residuals, project
 from trackime_apps.depth.sfm._resection import resect
 from trackime_apps.depth.sfm._rotation import explained, parallax
-from trackime_apps.depth.sfm._sightings import Sightings
 from trackime_apps.depth.sfm._triangulate import angles, meet, thinned
 from trackime_apps.depth.solver._rotations import exp_rotation
 
@@ -144,9 +144,9 @@ def test_triangulation_is_least_squares_and_leaves_outliers_out() -> None:
     bad = bad.reshape(-1)
     spoiled = replace(seen, xy=seen.xy + np.where(bad[:, None], [25.0, -20.0], 0.0))
     found = triangulate(views, spoiled, 30)
-    assert (found.fits == ~bad).mean() > 0.98 and (found.count >= 5).all()
+    assert (found.inliers == ~bad).mean() > 0.98 and (found.count >= 5).all()
     for n in range(30):
-        rows = (spoiled.point == n) & found.fits
+        rows = (spoiled.point == n) & found.inliers
         mine = replace(spoiled.take(rows), point=np.zeros(rows.sum(), np.int64))
 
         def off(x: np.ndarray, mine: Observations = mine) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_points_come_out_alike_however_many_are_found_at_a_time(monkeypatch: pyt
     monkeypatch.setattr("trackime_apps.depth.sfm._triangulate.CHUNK", 7)
     parts = triangulate(views, seen, 40)
     np.testing.assert_allclose(parts.points, whole.points, rtol=1e-3)
-    assert (parts.fits == whole.fits).mean() > 0.99
+    assert (parts.inliers == whole.inliers).mean() > 0.99
     assert len(triangulate(views, seen.take(slice(0, 0)), 0).points) == 0
 
 
@@ -204,13 +204,13 @@ def test_the_motion_between_two_frames() -> None:
     seen = seen_by(true, 0.2)
     a, b = seen.xy[::2].copy(), seen.xy[1::2].copy()
     b[:60] += np.random.default_rng(0).uniform(-40, 40, (60, 2))
-    found = relative(a, b, 150.0)
-    assert found is not None and found.fits[60:].mean() > 0.9 and found.fits[:60].mean() < 0.2
+    found = relative_pose(a, b, 150.0)
+    assert found is not None and found.inliers[60:].mean() > 0.9 and found.inliers[:60].mean() < 0.2
     turn = true.rotation[1] @ true.rotation[0].T
     shift = true.shift[1] - turn @ true.shift[0]
     assert np.degrees(Rotation.from_matrix(found.rotation @ turn.T).magnitude()) < 1
     assert found.shift @ shift / np.linalg.norm(shift) > 0.995
-    again = relative(a, b, 150.0)
+    again = relative_pose(a, b, 150.0)
     assert again is not None and (again.rotation == found.rotation).all()
 
 
@@ -285,24 +285,24 @@ def test_sightings_by_frame_are_those_of_trails() -> None:
     frame = np.concatenate([np.sort(rng.choice(8, n, replace=False)) for n in length])
     first = np.concatenate(([0], np.cumsum(length)))
     k = len(frame)
-    trails = RaggedTracks(8, first, frame, rng.uniform(0, 99, (k, 2)), rng.uniform(0.1, 9, k), np.zeros(50))
-    at = Sightings(trails, 100, 80, 0.5)
-    np.testing.assert_allclose(at.xy, (trails.xy - [50, 40]) * 0.5)
+    tracks = RaggedTracks(8, first, frame, rng.uniform(0, 99, (k, 2)), rng.uniform(0.1, 9, k), np.zeros(50))
+    at = TrackObservations(tracks, 100, 80, 0.5)
+    np.testing.assert_allclose(at.xy, (tracks.xy - [50, 40]) * 0.5)
     assert at.weight.min() >= 0.25 and at.weight.max() <= 2 and np.median(at.weight) == pytest.approx(1)
     for i in range(8):
-        assert at.at(i).tolist() == trails.at(i)[1].tolist()
+        assert at.at(i).tolist() == tracks.at(i)[1].tolist()
         for j in range(8):
-            assert [rows.tolist() for rows in at.between(i, j)] == [rows.tolist() for rows in trails.between(i, j)[1:]]
+            assert [rows.tolist() for rows in at.between(i, j)] == [rows.tolist() for rows in tracks.between(i, j)[1:]]
 
 
 def test_keyframes_have_parallax_between_them() -> None:
     views = views_of(cameras=40, points=300)
-    at = Sightings(trails_of(views, 300, 200), 300, 200)
+    at = TrackObservations(tracks_of(views, 300, 200), 300, 200)
     keys = keyframes(at, 0, 40, 300, np.array([150.0]))
     assert keys[0] == 0 and keys[-1] == 39 and 4 <= len(keys) < 40
     blank = at.frame[at.first[:-1]] >= 0  # a video whose first frames see nothing
-    late = trails_of(views, 300, 200).take(blank).seen(trails_of(views, 300, 200).frame >= 5)
-    keys = keyframes(Sightings(late, 300, 200), 0, 40, 300, np.array([150.0]))
+    late = tracks_of(views, 300, 200).take(blank).seen(tracks_of(views, 300, 200).frame >= 5)
+    keys = keyframes(TrackObservations(late, 300, 200), 0, 40, 300, np.array([150.0]))
     assert keys[0] == 5 and keys[-1] == 39
 
 
@@ -311,10 +311,10 @@ def test_the_sweep_finds_the_focal_length_and_falls_back_on_the_usual_one() -> N
     turn = Rotation.from_rotvec(np.linspace(-0.3, 0.3, 6)[:, None] * [0.2, -1, 0]).as_matrix()
     centre = -np.einsum("mji,mj->mi", views.rotation, views.shift)
     views = Views(turn, -np.einsum("mij,mj->mi", turn, centre), views.points, 200.0)
-    at = Sightings(trails_of(views, 300, 300, 0.1), 300, 300)
+    at = TrackObservations(tracks_of(views, 300, 300, 0.1), 300, 300)
     tried = candidates(300)
     costs = sweep(at, [(0, 3), (1, 5), (2, 5)], tried)
     assert costs is not None and likely(tried, costs, 300) == pytest.approx(200, rel=0.12)
     assert likely(tried, np.full(12, 0.3), 300) == pytest.approx(0.95 * 300, rel=0.1)
     plane = replace(views, points=views.points * [1, 1, 0] + [0, 0, 4])
-    assert sweep(Sightings(trails_of(plane, 300, 300, 0.1), 300, 300), [(0, 3), (1, 5)], tried) is None
+    assert sweep(TrackObservations(tracks_of(plane, 300, 300, 0.1), 300, 300), [(0, 3), (1, 5)], tried) is None
