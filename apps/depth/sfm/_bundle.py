@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from trackime.arrays import BoolArray, Float64, Int64
 
 from ._refine import LeastSquares, levenberg_marquardt
-from ._reprojection import Observations, Residuals, Views, gathering, losses, roots, summed
+from ._reprojection import Observations, Views, gathering, jacobians, losses, roots, summed
 
 _CHUNK = 96
 """Points eliminated in one dense product: those of a chunk are seen by neighbouring cameras."""
@@ -65,10 +65,10 @@ class _NormalEquations:
 
 def _linearise(views: Views, seen: Observations, prior: Prior | None = None) -> _NormalEquations:
     """The normal equations of the reweighted problem; their gradient is that of `_cost`."""
-    at = Residuals.of(views, seen)
-    root = roots(at.off, seen.weight)[:, None]
-    off, by_focal = at.off * root, at.pixels * root
-    by_camera, by_point = at.by_camera() * root[..., None], at.by_point() * root[..., None]
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
+    root = roots(off, seen.weight)[:, None]
+    off, by_focal = off * root, by_focal * root
+    by_camera, by_point = by_camera * root[..., None], by_point * root[..., None]
     across, down = by_camera.transpose(0, 2, 1), by_point.transpose(0, 2, 1)
     to_camera = gathering(seen.camera, len(views.rotation))
     to_point = gathering(seen.point, len(views.points))

@@ -15,7 +15,7 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64, Int64
 
-from ._reprojection import Observations, Residuals, Views, gathering, losses, roots, summed
+from ._reprojection import Observations, Views, gathering, jacobians, losses, roots, summed
 
 _DAMPING, _MOST, _LEAST = 1e-4, 1e10, 1e-9
 """The damping at the start; beyond which no step is left; at least."""
@@ -73,9 +73,14 @@ def levenberg_marquardt(
     return views, value
 
 
-def _normal_equations(by_step: Float64, off: Float64, index: Int64, size: int) -> tuple[Float64, Float64]:
-    """J'J [B, n, n] and J'r [B, n] from weighted derivatives [K, 2, n] and residuals [K, 2] of problems [K]."""
+def _normal_equations(
+    by_step: Float64, off: Float64, root: Float64, index: Int64, size: int
+) -> tuple[Float64, Float64]:
+    """J'J [B, n, n] and J'r [B, n] of derivatives [K, 2, n] (overwritten) and residuals [K, 2], both times `root` [K],
+    summed by the problems [K] that they belong to."""
     gather = gathering(index, size)
+    by_step *= root[:, None, None]
+    off = off * root[:, None]
     matrix = summed(gather, by_step.transpose(0, 2, 1) @ by_step)
     return matrix, summed(gather, np.einsum("kij,ki->kj", by_step, off))
 
@@ -93,9 +98,8 @@ def refine_poses(views: Views, seen: Observations, iterations: int = 15) -> View
     m = len(views.rotation)
 
     def linearise(views: Views) -> tuple[Float64, Float64]:
-        at = Residuals.of(views, seen)
-        root = roots(at.off, seen.weight)[:, None]
-        return _normal_equations(at.by_camera() * root[..., None], at.off * root, seen.camera, m)
+        by_camera, _, _, off = jacobians(views, seen)
+        return _normal_equations(by_camera, off, roots(off, seen.weight), seen.camera, m)
 
     problem = LeastSquares(
         cost=lambda v: np.asarray(np.bincount(seen.camera, losses(v, seen), m), np.float64),
@@ -126,9 +130,8 @@ def refine_points(
     stiff = np.broadcast_to(hold, p)[:, None]
 
     def linearise(views: Views) -> tuple[Float64, Float64]:
-        at = Residuals.of(views, seen)
-        root = roots(at.off, seen.weight, bend)[:, None]
-        matrix, slope = _normal_equations(at.by_point() * root[..., None], at.off * root, seen.point, p)
+        _, by_point, _, off = jacobians(views, seen)
+        matrix, slope = _normal_equations(by_point, off, roots(off, seen.weight, bend), seen.point, p)
         return matrix + stiff[..., None] * np.eye(3), slope + stiff * (views.points - start)
 
     def cost(views: Views) -> Float64:

@@ -95,43 +95,21 @@ def roots(off: Float64, weight: Float64, bend: float | Float64 = 1.0) -> Float64
     return np.asarray(weight / np.sqrt(np.maximum(e / bend, 1.0)))
 
 
-@dataclass(frozen=True, eq=False)
-class Residuals:
-    """Errors of pixels and their derivatives, all zero behind the camera.
-
-    Attributes:
-        off: float64 [K, 2], pixels minus where they are seen.
-        pixels: float64 [K, 2], from the centre: the derivative by the logarithm of the focal length, too.
-        x: float64 [K, 3], points in their cameras' axes.
-        by_x: float64 [K, 2, 3], derivative by x.
-    """
-
-    off: Float64
-    pixels: Float64
-    x: Float64
-    by_x: Float64
-    rotation: Float64
-
-    @classmethod
-    def of(cls, views: Views, seen: Observations) -> Residuals:
-        rotation = views.rotation[seen.camera]
-        x = np.einsum("kij,kj->ki", rotation, views.points[seen.point]) + views.shift[seen.camera]
-        ahead = x[:, 2] > _NEAR
-        inverse = np.where(ahead, 1 / np.where(ahead, x[:, 2], 1.0), 0.0)
-        pixels = views.focal * x[:, :2] * inverse[:, None]
-        by_x = np.zeros((len(x), 2, 3))
-        by_x[:, 0, 0] = by_x[:, 1, 1] = views.focal * inverse
-        by_x[:, :, 2] = -pixels * inverse[:, None]
-        return cls(np.where(ahead[:, None], pixels - seen.xy, 0.0), pixels, x, by_x, rotation)
-
-    def by_camera(self) -> Float64:
-        """[K, 2, 6], by the camera's step."""
-        # The step turns x by w: d x = w x x + v, and a . (w x x) = w . (x x a).
-        return np.concatenate((np.cross(self.x[:, None, :], self.by_x), self.by_x), 2)
-
-    def by_point(self) -> Float64:
-        """[K, 2, 3], by the point."""
-        return self.by_x @ self.rotation
+def jacobians(views: Views, seen: Observations) -> tuple[Float64, Float64, Float64, Float64]:
+    """Derivatives of the pixels by the camera's step [K, 2, 6], the point [K, 2, 3] and log focal [K, 2], and the
+    pixels' errors [K, 2]; all zero behind the camera."""
+    rotation = views.rotation[seen.camera]
+    x = np.einsum("kij,kj->ki", rotation, views.points[seen.point]) + views.shift[seen.camera]
+    ahead = x[:, 2] > _NEAR
+    inverse = np.where(ahead, 1 / np.where(ahead, x[:, 2], 1.0), 0.0)
+    pixels = views.focal * x[:, :2] * inverse[:, None]
+    by_x = np.zeros((len(x), 2, 3))
+    by_x[:, 0, 0] = by_x[:, 1, 1] = views.focal * inverse
+    by_x[:, :, 2] = -pixels * inverse[:, None]
+    # The step turns x by w: d x = w x x + v, and a . (w x x) = w . (x x a).
+    by_turn = np.cross(x[:, None, :], by_x)
+    off = np.where(ahead[:, None], pixels - seen.xy, 0.0)
+    return np.concatenate((by_turn, by_x), 2), by_x @ rotation, pixels, off
 
 
 def gathering(index: Int64, size: int) -> sparse.csr_matrix:

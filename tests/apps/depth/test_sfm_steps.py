@@ -20,7 +20,7 @@ from trackime_apps.depth.sfm._keyframes import keyframes
 from trackime_apps.depth.sfm._observations import TrackObservations
 from trackime_apps.depth.sfm._refine import refine_poses
 from trackime_apps.depth.sfm._relative import relative_pose
-from trackime_apps.depth.sfm._reprojection import BEHIND, Residuals, project
+from trackime_apps.depth.sfm._reprojection import BEHIND, jacobians, project
 from trackime_apps.depth.sfm._resection import resect
 from trackime_apps.depth.sfm._rotation import explained, parallax
 from trackime_apps.depth.sfm._triangulate import angles, meet, thinned
@@ -32,8 +32,7 @@ from trackime_apps.depth.solver._rotations import exp_rotation
 def test_jacobians_are_those_of_autograd() -> None:
     views = views_of()
     seen = seen_by(views, 3.0, 0.6)
-    at = Residuals.of(views, seen)
-    by_camera, by_point, by_focal, off = at.by_camera(), at.by_point(), at.pixels, at.off
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
 
     def pixels(camera: torch.Tensor, point: torch.Tensor, log_focal: torch.Tensor, k: int) -> torch.Tensor:
         turn = torch.from_numpy(views.rotation[seen.camera[k]])
@@ -79,8 +78,7 @@ def test_the_schur_step_is_that_of_a_dense_solve(focal: bool, fixed: tuple[int, 
     damping = 1e-2
     got = flat_step(*_bundle._step(_linearise(views, seen, prior), seen, free, focal, damping))
 
-    at = Residuals.of(views, seen)
-    by_camera, by_point, by_focal, off = at.by_camera(), at.by_point(), at.pixels, at.off
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
     dense = np.zeros((len(off), 2, 30 + 3 * 230 + 1))
     for k, (c, p) in enumerate(zip(seen.camera, seen.point, strict=True)):
         dense[k, :, 6 * c : 6 * c + 6] = by_camera[k]
