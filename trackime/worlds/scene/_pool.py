@@ -21,7 +21,7 @@ STRETCH = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class FacePool:
     """All mip levels of all textures, one after the other.
 
     Attributes:
@@ -35,7 +35,7 @@ class Pool:
     size: Tensor
 
     @classmethod
-    def pack(cls, images: Sequence[FloatArray], device: torch.device) -> Pool:
+    def pack(cls, images: Sequence[FloatArray], device: torch.device) -> FacePool:
         """From images, float32 [3, h, w] in [0, 1] of any size."""
         texels: list[Tensor] = []
         first = np.zeros((len(images), LEVELS), np.int64)

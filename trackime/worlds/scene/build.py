@@ -15,11 +15,11 @@ from trackime.arrays import FloatArray
 from trackime.errors import InputError
 from trackime.types import VideoInfo
 from trackime.worlds import _textures as textures
-from trackime.worlds.layers import check_whole
+from trackime.worlds._options import check_whole
 from trackime.worlds.motion import curve
+from trackime.worlds.scene._bodies import ACROSS, Body, trace
 from trackime.worlds.scene._cameras import about, camera_path
-from trackime.worlds.scene._pool import Pool
-from trackime.worlds.scene._raycast import ACROSS, Body, trace
+from trackime.worlds.scene._pool import FacePool
 from trackime.worlds.scene._solids import Box, HeightField, Shape, Sphere
 from trackime.worlds.scene.options import SceneOptions
 from trackime.worlds.scene.scene import Scene
@@ -34,7 +34,7 @@ _MAX_THINGS = 100
 """Objects and moving objects of a scene, each: surfaces are uint8, and a cut doubles them."""
 
 _CLEARANCE = 1.15
-"""What stands or moves keeps this far from the camera."""
+"""Least distance of an object from the camera."""
 
 _LARGEST = 0.3
 """Largest radius of an object as a share of its distance: none fills the view."""
@@ -87,8 +87,8 @@ def make_scene(
         width: frame width in pixels, 8 or more.
         height: frame height in pixels, 8 or more.
         frames: length T, 1 or more (2 or more with a cut).
-        objects: boxes and spheres that stand still, 0 to 100.
-        movers: boxes and spheres that move, 0 to 100; with a cut as many again in the second scene.
+        objects: static boxes and spheres, 0 to 100.
+        movers: boxes and spheres that move, 0 to 100; with a cut as many again in the second shot.
         device: where to render.
         options: fields of `SceneOptions`.
 
@@ -117,7 +117,7 @@ def make_scene(
         # From the room's coordinates to those of the first camera.
         to_world = np.linalg.inv(path[0])
         poses[start:end] = to_world @ path
-        # Exactly so, rounding aside, for the first and for a camera that stands still.
+        # Exactly so, rounding aside, for the first and for a static camera.
         poses[start:end][(path == path[0]).all((1, 2))] = np.eye(4)
         lights[shot] = to_world[:3, :3] @ lamp + to_world[:3, 3]
         shot_bodies: list[Body] = []
@@ -130,7 +130,7 @@ def make_scene(
         needed = _densities(shot_bodies, poses, range(start, end), info, chosen.fov)
         images += _paint(seed, shot, shot_bodies, needed, chosen)
         bodies += shot_bodies
-    return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, Pool.pack(images, target), target)
+    return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, FacePool.pack(images, target), target)
 
 
 def _still(shape: Shape, place: FloatArray | tuple[float, ...], yaw: float, frames: int) -> _Thing:

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from trackime.errors import InputError
+from trackime.worlds._options import check_whole
 from trackime.worlds.layers.batch import _layers as build_layers
 from trackime.worlds.layers.batch import _tiles as tiles
 from trackime.worlds.layers.batch import _truth as truth
@@ -23,7 +24,6 @@ from trackime.worlds.layers.batch._shade import Looks
 from trackime.worlds.layers.batch._surfaces import make_surfaces
 from trackime.worlds.layers.batch.options import BatchOptions
 from trackime.worlds.layers.batch.pool import TexturePool, default_pool
-from trackime.worlds.layers.options import check_whole
 from trackime.worlds.motion import curves
 
 

@@ -1,15 +1,15 @@
-"""What a batch of training worlds is made with."""
+"""Options of `make_batch`."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from trackime.errors import InputError
+from trackime.worlds._options import Options
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchOptions(Options):
     """How training worlds look and move. Shares are probabilities that a clip, an object or a point has the property.
 
     The defaults give the motion of real video: speeds of visible points with a median of about 2.5, a 90th percentile
@@ -74,13 +74,11 @@ class BatchOptions:
     long_gaps: float = 0.15
 
     def __post_init__(self) -> None:
-        for name in _SHARES:
-            self._check(name, 0, 1)
-        for name in ("speed", "camera", "shake"):
-            self._check(name, 0, 100)
-        self._check("turn", 0, 360)
-        self._check("zoom", 1, 4)
-        self._check("light", 0, 0.5)
+        self.check(0, 1, *_SHARES)
+        self.check(0, 100, "speed", "camera", "shake")
+        self.check(0, 360, "turn")
+        self.check(1, 4, "zoom")
+        self.check(0, 0.5, "light")
         if self.long_gaps > self.gaps:
             raise InputError(f"long_gaps: expected at most gaps ({self.gaps:g}), got {self.long_gaps:g}")
         low, high = _pair("objects", self.objects)
@@ -91,11 +89,6 @@ class BatchOptions:
             raise InputError(f"size: expected (least, largest) shares of the shorter side up to 1.5, got {self.size!r}")
         if not self.strides or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in self.strides):
             raise InputError(f"strides: expected whole numbers of 1 or more, got {self.strides!r}")
-
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-            raise InputError(f"{name}: expected a number of {low:g} to {high:g}, got {value!r}")
 
 
 _SHARES = (

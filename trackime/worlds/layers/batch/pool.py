@@ -17,8 +17,8 @@ from torch import Tensor
 from trackime.arrays import FloatArray
 from trackime.errors import InputError
 from trackime.worlds import _textures as textures
+from trackime.worlds._options import check_whole
 from trackime.worlds.layers import _shapes as shapes
-from trackime.worlds.layers.options import check_whole
 
 LEVELS = 4
 """Mip levels of every image, each half the size of the one before."""
