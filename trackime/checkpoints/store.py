@@ -20,26 +20,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from trackime.checkpoints._download import Patience, digest_of, download, locked, partial
+from trackime.checkpoints._download import Patience, digest_of, download, locked
 from trackime.checkpoints.catalog import CHECKPOINTS, Checkpoint, RemoteFile
 from trackime.errors import DownloadError, FormatError, InputError, OutputError, UnknownNameError
 from trackime.files import atomic
+from trackime.progress import silent
 
 _log = logging.getLogger(__name__)
 
-Report = Callable[[str, int, int | None], None]
-"""How a download is reported: what, bytes here, bytes in all where the server says."""
+Report = Callable[[str, int, int], None]
+"""Called with the name of a file, bytes received, and its size (or again the bytes received, where it is unknown)."""
 
 ABSENT, PARTIAL, UNCHECKED, FETCHED, VERIFIED = "absent", "partial", "unchecked", "fetched", "verified"
-"""States of a checkpoint. Unchecked: put there by hand, or touched since; fetched: trusted on first use; verified:
-its digest is the published one."""
+"""States of a checkpoint. Partial: some of its files are missing; unchecked: put there by hand, or changed since;
+fetched: trusted on first use; verified: its digest is the published one."""
 
 _OFFLINE = "TRACKIME_OFFLINE"
 
 _BAD_ARCHIVE = EOFError, ValueError, zlib.error, lzma.LZMAError
 
 _reports: list[Report] = []
-"""Who is told of downloads that nobody in particular watches; the last one."""
+"""The last one gets the downloads that have no `progress` of their own."""
 
 
 def find(name: str) -> Checkpoint:
@@ -102,10 +103,10 @@ def locate(
     """The file of a checkpoint, or the folder of its files: `path` where one is given, else the one called `name`.
 
     Args:
-        name: what it is called in the registry; any other name needs a `path`.
+        name: its name in the registry; any other name needs a `path`.
         path: somebody's own file or folder: taken as it is.
         offline: never download; None: as ``$TRACKIME_OFFLINE`` says.
-        progress: told as bytes come in, where it has to be fetched; None: whoever is `reporting`.
+        progress: called during a download; None: the report of `reporting`, if any.
 
     Raises:
         InputError: no such file, or no `path` for a name that is not in the registry.
@@ -139,9 +140,9 @@ def fetch(
     """Download what is missing of a checkpoint, and check all of it; its file, or the folder of its files.
 
     Args:
-        name: what it is called in the registry.
+        name: its name in the registry.
         progress: as for `locate`.
-        patience: how often and how long a server is asked again.
+        patience: attempts, waits, limits.
         offline: as for `locate`.
 
     Raises:
@@ -155,10 +156,12 @@ def fetch(
         missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
         if missing:
             size = f" ({row.size / 1e6:.0f} MB)" if row.size else ""
-            # Whoever sees a bar need not be told.
+            # A progress bar shows it already.
             _log.log(logging.INFO if progress else logging.WARNING, "fetching %s%s from %s", name, size, row.source)
             if not row.commercial:
                 _log.warning("%s: its licence is %s: not for commercial use", name, row.licence)
+        for stale in _folder(row).glob(".*.part*"):  # left by a process that was killed
+            stale.unlink(missing_ok=True)
         for remote, file in missing:
             label = f"{name}/{remote.name}" if row.is_folder else name
             _fetch_file(row, remote, file, label, progress, patience or Patience())
@@ -189,8 +192,7 @@ def state(name: str) -> str:
     published = True
     for remote, file in _files(row):
         if not _is_file(file):
-            begun = partial(file) or partial(_archive(file)) or any(_is_file(other) for _, other in _files(row))
-            return PARTIAL if begun else ABSENT
+            return PARTIAL if any(_is_file(other) for _, other in _files(row)) else ABSENT
         record = _record(file)
         expected = _expected(remote, record)
         if not expected or not _untouched(file, record) or record.get("sha256") != expected:
@@ -214,10 +216,6 @@ def _is_file(file: Path) -> bool:
         return False
 
 
-def _archive(file: Path) -> Path:
-    return file.with_name(file.name + ".tar")
-
-
 def _given(name: str, path: Path, row: Checkpoint | None) -> Path:
     folder = row is not None and row.is_folder  # what has to be in it is its loader's business
     if not (path.is_file() or (folder and path.is_dir())):
@@ -229,14 +227,14 @@ def _given(name: str, path: Path, row: Checkpoint | None) -> Path:
 def _fetch_file(
     row: Checkpoint, remote: RemoteFile, file: Path, label: str, progress: Report | None, patience: Patience
 ) -> None:
-    report = (lambda done, total: progress(label, done, total)) if progress else None
+    report = progress or silent
     if not remote.member:
-        digest = download(remote.url, file, remote.sha256, report, patience)
+        digest = download(remote.url, file, remote.sha256, label, report, patience)
         _write_record(file, digest, remote, published=remote.sha256 is not None)
         return
-    archive = _archive(file)
+    archive = file.with_name(file.name + ".tar")
     if not _is_file(archive):
-        download(remote.url, archive, remote.sha256, report, patience)
+        download(remote.url, archive, remote.sha256, label, report, patience)
     try:
         _extract(archive, remote, file)
     finally:
