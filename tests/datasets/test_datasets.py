@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+import trackime.metrics as metrics
 from trackime import datasets
 from trackime.errors import FormatError, InputError, ShapeError, UnknownNameError
-from trackime.metrics import tapvid as metrics
 from trackime.types import Tracks
 from trackime.video import masks as maskio
 
