@@ -57,10 +57,8 @@ def along(depth: Maps, tracks: RaggedTracks, width: int, height: int) -> Float64
         ShapeError: a map not [h, w].
     """
     out = np.full(len(tracks.frame), np.nan)
-    order = np.argsort(tracks.frame, kind="stable")
-    ends = np.searchsorted(tracks.frame[order], np.arange(tracks.frames + 1))
     for t in range(tracks.frames):
-        rows = order[ends[t] : ends[t + 1]]
+        rows = tracks.rows(t)
         if len(rows):
             out[rows] = _read(depth(t), tracks.xy[rows], width, height)
     return out
@@ -111,12 +109,8 @@ def consistency(z: Float64, tracks: RaggedTracks, cameras: Cameras, gaps: Sequen
 def _moved(z: Float64, tracks: RaggedTracks, cameras: Cameras, gap: int) -> tuple[Float64, Float64]:
     """z_{s -> t} and z_t of all pairs a gap apart, both ways."""
     moved, there = [np.zeros(0)], [np.zeros(0)]
-    queue = [tracks.at(t) for t in range(min(gap, tracks.frames))]
     for t in range(gap, tracks.frames):
-        queue.append(tracks.at(t))
-        (p, a), (q, b) = queue.pop(0), queue[-1]
-        _, i, j = np.intersect1d(p, q, assume_unique=True, return_indices=True)
-        a, b = a[i], b[j]
+        _, a, b = tracks.between(t - gap, t)
         good = np.isfinite(z[a]) & np.isfinite(z[b])
         a, b = a[good], b[good]
         for (s, rows), (to, other) in (((t - gap, a), (t, b)), ((t, b), (t - gap, a))):
