@@ -25,6 +25,8 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
+PixelArray = npt.NDArray[np.unsignedinteger[Any]]
+"""uint8, or uint16 in its full scale."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tracemalloc
 from fractions import Fraction
@@ -127,6 +128,25 @@ class TestFrames:
         chunks = list(open_video(frames).chunks(size, start, stop, reverse))
         got = [f for _, f in (chunks[::-1] if reverse else chunks)]
         np.testing.assert_array_equal(np.concatenate([frames[:0], *got]), frames[start:stop])
+
+    @pytest.mark.parametrize("kind", ["file", "array"])
+    def test_clips_and_readers_are_closed_with_their_video(self, mp4: Path, kind: str) -> None:
+        video = open_video(mp4 if kind == "file" else np.zeros((40, 8, 8, 3), np.uint8))
+        clip = video.clip(5, 30)
+        handles = [clip, clip.clip(2, 12), video.again(), clip.again(), clip.again().clip(0, 3)]
+        for handle in handles:
+            assert len(handle.read(0, 2)) == 2
+        video.close()
+        for handle in [video, *handles]:
+            for use in (lambda v: v.read(0, 1), lambda v: v[0], lambda v: v.clip(0, 1), lambda v: v.again()):
+                with pytest.raises(VideoError, match="closed already"):
+                    use(handle)
+
+    def test_a_clip_keeps_its_file_where_nobody_holds_its_video(self, mp4: Path) -> None:
+        clip = open_video(mp4).clip(5, 8)
+        gc.collect()
+        with open_video(mp4) as video, clip:
+            np.testing.assert_array_equal(clip.read(0, 3), video.read(5, 8))
 
     def test_clip_of_a_clip(self, mp4: Path) -> None:
         with open_video(mp4) as video:

@@ -21,14 +21,12 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float64, IntArray, UInt8
+from trackime.arrays import Float64, IntArray, PixelArray, UInt8
 from trackime.errors import VideoError
 from trackime.types import VideoInfo
 from trackime.video._packets import Packets, read_packets
-from trackime.video.decoded import PixelKind, display_matrix, kind_of
-from trackime.video.decoded import upright as upright
+from trackime.video.decoded import PixelKind, display_matrix, kind_of, upright
 
 _log = logging.getLogger(__name__)
 
@@ -99,13 +97,13 @@ class FileFrames:
         """Frames t0 .. t1 - 1, uint8 [t1 - t0, H, W, 3]."""
         return self._read(t0, t1, PixelKind(), False)
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+    def pixels(self, t0: int, t1: int) -> PixelArray:
         """The same frames as the file has them, converted exactly: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
         return self._read(t0, t1, self.kind, True)
 
     # Reading
 
-    def _read(self, t0: int, t1: int, kind: PixelKind, exact: bool) -> npt.NDArray[Any]:
+    def _read(self, t0: int, t1: int, kind: PixelKind, exact: bool) -> PixelArray:
         out = np.empty((t1 - t0, self.info.height, self.info.width, kind.channels), kind.dtype)
         if not self._fill(out, t0, kind, exact):
             self._give_up_seeking()
@@ -113,7 +111,7 @@ class FileFrames:
                 raise VideoError(f"{self.path}: frames {t0} .. {t1 - 1} do not decode any more: has the file changed?")
         return out
 
-    def _fill(self, out: npt.NDArray[Any], t0: int, kind: PixelKind, exact: bool) -> bool:
+    def _fill(self, out: PixelArray, t0: int, kind: PixelKind, exact: bool) -> bool:
         """Write frames t0 on into `out`; False where one of them does not decode or is damaged."""
         rows: dict[int, list[int]] = {}
         for row, number in enumerate(self._number[t0 : t0 + len(out)]):
@@ -145,7 +143,7 @@ class FileFrames:
         while len(self._kept) > min(KEPT_FRAMES, max(2, KEPT_BYTES // size)):
             self._kept.popitem(last=False)
 
-    def _convert(self, frame: Any, out: npt.NDArray[Any], rows: list[int], kind: PixelKind, exact: bool) -> None:
+    def _convert(self, frame: Any, out: PixelArray, rows: list[int], kind: PixelKind, exact: bool) -> None:
         image = upright(frame, self._matrix, self._size, kind, exact)
         for row in rows:
             out[row] = image

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float32, UInt8
+from trackime.arrays import Float32, PixelArray, UInt8
 from trackime.errors import InputError
 from trackime.progress import Report
 from trackime.video.reader import Video, open_video
@@ -39,7 +37,7 @@ class _Small:
 
 
 def find_cuts(
-    video: str | os.PathLike[str] | npt.NDArray[Any] | Video,
+    video: str | os.PathLike[str] | PixelArray | Video,
     threshold: float = 0.45,
     progress: Report | None = None,
 ) -> list[int]:

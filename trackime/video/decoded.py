@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import Interpolation
+
+from trackime.arrays import PixelArray
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _EXACT |= Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -66,14 +67,14 @@ def upright(
     size: tuple[int, int],
     kind: PixelKind = PixelKind(),
     exact: bool = False,
-) -> npt.NDArray[Any]:
+) -> PixelArray:
     """A decoded frame as RGB [H, W, C] of `size` (width, height before turning), turned by `matrix`.
 
     The matrix and the range of YUV are the frame's own (BT.601, limited, where it does not say). FFmpeg's fast way is
     three times as fast as the exact one, and about a level of 255 darker: nothing to who looks for motion, too much for
     who writes frames again.
     """
-    image: npt.NDArray[Any]
+    image: PixelArray
     layouts = ("rgb24", "rgba") if kind.depth == 8 else ("rgb48le", "rgba64le")
     how = _EXACT if exact else None
     image = frame.reformat(width=size[0], height=size[1], format=layouts[kind.alpha], interpolation=how).to_ndarray()

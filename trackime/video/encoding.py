@@ -12,8 +12,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import PixelArray
 from trackime.errors import InputError, ShapeError
 
 _log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Encoding:
             expected = f"[{self.height}, {self.width}, 3] of {np.dtype(dtype)}, not {frame.dtype}"
             raise ShapeError("frame", expected, frame.shape)
 
-    def picture(self, frame: npt.NDArray[Any], ticks: int) -> Any:
+    def picture(self, frame: PixelArray, ticks: int) -> Any:
         """A frame, as `check` wants it, as the encoder wants it, shown at `ticks`."""
         self.check(frame)
         if self.height % 2 or self.width % 2:

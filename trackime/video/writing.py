@@ -13,11 +13,10 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import PixelArray
 from trackime.errors import InputError, OutputError
 from trackime.files import atomic
-from trackime.video.encoding import CODECS as CODECS
 from trackime.video.encoding import Encoding
 
 _log = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, frame: npt.NDArray[Any], pts: float | None = None) -> None:
+    def write(self, frame: PixelArray, pts: float | None = None) -> None:
         """Append a frame.
 
         Args:

@@ -21,9 +21,8 @@ import pytest
 
 from tests.apps.interp.clips import H, W, clip, shown, textures
 from trackime.errors import InputError
-from trackime.video import open_video, write_image
+from trackime.video import VideoWriter, open_video, write_image
 from trackime.video._containers import FileFrames
-from trackime.video.reader import VideoWriter
 from trackime_apps.interp import InterpConfig, interpolate, methods
 
 MEAN = ["--method", "mean"]
