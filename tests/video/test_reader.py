@@ -100,7 +100,7 @@ def mp4(folder: Path) -> Path:
 class TestFrames:
     @pytest.mark.parametrize("kept", [1, 64 << 20])
     def test_same_pixels_however_reached(self, file: Path, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", kept)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", kept)
         truth = sequential(file)
         with open_video(file) as video:
             assert video.info.width == W and video.info.height == H and len(video) == len(truth)
@@ -175,7 +175,7 @@ class TestFrames:
         np.testing.assert_array_equal(video.info.pts, np.arange(3) * 1001 / 30000)
 
     def test_flat_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", 1 << 18)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", 1 << 18)
         frames = np.tile(textures(50), (12, 1, 1, 1))
         path = encode(tmp_path / "long.mp4", options={"preset": "ultrafast"}, frames=frames)
         peaks = []
@@ -421,7 +421,7 @@ class TestDamage:
 
     @pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed there")
     def test_vanishes_between_open_and_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", 1)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", 1)
         path = encode(tmp_path / "gone.h264", *FILES["raw.h264"])
         video: Video = open_video(path)
         path.unlink()
