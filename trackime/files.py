@@ -16,11 +16,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import AnyArray
 from trackime.errors import FormatError, OutputError, TrackimeError
 
 # What parsers raise on bytes that are not theirs. RuntimeError: an encrypted zip, an unknown compression, nesting
@@ -107,7 +106,7 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 def read_npz(
     path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, AnyArray]:
     """Arrays of an npz by name; others in it are not touched, and pickled objects never are. Use inside `reading`.
 
     Raises:

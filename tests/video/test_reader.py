@@ -415,7 +415,7 @@ class TestDamage:
         (tmp_path / "zeros.mp4").write_bytes(data)
         with open_video(tmp_path / "zeros.mp4") as video:
             frames = video.read(0, T)
-            assert len(video) == T and "the frame before stands in" in video.warnings[0]
+            assert len(video) == T and "replaced by the frame before" in video.warnings[0]
             for t in (39, 16, 2):
                 np.testing.assert_array_equal(video[t], frames[t])
 

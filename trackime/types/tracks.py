@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trackime.arrays import BoolArray, FloatArray, Int64, IntArray, inside
+from trackime.arrays import AnyArray, BoolArray, FloatArray, Int64, IntArray, inside
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import atomic, read_npz, reading
 
@@ -26,7 +26,7 @@ VISIBLE = 0.5
 """A point is visible where its visibility is above this."""
 
 
-def _frozen(value: npt.ArrayLike, dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
+def _frozen(value: npt.ArrayLike, dtype: npt.DTypeLike, name: str) -> AnyArray:
     """A read-only copy of `value` as `dtype`; InputError where it is not numbers at all."""
     try:
         # What overflows becomes infinite, and is refused where it is not allowed rather than warned of here.
@@ -49,7 +49,7 @@ def _whole(value: Any, name: str) -> int:
         raise InputError(f"{name}: expected a whole number, got {value!r}") from None
 
 
-def _ids(value: npt.ArrayLike) -> npt.NDArray[Any]:
+def _ids(value: npt.ArrayLike) -> AnyArray:
     """A read-only int32 copy of `value`; InputError where a cast would change it."""
     given = np.asarray(value)
     if given.size and given.dtype.kind not in "iub":
