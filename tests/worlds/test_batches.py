@@ -23,7 +23,7 @@ from trackime.worlds.layers.batch import _develop as develop
 from trackime.worlds.layers.batch import pool as pools
 from trackime.worlds.layers.batch._points import longest_gap
 from trackime.worlds.layers.batch._render import render
-from trackime.worlds.layers.batch._shade import Looks
+from trackime.worlds.layers.batch._shade import Shading
 from trackime.worlds.layers.batch.options import LONG_GAP
 from trackime.worlds.motion import Warp
 
@@ -251,7 +251,7 @@ def test_a_track_stays_on_its_texel(seed: int, ramps: TexturePool) -> None:
 def test_motion_blur_is_nearly_the_mean_over_the_shutter(seed: int, pool: TexturePool) -> None:
     batch = small(seed, pool, replace(PLAIN, tilted=0.0, nonrigid=0.0, jerky=0.0, shake=0.0, speed=8.0))
     count = len(batch.layers.clip)
-    looks = Looks(torch.ones(count, 7), torch.zeros(count, dtype=torch.int64), torch.ones(2), torch.zeros(count, 4))
+    looks = Shading(torch.ones(count, 7), torch.zeros(count, dtype=torch.int64), torch.ones(2), torch.zeros(count, 4))
     blurred = render(batch.layers, looks)[0][:, 3].clamp(0, 1)
     sharp, smooth = [], []
     for clip in range(2):

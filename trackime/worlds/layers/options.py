@@ -10,7 +10,7 @@ from trackime.worlds._options import Options
 
 @dataclass(frozen=True)
 class WorldOptions(Options):
-    """How a world looks and moves. Shares are probabilities an object has the property.
+    """Appearance and motion of a world. Shares are probabilities an object has the property.
 
     Attributes:
         speed: median pixels a frame of the objects, for a frame of 256 x 256 (it grows with the frame); log-normal,
@@ -18,7 +18,7 @@ class WorldOptions(Options):
         camera: strength of the camera's pan, zoom, roll and tilt; 0 holds it still.
         shake: hand-held jitter in pixels at 256 x 256; 0 for a tripod.
         size: least and largest diameter of an object as a share of the shorter side.
-        occlusion: share of objects whose paths are led across another's.
+        occlusion: share of objects whose paths cross another's.
         leaving: share of objects that may leave the frame and come back.
         nonrigid: share of objects that bend.
         jerky: share of objects that dash and stop.

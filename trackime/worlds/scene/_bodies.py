@@ -20,8 +20,8 @@ ACROSS = ((2, 1), (0, 2), (0, 1))
 """The two axes a face's texture lies along, by the axis it faces."""
 
 NEAR = 0.05
-"""Least depth a point is projected with. What is nearer, or behind the camera, is hidden; its position says no more
-than a direction."""
+"""Least depth a point is projected with. Nearer points and those behind the camera are hidden; their positions
+give a direction only."""
 
 
 @dataclass(frozen=True, eq=False)

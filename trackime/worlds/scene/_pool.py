@@ -1,4 +1,4 @@
-"""Textures of many surfaces in one array, looked up with anisotropic filtering so that they do not alias in motion."""
+"""Textures of many surfaces in one array, sampled with anisotropic filtering against aliasing in motion."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class FacePool:
     """All mip levels of all textures, one after the other.
 
     Attributes:
-        texels: int32 [M], red + 256 green + 65536 blue: one look-up for all three.
-        first: int64 [F, LEVELS], where a level of a texture begins.
+        texels: int32 [M], red + 256 green + 65536 blue: one read for all three.
+        first: int64 [F, LEVELS], offset of each level of a texture.
         size: int64 [2, F, LEVELS], its width and height.
     """
 

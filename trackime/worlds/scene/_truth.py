@@ -1,4 +1,4 @@
-"""Exact ground truth of a 3D scene: points on surfaces, where they go, and whether anything is in front of them."""
+"""Exact ground truth of a 3D scene: surface points, their paths and their visibility."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ of a millimetre in a room, far more than rounding and far less than the distance
 
 
 def _hits(scene: BodyScene, t: int, xy: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Depth float64 [N] and body [N] at pixels [N, 2] of frame t, on the CPU whatever the scene's device."""
+    """Depth float64 [N] and body [N] at pixels [N, 2] of frame t, always on the CPU."""
     depth, owner = first_hits(scene, t, torch.as_tensor(np.asarray(xy, np.float64)))
     return depth.numpy(), owner.numpy()
 

@@ -8,12 +8,12 @@ from trackime.errors import InputError, UnknownNameError
 from trackime.worlds._options import Options
 
 PATHS = ("wander", "orbit", "dolly", "static", "rotation")
-"""Camera paths: hand-held wander, arc about the middle, forwards, none at all, turning on the spot."""
+"""Camera paths: hand-held wander, arc about the middle, forwards, static, rotation on the spot."""
 
 
 @dataclass(frozen=True)
 class SceneOptions(Options):
-    """How a 3D scene looks and moves. Lengths are in units of a room about 3 high; most surfaces are 1.5 to 8 away.
+    """Appearance and motion of a 3D scene. A room is about 3 units high; most surfaces are 1.5 to 8 units away.
 
     Attributes:
         path: how the camera moves: wander, orbit, dolly, static or rotation.

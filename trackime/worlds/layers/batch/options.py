@@ -10,7 +10,7 @@ from trackime.worlds._options import Options
 
 @dataclass(frozen=True)
 class BatchOptions(Options):
-    """How training worlds look and move. Shares are probabilities that a clip, an object or a point has the property.
+    """Appearance and motion of training worlds. Shares are probabilities that a clip, object or point has a property.
 
     The defaults give the motion of real video: speeds of visible points with a median of about 2.5, a 90th percentile
     of 10 and a 99th of 28 pixels a frame at 256 x 256.
@@ -24,7 +24,7 @@ class BatchOptions(Options):
         size: least and largest diameter of an object as a share of the shorter side.
         turn: largest rotation to either side in degrees over a clip.
         zoom: largest factor an object grows or shrinks by over a clip, 1 for none.
-        occlusion: share of objects led across another one and back, in front of it.
+        occlusion: share of objects whose paths cross in front of another one and back.
         leaving: share of objects that may leave the frame and come back.
         jerky: share of objects that dash and stop.
         articulated: share of objects made of two or three linked parts.
@@ -33,7 +33,7 @@ class BatchOptions(Options):
         depth_swaps: share of clips in which objects change their depth order (never while they overlap).
         low_texture: share of objects nearly without texture.
         camouflage: share of objects with the background's own texture and colours.
-        shadows: share of objects that throw a soft shadow on what is beneath.
+        shadows: share of objects that cast a soft shadow.
         light: brightness drift of layers and frame, and uneven light, as a share; 0 for constant colours.
         motion_blur: share of clips with an open shutter.
         defocus: share of clips out of focus, and of layers.
@@ -41,8 +41,8 @@ class BatchOptions(Options):
         compression: share of clips that were compressed.
         on_objects: share of points on objects rather than the background.
         near_edges: share of those near an edge between objects.
-        gaps: share of tracks that are hidden and come back, as far as the clips have such.
-        long_gaps: share of tracks hidden for `LONG_GAP` frames or more that come back, as far as the clips have such.
+        gaps: share of tracks that are hidden and come back, as far as the clips have any.
+        long_gaps: share of tracks hidden for `LONG_GAP` frames or more that come back, as far as the clips have any.
     """
 
     objects: tuple[int, int] = (2, 10)
