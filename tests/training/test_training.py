@@ -75,7 +75,7 @@ def test_configurations_that_cannot_be(change: dict[str, object], message: str) 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stages": []}', "{}"])
 def test_files_that_are_no_configuration(text: str) -> None:
-    with pytest.raises(InputError, match="expected a configuration as it was written"):
+    with pytest.raises(InputError, match="expected a configuration written by a run"):
         TrainConfig.from_json(text)
 
 
@@ -203,11 +203,11 @@ def test_varied_clips_show_the_same_points() -> None:
     assert torch.equal(owners(clips), clips.object)
     seen = set()
     for seed in range(12):
-        varied = _vary(clips, torch.Generator().manual_seed(seed), anew=False)
+        varied = _vary(clips, torch.Generator().manual_seed(seed), requery=False)
         torch.testing.assert_close(colours(varied), colours(clips))
         assert torch.equal(owners(varied), clips.object)
         seen.add(tuple(varied.xy[0, 0, 0].tolist()))
-        anew = _vary(clips, torch.Generator().manual_seed(seed), anew=True)
+        anew = _vary(clips, torch.Generator().manual_seed(seed), requery=True)
         assert anew.visible.gather(2, anew.query_frame[..., None]).all()
     assert len(seen) > 6
 
