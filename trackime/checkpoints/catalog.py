@@ -1,7 +1,7 @@
-"""The checkpoints that trackers, segmenters and depth load by name: where they are published, and on what terms.
+"""The checkpoints that trackers, segmenters and depth load by name: addresses, licences, published figures.
 
 Addresses, licences and figures were taken from the projects' own pages and papers (`Checkpoint.source`,
-`Checkpoint.tapvid_source`). A `sha256` stands here only where several independent projects pin the same digest of
+`Checkpoint.tapvid_source`). A `sha256` is given only where several independent projects pin the same digest of
 the same published file; all others are trusted on first use (see `trackime.checkpoints.store`).
 """
 
@@ -59,7 +59,7 @@ class Checkpoint:
     tapvid_source: str = ""
     """Where `tapvid` was published."""
     shares: str = ""
-    """Name of the checkpoint whose files this one is, where it has none of its own."""
+    """Name of the checkpoint whose files it uses, where it has none of its own."""
 
     @property
     def commercial(self) -> bool:

@@ -1,8 +1,8 @@
-"""Checkpoints by name: where they are on this machine, fetched when they are not, and checked.
+"""Checkpoints by name: located on this machine, fetched where missing, and checked.
 
-They live in ``$TRACKIME_HOME``, else in ``trackime`` of the user's cache folder (``$XDG_CACHE_HOME``, ``~/.cache``).
-Where a digest is published, a file must have it. Where none is, the first file seen is trusted: its digest is
-recorded beside it, and the file must keep it. Loading compares size and time of change with the record and reads
+They are in ``$TRACKIME_HOME``, else in ``trackime`` of the user's cache folder (``$XDG_CACHE_HOME``, ``~/.cache``).
+A file must have its published digest. Where none is published, the first file is trusted: its digest is recorded
+next to it, and the file must keep it. Loading compares size and time of change with the record and reads
 the whole file only where they differ; `verify` reads all of it.
 """
 
@@ -60,7 +60,7 @@ def home() -> Path:
 
 
 def _place(name: str) -> Path:
-    """Where a checkpoint is when it is here: its file, or the folder of its files. Raises UnknownNameError."""
+    """Path of a checkpoint in the cache: its file, or the folder of its files. Raises UnknownNameError."""
     row = find(name)
     return _folder(row) if row.is_folder else _folder(row) / row.files[0].name
 
@@ -72,7 +72,7 @@ def _is_offline() -> bool:
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Within the block nothing is downloaded, in processes started from it neither."""
+    """Within the block nothing is downloaded, nor in processes started from it."""
     before = os.environ.get(_OFFLINE)
     os.environ[_OFFLINE] = "1"
     try:
@@ -104,14 +104,14 @@ def locate(
 
     Args:
         name: its name in the registry; any other name needs a `path`.
-        path: somebody's own file or folder: taken as it is.
+        path: a file or folder of one's own, used unchecked.
         offline: never download; None: as ``$TRACKIME_OFFLINE`` says.
         progress: called during a download; None: the report of `reporting`, if any.
 
     Raises:
         InputError: no such file, or no `path` for a name that is not in the registry.
         DownloadError: it is not here, and cannot or must not be fetched.
-        FormatError: it is here, but not what was published, or not what was first seen.
+        FormatError: it is here, but its digest is not the published or the recorded one.
         OutputError: it cannot be written.
     """
     row = CHECKPOINTS.get(name)
@@ -127,7 +127,7 @@ def locate(
 
 
 def absence(name: str) -> str:
-    """One line about a checkpoint that is not here: what fetches it, and where its files go by hand."""
+    """One line about a missing checkpoint: how to fetch it, and where to put its files by hand."""
     row = find(name)
     missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
     by_hand = ", ".join(f"{f'{r.member} out of ' if r.member else ''}{r.url} as {f}" for r, f in missing or _files(row))
@@ -176,7 +176,7 @@ def verify(name: str) -> str:
     Raises:
         UnknownNameError: no such name.
         InputError: it is not here.
-        FormatError: it is not what was published, or not what was first seen.
+        FormatError: its digest is not the published or the recorded one.
     """
     row = find(name)
     if not all(_is_file(file) for _, file in _files(row)):
@@ -243,12 +243,12 @@ def _fetch_file(
 
 
 def _extract(archive: Path, remote: RemoteFile, file: Path) -> None:
-    """Take one plain file out of a tar archive; nothing in it says where to."""
+    """Extract one plain file of a tar archive; the archive does not decide where to."""
     try:
         with tarfile.open(archive) as tar:
             assert tar.fileobj is not None
             while _unpacked(tar.fileobj):  # type: ignore[arg-type]
-                pass  # only the end of a compressed stream tells whether it is sound
+                pass  # only the end of a compressed stream shows whether it is intact
             found = [m for m in tar.getmembers() if m.isfile() and fnmatch.fnmatch(m.name, remote.member)]
             if not found:
                 raise DownloadError(f"{remote.url}: expected {remote.member} in the archive, found none")
@@ -262,7 +262,7 @@ def _extract(archive: Path, remote: RemoteFile, file: Path) -> None:
 
 
 def _unpacked(source: IO[bytes]) -> bytes:
-    """The next bytes. Apart from the written file's own OSError: what breaks here is the archive."""
+    """The next bytes; errors of the archive, apart from an OSError of the file being written."""
     try:
         return source.read(1 << 20)
     except (OSError, *_BAD_ARCHIVE) as error:
@@ -273,7 +273,7 @@ def _check(row: Checkpoint, remote: RemoteFile, file: Path, whole: bool = False)
     """Compare a file with its digest: the published one, else the recorded one, else this is recorded now.
 
     Args:
-        whole: read all of it even where size and time of change are the recorded ones.
+        whole: read all of it even where size and modification time are the recorded ones.
 
     Raises:
         FormatError: another digest.
@@ -297,7 +297,7 @@ def _check(row: Checkpoint, remote: RemoteFile, file: Path, whole: bool = False)
 
 def _expected(remote: RemoteFile, record: dict[str, Any]) -> str | None:
     own = record.get("sha256")
-    # The digest of an archive says nothing about the file that was taken out of it.
+    # The digest of an archive is not that of the extracted file.
     return remote.sha256 if remote.sha256 and not remote.member else own if isinstance(own, str) else None
 
 
@@ -325,6 +325,6 @@ def _write_record(file: Path, digest: str, remote: RemoteFile, published: bool) 
     found = file.stat()
     record = {"sha256": digest, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "published": published,
               "url": remote.url}  # fmt: skip
-    # A cache that others filled may be read-only: then every load reads the whole file.
+    # A shared cache may be read-only: then every load reads the whole file.
     with suppress(OutputError), atomic(_record_path(file)) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
