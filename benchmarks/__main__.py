@@ -28,7 +28,7 @@ from trackime.datasets import MODES
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
-from trackime.training import Held
+from trackime.training import ValidationSet
 from trackime_apps.depth.solver import GRIDS, SolverConfig
 from trackime_apps.vos import DEFAULT_TRACKER as VOS_TRACKER
 from trackime_apps.vos import VosConfig
@@ -101,7 +101,7 @@ def tracking(
         if rgbd:
             return scans(rgbd, points)
         if held_out:
-            return validation_worlds(Held(seeds, size[1], frames, points, width=size[0]), images, sprites)
+            return validation_worlds(ValidationSet(seeds, size[1], frames, points, width=size[0]), images, sprites)
         return worlds(seeds, size, frames, points, mode, objects, background)
 
     report = Report(title, place)

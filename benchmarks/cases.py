@@ -10,7 +10,7 @@ import numpy as np
 from trackime import datasets
 from trackime.arrays import BoolArray
 from trackime.metrics import Mode, benchmark_queries
-from trackime.training import Held, Worlds
+from trackime.training import ValidationSet, WorldClips
 from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
@@ -53,14 +53,14 @@ def worlds(
         yield Case(f"world {seed}", open_video(world.video), truth, mode)
 
 
-def validation_worlds(held: Held, images: str | None, sprites: str | None) -> Iterator[Case]:
+def validation_worlds(held: ValidationSet, images: str | None, sprites: str | None) -> Iterator[Case]:
     """The worlds that `trackime-s` is validated on: other seeds, and of images and cut-outs those held out.
 
     Args:
         images: folder of photographs; None: procedural textures alone.
         sprites: folder of cut-outs.
     """
-    for k, clips in enumerate(held.make(Worlds(images, sprites, "val"))):
+    for k, clips in enumerate(held.make(WorldClips(images, sprites, "val"))):
         video = open_video(np.ascontiguousarray(clips.compact().frames[0].permute(0, 2, 3, 1).numpy()))
         queries = Queries(clips.queries[0].numpy())
         truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), queries, video.info)

@@ -66,7 +66,7 @@ def _list_command(markdown: bool) -> None:
 @debug_option
 @click.pass_context
 def _fetch_command(ctx: click.Context, names: Sequence[str], everything: bool, quiet: bool) -> None:
-    """Download the checkpoints called NAME."""
+    """Download checkpoints by NAME."""
     if bool(names) == everything:
         raise click.UsageError("expected names, or --all")
     with _bars(quiet) as report:

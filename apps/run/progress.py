@@ -1,4 +1,4 @@
-"""Progress bars, and the seconds of each stage."""
+"""What a run shows while it works, and how long each of its stages took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trackime.progress import Report
 
 
 class Progress(Report):
-    """Bars with the remaining time on stderr, if that is a terminal; seconds of each stage in any case.
+    """Bars with the time left on stderr, where that is a terminal; seconds by stage in any case.
 
     Use as a context manager. Calling it reports progress; `stage` measures a stage.
 
@@ -58,6 +58,6 @@ class Progress(Report):
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
-    def _fetching(self, name: str, done: int, total: int | None) -> None:
-        """A checkpoint that is downloaded meanwhile, in MB."""
-        self(f"{name}, MB", round(done / 1e6), round((total or 0) / 1e6))
+    def _fetching(self, name: str, done: int, total: int) -> None:
+        """A checkpoint that is downloaded on the way, in MB."""
+        self(f"{name}, MB", round(done / 1e6), round(total / 1e6))

@@ -259,7 +259,7 @@ def test_a_folder_of_files(known, home):
     assert models.state("folder") == models.PARTIAL
     known.answers = [serve()]
     assert models.fetch("folder") == home / "models" / "folder"
-    assert [seen[:2] for seen in known.seen[-1:]] == [("/model.safetensors", "bytes=500-")]
+    assert known.seen == ["/config.json", *["/model.safetensors"] * 3]  # the missing one only
     assert models.state("folder") == models.FETCHED  # nobody published the configuration's digest
     assert models.locate("folder", offline=True) == home / "models" / "folder"
 
@@ -285,6 +285,14 @@ def test_a_file_out_of_an_archive(known, home):
     assert sorted(p.name for p in path.parent.iterdir()) == [".lock", "packed.pth", "packed.pth.record.json"]
     assert models.verify("packed") == models.FETCHED
     assert json.loads((path.parent / "packed.pth.record.json").read_text())["sha256"] == SHA
+
+
+def test_leftovers_of_killed_downloads_are_removed(known, home):
+    folder = home / "models" / "one"
+    folder.mkdir(parents=True)
+    (folder / ".one.0123abcd.part.pt").write_bytes(b"x")
+    models.fetch("one")
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "one.pt", "one.pt.record.json"]
 
 
 @pytest.mark.parametrize("body", [b"no archive", packed(other=b"x")[:-9], packed(other=b"x")])

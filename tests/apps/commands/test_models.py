@@ -110,20 +110,20 @@ def test_usage(run: Any, known: Server, words: list[str], said: str) -> None:
     assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1
 
 
-def test_ctrl_c_is_130_and_can_be_resumed(run: Any, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_130_and_leaves_no_file(run: Any, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     real = models.download
 
-    def stopped(url: str, target: Path, sha256: str | None, report: Any, patience: Any) -> str:
-        def stop(done: int, total: int | None) -> None:
+    def stopped(url: str, target: Path, sha256: str | None, label: str, report: Any, patience: Any) -> str:
+        def stop(stage: str, done: int, total: int) -> None:
             if done:
                 raise KeyboardInterrupt
 
-        return real(url, target, sha256, stop, patience)
+        return real(url, target, sha256, label, stop, patience)
 
     monkeypatch.setattr(models, "download", stopped)
     ran = run("models", "fetch", "one")
     assert ran.code == 130 and ran.err.endswith("interrupted\n")
-    assert states(run("models", "list").out)["one"] == "partial"
+    assert states(run("models", "list").out)["one"] == "absent"
     monkeypatch.setattr(models, "download", real)
     assert run("models", "fetch", "one").code == 0
 
