@@ -86,7 +86,7 @@ def test_a_point_is_followed_back_to_itself() -> None:
     assert again.distance.abs().median() < 1e-4
     assert (again.rest - surface.rest).norm(dim=-1).median() < 2e-3
     back = skin.follow(again.rest, again.weights, first)
-    assert (back - start).norm(dim=-1).median() < 2e-3
+    assert (back - start).norm(dim=-1).median() < 4e-3
 
 
 def test_what_a_clip_is_made_of(pool: TexturePool) -> None:

@@ -172,8 +172,8 @@ class Skin:
             weights: [M, P] of the bones, where the points were found: the first guess.
             when: int64 [M], times of S.
 
-        Gauss-Newton on (rest place - wanted, `_HOLD` x signed distance): the nearest point of the surface to the texture that
-        is followed, where bending leaves none exactly.
+        Gauss-Newton on (rest place - wanted, `_HOLD` x signed distance): the point of the surface whose texture is
+        nearest to the wanted one, where bending leaves none with exactly that.
         """
         rotation, origin = self.rotation[when].double(), self.origin[when].double()
         double = self._double()
