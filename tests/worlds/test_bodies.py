@@ -84,7 +84,7 @@ def test_a_point_is_followed_back_to_itself() -> None:
     again = skin.at(there, first + 1)
     # On the surface, and the same texture but where a joint bends most.
     assert again.distance.abs().median() < 1e-4
-    assert (again.rest - surface.rest).norm(dim=-1).median() < 2e-3
+    assert (again.rest - surface.rest).norm(dim=-1).median() < 4e-3
     back = skin.follow(again.rest, again.weights, first)
     assert (back - start).norm(dim=-1).median() < 4e-3
 
