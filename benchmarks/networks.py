@@ -26,9 +26,10 @@ from benchmarks.memory import MIB, Sampler, resident
 from benchmarks.report import Report, status
 from tests.golden import filled
 from trackime import trackers
+from trackime.arrays import blocks
 from trackime.errors import InputError
 from trackime.geometry import to_torch
-from trackime.trackers import PointTracker, query_chunks
+from trackime.trackers import PointTracker
 from trackime.trackers.networks import Variant
 from trackime.worlds import make_world
 
@@ -124,7 +125,7 @@ def compare(
     def measure(way: Way) -> Measured:
         status(f"{name}: {way.name}, {way.chunk} points at once")
         tracker = trackers.create(name, device=device, path=path, query_chunk=way.chunk)
-        parts = list(query_chunks(queries, way.chunk)) if way.anew else [slice(0, queries)]
+        parts = list(blocks(queries, way.chunk)) if way.anew else [slice(0, queries)]
         with plain_operations() if way.plain else nullcontext():
             return _measured(tracker, clip.to(tracker.device), [points[:, rows].to(tracker.device) for rows in parts])
 

@@ -11,7 +11,7 @@ from trackime.dense._seeds import Cells
 from trackime.dense._sightings import Sightings
 from trackime.dense._templates import Live, at, born
 from trackime.errors import InputError, UnknownNameError
-from trackime.patches import Frame
+from trackime.patches import GreyFrame
 from trackime.trackers import Features, PointTracker
 from trackime.types import RaggedTracks
 from trackime.video import open_video
@@ -208,7 +208,7 @@ def test_sightings_become_trails() -> None:
 
 
 def test_live_points_are_taken_and_joined_in_step() -> None:
-    frame = Frame(np.random.default_rng(0).integers(0, 256, (30, 40)).astype(np.uint8), 1)
+    frame = GreyFrame(np.random.default_rng(0).integers(0, 256, (30, 40)).astype(np.uint8), 1)
     two = born(np.array([3, 5]), np.array([[5, 6], [20, 9]], np.float32), frame)
     both = Live.none().join(two).join(born(np.array([9]), np.array([[30, 20]], np.float32), frame))
     assert both.number.tolist() == [3, 5, 9] and len(both.take(np.array([True, False, True]))) == 2

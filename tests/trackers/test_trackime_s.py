@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from tests.trackers.test_contract import covered, shifting
 from trackime import trackers
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
-from trackime.patches import lightness
-from trackime.patches import refine as settle
+from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks
 from trackime.trackers import EmbeddedTracker, save_weights, weights
 from trackime.trackers.networks import LARGE, SMALL, STRIDES, Estimate, Place, Points, Result, Size, TrackimeS, unit
 from trackime.trackers.networks._contextattention import ContextAttention
@@ -237,7 +236,7 @@ def test_search_finds_the_one_place_that_is_alike() -> None:
 
 def placed(perturb: float, seed: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images, query frames [N], true tracks [N, T, 2] and perturbed ones of a texture that moves by (2, -1) a frame."""
-    images = lightness(shifting(2, -1, 6)[0])
+    images = lab_images(shifting(2, -1, 6)[0])
     t = torch.tensor([0, 5, 2, 3])
     start = torch.tensor([[50.5, 60.5], [60.0, 40.0], [45.2, 50.7], [70.0, 45.5]])
     true = start[:, None] + (torch.arange(6) - t[:, None])[..., None] * torch.tensor([2.0, -1.0])
@@ -248,22 +247,22 @@ def placed(perturb: float, seed: int = 5) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 def test_positions_are_laid_onto_the_pixels() -> None:
     images, t, true, rough = placed(1.5)
-    templates = settle.blank((1, 4), rough)
-    settle.meet(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
-    xy, _ = settle.settle(images, templates.of(0), t, rough)
+    templates = PixelTemplates.blank((1, 4), rough)
+    cut_query_pixels(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
+    xy, _ = refine_tracks(images, templates.of(0), t, rough)
     assert (rough - true).norm(dim=-1).max() > 1.5
     assert (xy - true).norm(dim=-1).max() < 0.15
-    forward, _ = settle.settle(images, templates.of(0), t, rough, both=False)
+    forward, _ = refine_tracks(images, templates.of(0), t, rough, both=False)
     before = torch.arange(6) < t[:, None]
     assert torch.equal(forward[before], rough[before]) and torch.equal(forward[~before], xy[~before])
 
 
 def test_what_does_not_fit_stays() -> None:
     images, t, true, rough = placed(1.0)
-    templates = settle.blank((1, 4), rough)
-    settle.meet(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
-    other = lightness(torch.rand(6, 3, *images.shape[-2:], generator=torch.Generator().manual_seed(0)))
-    xy, warp = settle.settle(other, templates.of(0), t, rough)
+    templates = PixelTemplates.blank((1, 4), rough)
+    cut_query_pixels(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
+    other = lab_images(torch.rand(6, 3, *images.shape[-2:], generator=torch.Generator().manual_seed(0)))
+    xy, warp = refine_tracks(other, templates.of(0), t, rough)
     assert torch.equal(xy, rough) and torch.equal(warp, templates.warp[0])
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trackime.arrays import Float32
-from trackime.dense._templates import Live, at, inside
+from trackime.arrays import Float32, inside
+from trackime.dense._templates import Live, at
 from trackime.patches import FramePair, length
 
 ENDS = 1.0
@@ -23,5 +23,5 @@ def step(live: Live, pair: FramePair, flow: Float32, back: Float32) -> Live:
     place = live.xy + moved
     doubt = length(moved + at(back, place))
     sigma = live.sigma + np.float32(DRIFT)
-    good = (doubt < ENDS) & inside(place, pair.after)
+    good = (doubt < ENDS) & inside(place, pair.after.hw)
     return replace(live, xy=place, age=live.age + 1, sigma=sigma.astype(np.float32)).take(good)

@@ -13,10 +13,10 @@ from trackime.dense._sightings import Sightings
 from trackime.dense.config import DEFAULT_TRACKER, LINES, FollowConfig
 from trackime.imaging import DenseFlow
 from trackime.ime import DEFAULT_SEGMENTER
-from trackime.patches import Frame, FramePair
+from trackime.patches import FramePair, GreyFrame, patch_stride
 from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
-from trackime.trackers import STRIDE_SIDE, PointTracker
+from trackime.trackers import PointTracker
 from trackime.types import RaggedTracks
 from trackime.video import Pictures, Video, find_cuts
 
@@ -70,15 +70,15 @@ def _shot(pictures: Pictures, start: int, stop: int, config: FollowConfig, progr
     """The trails of frames start .. stop - 1, in pixels of the pictures."""
     h, w = pictures.size
     cells = Cells(pictures.size, config.spacing * min(h, w) / LINES)
-    stride = max(1, round(min(h, w) / STRIDE_SIDE))
+    stride = patch_stride(pictures.size)
     sightings = Sightings(len(pictures.video))
     flow = DenseFlow()
     alive, last = live.Live.none(), None
     for t in range(start, stop):
-        frame = Frame(pictures.grey(t), stride)
+        frame = GreyFrame(pictures.grey(t), stride)
         back = None
         if last is not None:
-            pair = FramePair(last, frame, *live.lucas_kanade(frame))
+            pair = FramePair.between(last, frame)
             there, back = flow(last.grey, frame.grey), flow(frame.grey, last.grey)
             move = live.step if config.method == "patch" else chained.step
             alive = move(alive, pair, there, back)

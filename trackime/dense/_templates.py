@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from trackime.arrays import BoolArray, Float32, FloatArray, Int64
+from trackime.arrays import BoolArray, Float32, FloatArray, Int64, inside
 from trackime.patches import (
     GRID,
-    Frame,
     FramePair,
+    GreyFrame,
     Templates,
-    align,
+    align_patches,
     central_similarity,
     identity,
     length,
@@ -108,7 +108,7 @@ def _joined(one: Any, other: Any, besides: str = "") -> dict[str, Any]:
     return {name: np.concatenate((getattr(one, name), getattr(other, name))) for name in names}
 
 
-def born(number: Int64, xy: FloatArray, frame: Frame) -> Live:
+def born(number: Int64, xy: FloatArray, frame: GreyFrame) -> Live:
     """New points at xy [N, 2] of a frame."""
     n = len(number)
     zero = np.zeros(n, np.float32)
@@ -142,12 +142,6 @@ class Cues:
     stride: int  # pixels between samples of patches
 
 
-def lucas_kanade(frame: Frame) -> tuple[int, int]:
-    """Window and highest pyramid level of Lucas-Kanade in frames of this size."""
-    window = 11 + 4 * frame.stride
-    return window, max(0, int(np.log2(max(1.0, frame.side / window))))
-
-
 def step(live: Live, pair: FramePair, flow: Float32, back: Float32) -> Live:
     """The same points in the next frame; those given up are gone.
 
@@ -160,13 +154,13 @@ def step(live: Live, pair: FramePair, flow: Float32, back: Float32) -> Live:
     moved = at(flow, live.xy)
     guess = live.xy + moved
     distance = length(moved + at(back, guess))
-    xy, affine, patch = align(pair.after.smooth, live.templates, guess, live.affine, stride, STEPS)
+    xy, affine, patch = align_patches(pair.after.smooth, live.templates, guess, live.affine, stride, STEPS)
     alike = similarity(patch, live.templates.patch)
     rows = np.flatnonzero((distance > DOUBT_PX) | (alike < DOUBT_ALIKE))
     if len(rows):
         match, _ = pair.follow(live.xy[rows], live.velocity[rows], False)
         templates = live.templates[rows]
-        other = align(pair.after.smooth, templates, match.xy, live.affine[rows], stride, STEPS)
+        other = align_patches(pair.after.smooth, templates, match.xy, live.affine[rows], stride, STEPS)
         score = similarity(other[2], templates.patch)
         better = score - 0.1 * np.minimum(match.distance, 5) > alike[rows] - 0.1 * np.minimum(distance[rows], 5)
         taken, kept = rows[better], np.flatnonzero(better)
@@ -177,7 +171,7 @@ def step(live: Live, pair: FramePair, flow: Float32, back: Float32) -> Live:
     cues = Cues(alike, central, distance, pull, live.age + 1, blur(live.templates), stride)
     sigma = np.hypot(expected(cues) * np.float32(SCALE), live.base)
     aligned = plausible(affine) & (pull < PULL)
-    seen = aligned & (sigma < MOST * np.sqrt(stride)) & inside(xy, pair.after)
+    seen = aligned & (sigma < MOST * np.sqrt(stride)) & inside(xy, pair.after.hw)
     place = np.where(aligned[:, None], xy, guess)
     affine = np.where(seen[:, None, None], affine, live.affine)
     velocity = (live.velocity + place - live.xy) / 2
@@ -185,11 +179,6 @@ def step(live: Live, pair: FramePair, flow: Float32, back: Float32) -> Live:
     after = Live(live.number, place, velocity, affine, live.age + 1, doubt, live.base, sigma, live.templates)
     renew(after, pair.after)
     return after.take(doubt <= DOUBTFUL)
-
-
-def inside(xy: FloatArray, frame: Frame) -> BoolArray:
-    """bool [N]: in the frame."""
-    return np.asarray(((xy >= 0) & (xy <= frame.size)).all(1))
 
 
 def expected(cues: Cues) -> FloatArray:
@@ -209,7 +198,7 @@ def expected(cues: Cues) -> FloatArray:
     return np.asarray(np.exp(np.clip(np.stack(columns, 1) @ WEIGHTS, -6, 4)), np.float32)
 
 
-def renew(live: Live, frame: Frame) -> None:
+def renew(live: Live, frame: GreyFrame) -> None:
     """Cut the patch anew of points seen whose patch fits less well, in place."""
     own = np.sqrt(np.maximum(live.sigma**2 - live.base**2, 0))
     rows = np.flatnonzero((live.doubt == 0) & (own > RENEW * MOST * np.sqrt(frame.stride)))

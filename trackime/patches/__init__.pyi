@@ -1,13 +1,17 @@
-from .framepair import Frame as Frame
 from .framepair import FramePair as FramePair
+from .framepair import GreyFrame as GreyFrame
+from .framepair import patch_stride as patch_stride
 from .match import search as search
-from .refine import PixelTemplates as PixelTemplates
-from .refine import blocks as blocks
-from .refine import lightness as lightness
+from .pixel_refinement import PixelTemplates as PixelTemplates
+from .pixel_refinement import cut_query_pixels as cut_query_pixels
+from .pixel_refinement import lab_images as lab_images
+from .pixel_refinement import refine_tracks as refine_tracks
+from .rows import pad_rows as pad_rows
+from .rows import row_blocks as row_blocks
 from .templates import CENTRAL as CENTRAL
 from .templates import GRID as GRID
 from .templates import Templates as Templates
-from .templates import align as align
+from .templates import align_patches as align_patches
 from .templates import central_similarity as central_similarity
 from .templates import identity as identity
 from .templates import length as length
@@ -17,17 +21,21 @@ from .templates import similarity as similarity
 __all__ = [
     "CENTRAL",
     "GRID",
-    "Frame",
     "FramePair",
+    "GreyFrame",
     "PixelTemplates",
     "Templates",
-    "align",
-    "blocks",
+    "align_patches",
     "central_similarity",
+    "cut_query_pixels",
     "identity",
+    "lab_images",
     "length",
-    "lightness",
+    "pad_rows",
+    "patch_stride",
     "plausible",
+    "refine_tracks",
+    "row_blocks",
     "search",
     "similarity",
 ]

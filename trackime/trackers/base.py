@@ -213,9 +213,3 @@ def chunk_spans(length: int, size: int, overlap: int) -> Iterator[tuple[int, int
         t1 = min(length, t0 + (size if t0 == 0 else max(1, size - overlap)))
         yield t0, t1
         t0 = t1
-
-
-def query_chunks(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover `count` queries."""
-    for first in range(0, count, max(1, size)):
-        yield slice(first, min(count, first + size))

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
@@ -31,7 +32,6 @@ from trackime.trackers.base import (
     Features,
     check_frames,
     check_queries,
-    query_chunks,
     query_frames,
 )
 from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, Level, as_level
@@ -156,7 +156,7 @@ class CoTracker(WindowedTracker):
         grid = self._grid().expand(len(queries), -1, -1)
         groups = [
             Group(torch.cat([xy[:, part], grid], 1), F.pad(t[:, part], (0, grid.shape[1])))
-            for part in query_chunks(queries.shape[1], self.query_chunk)
+            for part in blocks(queries.shape[1], self.query_chunk)
         ]
         return State(0, queries, size, groups)
 
@@ -170,7 +170,7 @@ class CoTracker(WindowedTracker):
         for t0, t1, new in self.spans(state.t, first, length):
             levels = [as_level(scale) for scale in features.window(t0, t1).data.values()]
             groups = []
-            for group, rows in zip(state.groups, query_chunks(count, self.query_chunk), strict=True):
+            for group, rows in zip(state.groups, blocks(count, self.query_chunk), strict=True):
                 estimate, followed = self._follow_window(group, levels, first + t0, first + new)
                 mine = rows.stop - rows.start  # the support grid behind them is nobody's query
                 xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], state.size)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
@@ -28,7 +29,6 @@ from trackime.trackers.base import (
     check_frames,
     check_queries,
     pin,
-    query_chunks,
     query_frames,
 )
 from trackime.trackers.networks import FIRST_SIZE, Maps, Query, blank, size_of
@@ -146,7 +146,7 @@ class LocoTrack(PointTracker):
         visibility = xy.new_zeros(b, n, length)
         memory = state.memory if state.memory is not None else blank(b, n, self.device)
         begun = (local < length).any(0).nonzero()[:, 0]  # points that were met in some clip of the batch
-        for part in query_chunks(len(begun), self._chunk(b)):
+        for part in blocks(len(begun), self._chunk(b)):
             rows = begun[part]
             here, places = local[:, rows], state.xy[:, rows]
             query = Query(*(whole[:, rows] for whole in memory))
@@ -179,7 +179,7 @@ class LocoTrack(PointTracker):
         frame = state.frame.clamp(0, features.frames - 1)
         xy = state.xy.new_zeros(b, n, features.frames, 2)
         visibility = xy.new_zeros(b, n, features.frames)
-        for part in query_chunks(n, self._chunk(b)):
+        for part in blocks(n, self._chunk(b)):
             query = self.network.query(maps, first, frame[:, part], state.xy[:, part])
             found = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
             xy[:, part], visibility[:, part] = found

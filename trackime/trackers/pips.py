@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from trackime.checkpoints import fill, locate, read_weights
-from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
+from trackime.patches import row_blocks
+from trackime.trackers._particles import BLOCK, FrameWindow, ParticlePoints, ParticleTracker
 from trackime.trackers.networks import pips as network
 
 _SURE, _RELAX = 0.9, 0.02
@@ -92,7 +93,7 @@ class Pips(ParticleTracker):
         super().__init__(module, device, input_size, query_chunk, max_frames, iterations, antialias)
         self.network = module
 
-    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+    def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """See `ParticleTracker._extend`."""
         length = window.end - window.first
         xy = points.place[:, None].repeat(1, length, 1)
@@ -101,7 +102,7 @@ class Pips(ParticleTracker):
         reach = network.FRAMES - 1
         started = points.met(window.end)
         while len(rows := started[points.begin[started] + reach < window.end]):
-            for some in row_blocks(rows, self.query_chunk):
+            for some in row_blocks(rows, BLOCK, self.query_chunk):
                 path, seen = self._run(points, some, window, xy, visibility)
                 covered[some] = points.begin[some] + reach
                 skip = _next_begin(seen)
@@ -110,12 +111,12 @@ class Pips(ParticleTracker):
                 points.visibility[some] = seen.gather(1, skip[:, None])[:, 0]
         # A last window that ends where the chunk does had eight true frames to go by: nothing knows better.
         left = started[(covered[started] < window.end - 1) & (points.begin[started] < window.end - 1)]
-        for some in row_blocks(left, self.query_chunk):
+        for some in row_blocks(left, BLOCK, self.query_chunk):
             self._run(points, some, window, xy, visibility)
         return xy, visibility
 
     def _run(
-        self, points: Points, rows: Tensor, window: Window, xy: Tensor, visibility: Tensor
+        self, points: ParticlePoints, rows: Tensor, window: FrameWindow, xy: Tensor, visibility: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One window for each of some points, from its own frame on; beyond the end the last frame is repeated.
 

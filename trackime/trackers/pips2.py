@@ -12,7 +12,8 @@ from torch import Tensor
 
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.errors import InputError
-from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
+from trackime.patches import row_blocks
+from trackime.trackers._particles import BLOCK, FrameWindow, ParticlePoints, ParticleTracker
 from trackime.trackers.networks import pips2 as network
 
 _OVERLAP = 8
@@ -114,7 +115,7 @@ class Pips2(ParticleTracker):
         self.network = module
         self.check_every, self.check_span, self.check_iterations = check_every, check_span, check_iterations
 
-    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+    def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """See `ParticleTracker._extend`."""
         length = window.end - window.first
         xy = points.place[:, None].repeat(1, length, 1)
@@ -126,7 +127,7 @@ class Pips2(ParticleTracker):
             rows = started[begins == begin]
             if begin == length - 1:
                 continue
-            for some in row_blocks(rows, self.query_chunk):
+            for some in row_blocks(rows, BLOCK, self.query_chunk):
                 frames = torch.arange(begin, length, device=some.device).expand(len(some), -1)
                 guess = points.place[some, None].expand(-1, length - begin, -1)
                 path = self.network(window.pyramid, frames, guess, points.descriptor[some], self.iterations)[-1]
@@ -138,7 +139,7 @@ class Pips2(ParticleTracker):
         points.visibility[started] = visibility[started, begins - window.first]
         return xy, visibility
 
-    def _check(self, window: Window, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
+    def _check(self, window: FrameWindow, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
         """Visibility [K, S] of points that were followed.
 
         Args:
@@ -158,7 +159,7 @@ class Pips2(ParticleTracker):
             found |= dict(zip(alike, rows.view(len(path), -1).unbind(1), strict=True))
         return _interpolate([0, *steps], torch.stack([found[step] for step in (0, *steps)], 1))
 
-    def _agree(self, window: Window, frames: Tensor, path: Tensor, length: int) -> Tensor:
+    def _agree(self, window: FrameWindow, frames: Tensor, path: Tensor, length: int) -> Tensor:
         """How well points followed back stay on their tracks.
 
         Args:
@@ -171,7 +172,7 @@ class Pips2(ParticleTracker):
         """
         size = self.query_chunk * max(1, length // frames.shape[1])
         result = path.new_zeros(len(path))
-        for rows in row_blocks(torch.arange(len(path), device=path.device), size):
+        for rows in row_blocks(torch.arange(len(path), device=path.device), BLOCK, size):
             way, some = path[rows], frames[rows]
             descriptor = self.network.describe(window.pyramid[0], some[:, 0], way[:, 0])
             guess = way[:, :1].expand_as(way)

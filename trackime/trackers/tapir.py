@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
@@ -27,7 +28,6 @@ from trackime.trackers.base import (
     check_frames,
     check_queries,
     pin,
-    query_chunks,
     query_frames,
 )
 from trackime.trackers.networks import (
@@ -133,7 +133,7 @@ class TapirTracker(PointTracker):
         queries = queries.to(self.device, torch.float32)
         # Sorted by time, so that chunks of queries that have not come yet are left out.
         order = queries[..., 2].amin(0).argsort(stable=True)
-        chunks = len(list(query_chunks(queries.shape[1], self.query_chunk)))
+        chunks = len(list(blocks(queries.shape[1], self.query_chunk)))
         return State(queries[:, order], order, size, 0, None, (None,) * chunks)
 
     @torch.no_grad()
@@ -195,7 +195,7 @@ class TapirTracker(PointTracker):
         xy = state.queries[:, :, None, :2].repeat(1, 1, length, 1)
         visibility = xy.new_zeros(xy.shape[:3])
         contexts = list(state.contexts)
-        for k, rows in enumerate(query_chunks(t.shape[1], self.query_chunk)):
+        for k, rows in enumerate(blocks(t.shape[1], self.query_chunk)):
             if bool((t[:, rows] < length).any()):
                 own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
                 found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])

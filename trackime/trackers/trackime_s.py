@@ -3,10 +3,10 @@
 It looks both ways in time, at a window of frames together, and searches every frame whole (see
 `trackime.trackers.networks.trackime_s`). A clip that fits in one window is followed in both directions at once. Longer
 ones go window by window, once each way: queries keep the descriptors of their query frame, beside those of where they
-were last seen, and what was found in the frames that two windows share is what the next one begins with. `advance`
-returns these frames anew, since frames that have others after them are told better. Chunks are some windows long.
+were last seen, and the estimates in the frames that two windows share initialise the next one. `advance` returns these
+frames again, re-estimated: frames with others after them are tracked better. Chunks are some windows long.
 
-The network's positions are then laid onto the pixels (see `settle`), which know a place better than its features do.
+The network's positions are then refined on the pixels (`patches.refine_tracks`), which locate a point better.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from trackime.devices import resolve_device
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic
 from trackime.geometry import resize_frames, scale_points
-from trackime.patches import PixelTemplates, blocks, lightness
-from trackime.patches import refine as settling
+from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks, row_blocks
 from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
@@ -135,7 +134,7 @@ class EmbeddedTracker(WindowedTracker):
         for part in flat.split(at_once):
             resized = resize_frames(part.to(self.device, torch.float32), self.input_size)
             levels.append(self.network.encode(resized))
-            images.append(lightness(resized) if self.align else resized[:, :, :0, :0])
+            images.append(lab_images(resized) if self.align else resized[:, :, :0, :0])
         data = {f"level{i}": torch.cat([part[i] for part in levels]).unflatten(0, (b, t)) for i in range(len(STRIDES))}
         return Features(data | {"image": torch.cat(images).unflatten(0, (b, t))}, (h, w))
 
@@ -146,7 +145,7 @@ class EmbeddedTracker(WindowedTracker):
         queries = queries.to(self.device, torch.float32)
         blank = queries.new_zeros(*queries.shape[:2], self.network.size.dim)
         blanks = [blank] * len(STRIDES)
-        templates = settling.blank(tuple(queries.shape[:2]), queries)
+        templates = PixelTemplates.blank(tuple(queries.shape[:2]), queries)
         begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
         return State(0, queries, size, blanks, blanks, templates, begun)
 
@@ -190,11 +189,11 @@ class EmbeddedTracker(WindowedTracker):
             levels = [level[clip] for level in maps]
             mine_t, begun = t[clip] - start, t[clip] < end
             fresh = begun & (t[clip] >= new)
-            for rows in blocks(fresh, _BLOCK, _BLOCK):
+            for rows in row_blocks(fresh, _BLOCK, _BLOCK):
                 found = self.network.describe(levels, mine_t[rows], place[clip, rows])
                 for mine, theirs in zip(descriptors, found, strict=True):
                     mine[clip, rows] = theirs
-            for rows in blocks(begun, _BLOCK, self.query_chunk):
+            for rows in row_blocks(begun, _BLOCK, self.query_chunk):
                 alike = [
                     unit(own[clip, rows] + _RECENT * late[clip, rows])[None]
                     for own, late in zip(descriptors, recent, strict=True)
@@ -208,12 +207,12 @@ class EmbeddedTracker(WindowedTracker):
                     mine[clip, rows] = theirs[0]
                 seen[clip, rows] = _probability(estimate, self.network.threshold)[0]
             if self.align:
-                settling.meet(images[clip], templates, clip, mine_t, place[clip], fresh)
-                whole.xy[clip], warp = settling.settle(
+                cut_query_pixels(images[clip], templates, clip, mine_t, place[clip], fresh)
+                whole.xy[clip], warp = refine_tracks(
                     images[clip], templates.of(clip), mine_t, whole.xy[clip], shared, both
                 )
                 templates.warp[clip] = warp
-            for rows in blocks(begun, _BLOCK):
+            for rows in row_blocks(begun, _BLOCK):
                 found = self._recent(levels, whole.xy[clip, rows], seen[clip, rows], shared)
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
