@@ -22,7 +22,7 @@ from trackime.errors import FormatError, InputError, ShapeError
 from trackime.trackers import PointTracker
 from trackime.trackers.networks import Descriptors, Grids, Tapir, TapirEstimate, Variant, final, levels_for
 from trackime.trackers.networks._local import local_correlation
-from trackime.trackers.tapir import CausalTapirTracker, TapirTracker, TapNet
+from trackime.trackers.tapir import CausalTapirTracker, TapirOptions, TapirTracker, TapNet
 
 VARIANTS = {
     "tapir": Variant(),
@@ -216,8 +216,8 @@ def make(nets: dict[str, Tapir], kind: str, **options) -> PointTracker:
     """The smaller network in each adapter, with the causal one's way of looking where that is asked for."""
     if kind == "causal":
         network = build(Variant(causal=True), nets["tapir"].state_dict())
-        return CausalTapirTracker(network, "causal-bootstapir", **options)
-    return (TapNet if kind == "tapnet" else TapirTracker)(nets["tapir"], kind, **options)
+        return CausalTapirTracker(network, "causal-bootstapir", TapirOptions(**options))
+    return (TapNet if kind == "tapnet" else TapirTracker)(nets["tapir"], kind, TapirOptions(**options))
 
 
 KINDS = ("tapir", "causal", "tapnet")

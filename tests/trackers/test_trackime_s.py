@@ -16,7 +16,7 @@ from tests.trackers.test_contract import covered, shifting
 from trackime import trackers
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
 from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks
-from trackime.trackers import EmbeddedTracker, save_weights, weights
+from trackime.trackers import EmbeddedOptions, EmbeddedTracker, save_weights, weights
 from trackime.trackers.networks import LARGE, SMALL, STRIDES, Estimate, Place, Points, Result, Size, TrackimeS, unit
 from trackime.trackers.networks._contextattention import ContextAttention
 from trackime.trackers.networks._timeblock import SymmetricTimeConv
@@ -47,7 +47,7 @@ def network(size: Size = TINY, seed: int = 0) -> TrackimeS:
 
 
 def tiny(**options: object) -> EmbeddedTracker:
-    return EmbeddedTracker(network(), input_size=(64, 64), **options)  # type: ignore[arg-type]
+    return EmbeddedTracker(network(), EmbeddedOptions((64, 64), **options))  # type: ignore[arg-type]
 
 
 def clip(frames: int = 5, size: tuple[int, int] = (40, 56), seed: int = 1) -> Tensor:
@@ -74,7 +74,7 @@ def queries(count: int, frames: int, size: tuple[int, int] = (40, 56), seed: int
 )
 def test_options_outside_their_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EmbeddedTracker(network(), **options)  # type: ignore[arg-type]
+        EmbeddedOptions(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_does_not_fit_stays() -> None:
 def test_alignment_can_be_left_out() -> None:
     module = network()
     video, asked = clip(4), queries(3, 4)
-    plain = EmbeddedTracker(module, input_size=(64, 64), align=False)
+    plain = EmbeddedTracker(module, EmbeddedOptions((64, 64), align=False))
     xy, visibility = plain.track(video, asked)
     other_xy, other_visibility = tiny().track(video, asked)
     assert xy.shape == other_xy.shape and torch.equal(visibility > 0.5, other_visibility > 0.5)

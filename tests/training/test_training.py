@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.trackers.squares import squares
 from trackime.errors import FormatError, InputError, SolveError
-from trackime.trackers import EmbeddedTracker, Features, PointTracker
+from trackime.trackers import EmbeddedOptions, EmbeddedTracker, Features, PointTracker
 from trackime.trackers.networks import Estimate, Size
 from trackime.trackers.trackime_s import _load_network
 from trackime.training import Held, Worlds, commands, data
@@ -373,7 +373,7 @@ def test_scores() -> None:
 
 def test_the_threshold_that_scores_best() -> None:
     clips = squares(2, Stage(1.0, 64, 12, 1, 24))
-    tracker = EmbeddedTracker(Run(CONFIG, CPU).mean_network(), input_size=(64, 64))
+    tracker = EmbeddedTracker(Run(CONFIG, CPU).mean_network(), EmbeddedOptions((64, 64)))
 
     def track(frames: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         return clips.xy, 0.3 + 0.05 * clips.visible.float()

@@ -3,10 +3,12 @@ from .base import PointTracker as PointTracker
 from .base import chunk_spans as chunk_spans
 from .registry import create as create
 from .registry import names as names
+from .trackime_s import EmbeddedOptions as EmbeddedOptions
 from .trackime_s import EmbeddedTracker as EmbeddedTracker
 from .trackime_s import save_weights as save_weights
 
 __all__ = [
+    "EmbeddedOptions",
     "EmbeddedTracker",
     "Features",
     "PointTracker",

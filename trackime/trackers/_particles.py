@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
+from trackime.trackers._options import check_positive, check_size
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -37,8 +38,6 @@ BLOCK = 4
 
 class ParticleNetwork(Protocol):
     """What is needed of both networks beside following points."""
-
-    stride: int
 
     def encode(self, frames: Tensor) -> Tensor: ...
     def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor: ...
@@ -92,50 +91,57 @@ class ParticleState:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class ParticleOptions:
+    """Options of both trackers; they differ in defaults.
+
+    Attributes:
+        query_chunk: points tracked at once; bounds memory and changes nothing else.
+        input_size: (h, w) frames are resized to: multiples of the network's stride, at least 8 cells a side.
+        iterations: refinements of a trajectory.
+        max_frames: frames fed together, at least two more than windows share; see `PointTracker`.
+        antialias: blur before shrinking. The authors' evaluations do not, and the default repeats them.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    stride: ClassVar[int]
+    overlap: ClassVar[int]
+
+    query_chunk: int
+    input_size: tuple[int, int]
+    iterations: int
+    max_frames: int = 48
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, self.stride, COARSEST * self.stride)
+        if self.max_frames < 2 + self.overlap:
+            raise InputError(f"max_frames: expected {2 + self.overlap} or more, got {self.max_frames}")
+        check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
+
+
 class ParticleTracker(PointTracker):
     """A tracker around one of the two networks.
 
     Args:
         network: with its weights.
+        options: see `ParticleOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
-        input_size: (h, w) frames are resized to: multiples of the network's stride, at least 8 cells a side.
-        query_chunk: points followed at once; bounds memory.
-        max_frames: frames fed together; see `PointTracker`.
-        iterations: refinements of a trajectory.
-        antialias: blur before shrinking. The authors' evaluations do not, and are what the default repeats.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     channels = 128
 
-    def __init__(
-        self,
-        network: ParticleNetwork,
-        device: str | torch.device,
-        input_size: tuple[int, int],
-        query_chunk: int,
-        max_frames: int,
-        iterations: int,
-        antialias: bool,
-    ) -> None:
+    def __init__(self, network: ParticleNetwork, options: ParticleOptions, device: str | torch.device) -> None:
         self.device = resolve_device(device)
-        size, stride = tuple(int(v) for v in input_size), network.stride
-        if len(size) != 2 or any(v % stride or v < COARSEST * stride for v in size):
-            raise InputError(
-                f"input_size: expected (h, w), multiples of {stride} of at least {COARSEST * stride}, got {input_size}"
-            )
-        if max_frames < 2 + self.overlap:
-            raise InputError(f"max_frames: expected {2 + self.overlap} or more, got {max_frames}")
-        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
-            if value < 1:
-                raise InputError(f"{option}: expected 1 or more, got {value}")
         network.to(self.device)
-        self.input_size: tuple[int, int] = (size[0], size[1])
-        self.query_chunk, self.max_frames, self.iterations = query_chunk, max_frames, iterations
-        self.antialias = antialias
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
+        self.query_chunk, self.max_frames, self.iterations = options.query_chunk, options.max_frames, options.iterations
+        self.antialias, self.overlap = options.antialias, options.overlap
         self._encoder = network
 
     @torch.no_grad()

@@ -28,6 +28,7 @@ from trackime.patches.grid_templates import (
     support_weights,
 )
 from trackime.trackers import _costvolume as costvolume
+from trackime.trackers._options import check_positive, check_size
 from trackime.trackers._points import ALL, DISTRACTORS, MOVING, CorrelationPoints, blank
 from trackime.trackers.base import Features, PointTracker, check_frames, check_queries
 
@@ -106,18 +107,14 @@ class Correlation(PointTracker):
         motion_scale: float = 6.0,
         recent_weight: float = 0.5,
     ) -> None:
-        size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v < 32 or v % 4 for v in size):
-            raise InputError(f"input_size: expected (h, w), multiples of 4 of at least 32, got {input_size}")
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        check_positive(query_chunk=query_chunk)
         if not 0 <= recent_weight < 1 or motion_weight < 0 or not motion_scale > 0:
             raise InputError(
                 "options: expected 0 <= recent_weight < 1, motion_weight >= 0, motion_scale > 0, "
                 f"got {recent_weight:g}, {motion_weight:g}, {motion_scale:g}"
             )
         self.device = resolve_device(device)
-        self.input_size: tuple[int, int] = (size[0], size[1])
+        self.input_size: tuple[int, int] = check_size(input_size, 4, 32)
         self.query_chunk = query_chunk
         self.motion_weight, self.motion_scale, self.recent_weight = motion_weight, motion_scale, recent_weight
         self._cells = descriptors.cell_centres(*self.input_size, _STRIDE, torch.zeros((), device=self.device))

@@ -34,6 +34,7 @@ from trackime.patches import (
     search,
     similarity,
 )
+from trackime.trackers._options import check_positive
 from trackime.trackers.base import Features, PointTracker
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -113,8 +114,7 @@ class LucasKanade(PointTracker):
             raise InputError(f"window: expected an odd number of pixels of 5 or more, got {window}")
         if levels is not None and levels < 0:
             raise InputError(f"levels: expected 0 or more, got {levels}")
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        check_positive(query_chunk=query_chunk)
         self.device = torch.device("cpu")
         self.window, self.levels, self.redetect, self.query_chunk = window, levels, redetect, query_chunk
 

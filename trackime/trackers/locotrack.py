@@ -9,7 +9,6 @@ how TAPIR and LocoTrack go from one level of refinement to the next.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
-from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
+from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -41,7 +40,7 @@ _MULTIPLE = 8
 
 
 @dataclass
-class State:
+class LocoTrackState:
     """Where `advance` left off.
 
     Attributes:
@@ -63,38 +62,54 @@ class State:
     last: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class LocoTrackOptions:
+    """Options of ``locotrack-small`` and ``locotrack-base``.
+
+    Attributes:
+        query_chunk: points tracked at once, over all clips of a batch; bounds memory and changes nothing else.
+        input_size: (h, w) frames are resized to, multiples of 8 of at least 256. Points are first searched for
+            at 256 x 256, and refined at this size.
+        max_frames: frames looked at together. Encoded frames take 7 MB each at 256 x 256.
+        overlap: frames that a window shares with the one before. Attention of the heads of the longest range weakens
+            by a factor of e in 24 frames.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    query_chunk: int = 64
+    input_size: tuple[int, int] = FIRST_SIZE
+    max_frames: int = 96
+    overlap: int = 24
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, _MULTIPLE, FIRST_SIZE[0])
+        check_positive(query_chunk=self.query_chunk)
+        if not 0 <= self.overlap < self.max_frames:
+            raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {self.overlap} and {self.max_frames}")
+
+
 class LocoTrack(PointTracker):
     """A LocoTrack network as a point tracker.
 
     Args:
         network: on `device`, in evaluation mode.
         name: in the registry.
+        options: see `LocoTrackOptions`.
         device: where the network is.
-        query_chunk: points followed at once, over all clips of a batch; bounds memory and changes nothing else.
-        input_size: (h, w) frames are resized to, multiples of 8 of at least 256. The points are first searched for
-            at 256 x 256, and refined at this size.
-        max_frames: frames looked at together. Encoded frames take 7 MB each at 256 x 256.
-        overlap: frames of these that the last window saw too. Attention of the farthest-sighted heads weakens by e
-            in 24 frames.
-
-    Raises:
-        InputError: an option outside its range.
     """
 
     def __init__(
         self,
         network: Network,
         name: str,
-        device: torch.device,
-        query_chunk: int = 64,
-        input_size: tuple[int, int] = FIRST_SIZE,
-        max_frames: int = 96,
-        overlap: int = 24,
+        options: LocoTrackOptions = LocoTrackOptions(),
+        device: str | torch.device = "cpu",
     ) -> None:
-        _check(query_chunk, input_size, max_frames, overlap)
-        self.network, self.name, self.device = network, name, device
-        self.query_chunk, self.max_frames, self.overlap = query_chunk, max_frames, overlap
-        self.input_size: tuple[int, int] = (int(input_size[0]), int(input_size[1]))
+        self.network, self.name, self.device = network, name, torch.device(device)
+        self.query_chunk, self.max_frames, self.overlap = options.query_chunk, options.max_frames, options.overlap
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -122,7 +137,7 @@ class LocoTrack(PointTracker):
                 data[key][i : i + _ENCODED] = value
         return Features({key: value.unflatten(0, (b, t)) for key, value in data.items()}, (h, w))
 
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> LocoTrackState:
         """See `PointTracker.open`.
 
         Raises:
@@ -131,10 +146,10 @@ class LocoTrack(PointTracker):
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         frame = query_frames(queries)
-        return State(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
+        return LocoTrackState(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
 
     @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+    def advance(self, state: LocoTrackState, features: Features) -> tuple[Tensor, Tensor, LocoTrackState]:
         """See `PointTracker.advance`."""
         seen, length = min(self.overlap, state.time), features.frames
         check_features(features, len(state.queries), seen)
@@ -199,16 +214,6 @@ class LocoTrack(PointTracker):
         return found.xy, torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.expected_dist)
 
 
-def _check(query_chunk: int, input_size: tuple[int, int], max_frames: int, overlap: int) -> None:
-    """Raise InputError for options outside their ranges."""
-    if len(input_size) != 2 or any(v % _MULTIPLE or v < least for v, least in zip(input_size, FIRST_SIZE, strict=True)):
-        raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
-    if query_chunk < 1:
-        raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
-    if not 0 <= overlap < max_frames:
-        raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {overlap} and {max_frames}")
-
-
 def _maps(features: Features) -> tuple[Maps, Maps]:
     """Maps for the refinement and for the initialisation; the same object where they are the same."""
     data = features.data
@@ -223,38 +228,14 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
 
 
-def _load(
-    name: str,
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 64,
-    input_size: tuple[int, int] = FIRST_SIZE,
-    max_frames: int = 96,
-    overlap: int = 24,
-) -> LocoTrack:
-    """LocoTrack-S or LocoTrack-B; a file given as `path` may be of either size, which is told from its shapes.
-
-    Args:
-        name: ``locotrack-small`` or ``locotrack-base``.
-        path: a checkpoint's file; None: the published one.
-        device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk, input_size, max_frames, overlap: see `LocoTrack`.
-
-    Raises:
-        InputError: an option outside its range; no such file.
-        FormatError: a checkpoint that does not fit.
-        DeviceError: no such device.
-    """
-    # Wrong options and devices are told before a large file is read.
-    target = resolve_device(device)
-    _check(query_chunk, input_size, max_frames, overlap)
+def _make(name: str, options: LocoTrackOptions, path: Checkpoint, device: torch.device) -> LocoTrack:
+    """LocoTrack-S or LocoTrack-B; a file given as `path` may be of either size, which its shapes tell."""
     state = read_weights(locate(name, path), prefix="model.")
     size = size_of(state, default=name.removeprefix("locotrack-"))
     network = Network(size)
     fill(network, state, name)
-    network.to(target)
-    return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
+    return LocoTrack(network.to(device), f"locotrack-{size}", options, device)
 
 
-small = partial(_load, "locotrack-small")
-base = partial(_load, "locotrack-base")
+small = factory(LocoTrackOptions, partial(_make, "locotrack-small"))
+base = factory(LocoTrackOptions, partial(_make, "locotrack-base"))

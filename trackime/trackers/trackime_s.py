@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,10 +23,11 @@ from torch import Tensor
 
 from trackime.checkpoints import fill, read_weights
 from trackime.devices import resolve_device
-from trackime.errors import FormatError, InputError
+from trackime.errors import FormatError
 from trackime.files import atomic
 from trackime.geometry import resize_frames, scale_points
 from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks, row_blocks
+from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
@@ -54,7 +54,7 @@ _FORMAT = "trackime-s 1"
 
 
 @dataclass(frozen=True)
-class State:
+class EmbeddedState:
     """Where `advance` left off.
 
     Attributes:
@@ -78,47 +78,53 @@ class State:
     tail: Estimate | None = None
 
 
+@dataclass(frozen=True)
+class EmbeddedOptions:
+    """Options of ``trackime-s``.
+
+    Attributes:
+        input_size: (h, w) frames are resized to, multiples of 16 of at least 32.
+        query_chunk: points tracked at once: bounds memory (about 1 MB a point for 24 frames); None: 32 on a CPU, whose
+            cache holds small blocks, 256 on others.
+        iterations: refinements of a window; None: as many as the network was trained with.
+        align: refine positions on the pixels; False: the network's own positions.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    input_size: tuple[int, int] = (256, 256)
+    query_chunk: int | None = None
+    iterations: int | None = None
+    align: bool = True
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, _GRAIN, 2 * _GRAIN)
+        check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
+
+
 class EmbeddedTracker(WindowedTracker):
     """The network behind `PointTracker`; made by `trackime_s`.
 
     Args:
         network: with its weights.
+        options: see `EmbeddedOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
-        input_size: (h, w) frames are resized to, multiples of 16.
-        query_chunk: points followed at once: bounds memory (about 1 MB a point for 24 frames).
-        iterations: refinements of a window; None: as many as the network was trained with.
-        align: lay positions onto the pixels; off: as the network says.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     name = _NAME
 
     def __init__(
-        self,
-        network: TrackimeS,
-        device: str | torch.device = "cpu",
-        input_size: tuple[int, int] = (256, 256),
-        query_chunk: int | None = None,
-        iterations: int | None = None,
-        align: bool = True,
+        self, network: TrackimeS, options: EmbeddedOptions = EmbeddedOptions(), device: str | torch.device = "cpu"
     ) -> None:
         self.device = resolve_device(device)
-        size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v % _GRAIN or v < 2 * _GRAIN for v in size):
-            raise InputError(
-                f"input_size: expected (h, w), multiples of {_GRAIN} of at least {2 * _GRAIN}, got {input_size}"
-            )
-        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
-            if value is not None and value < 1:
-                raise InputError(f"{option}: expected 1 or more, got {value}")
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self.input_size: tuple[int, int] = (size[0], size[1])
-        # Small blocks stay in a CPU's cache; a GPU wants many at once.
-        self.query_chunk = query_chunk or (_BLOCK if self.device.type == "cpu" else 256)
-        self.iterations, self.align = iterations, align
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
+        self.query_chunk = options.query_chunk or (_BLOCK if self.device.type == "cpu" else 256)
+        self.iterations, self.align = options.iterations, options.align
         self.window, self.overlap = network.size.window, network.size.overlap
         self.max_frames: int = self.window + (_WINDOWS - 1) * (self.window - self.overlap)
 
@@ -139,7 +145,7 @@ class EmbeddedTracker(WindowedTracker):
         return Features(data | {"image": torch.cat(images).unflatten(0, (b, t))}, (h, w))
 
     @torch.no_grad()
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> EmbeddedState:
         """See `PointTracker.open`."""
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
@@ -147,11 +153,11 @@ class EmbeddedTracker(WindowedTracker):
         blanks = [blank] * len(STRIDES)
         templates = PixelTemplates.blank(tuple(queries.shape[:2]), queries)
         begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
-        return State(0, queries, size, blanks, blanks, templates, begun)
+        return EmbeddedState(0, queries, size, blanks, blanks, templates, begun)
 
     def follow_windows(
-        self, state: State, features: Features, first: int, both: bool = False
-    ) -> tuple[Tensor, Tensor, State]:
+        self, state: EmbeddedState, features: Features, first: int, both: bool = False
+    ) -> tuple[Tensor, Tensor, EmbeddedState]:
         """See `WindowedTracker.follow_windows`."""
         length, queries = features.frames, state.queries
         xy = queries[:, :, None, :2].repeat(1, 1, length, 1)
@@ -167,8 +173,8 @@ class EmbeddedTracker(WindowedTracker):
         return xy, visibility * inside, state
 
     def _follow_window(
-        self, state: State, window: Features, start: int, new: int, both: bool
-    ) -> tuple[Estimate, Tensor, State]:
+        self, state: EmbeddedState, window: Features, start: int, new: int, both: bool
+    ) -> tuple[Estimate, Tensor, EmbeddedState]:
         """Estimates in a window that begins at frame `start`, whose frames from `new` on are new.
 
         Returns:
@@ -248,27 +254,13 @@ def _probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
     return torch.sigmoid(torch.logit(both, eps=1e-6) - math.log(threshold / (1 - threshold)))
 
 
-def trackime_s(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    input_size: tuple[int, int] = (256, 256),
-    query_chunk: int | None = None,
-    iterations: int | None = None,
-    align: bool = True,
-) -> EmbeddedTracker:
-    """The tracker ``trackime-s``; see `EmbeddedTracker`.
+def _make(options: EmbeddedOptions, path: Checkpoint, device: torch.device) -> EmbeddedTracker:
+    """From weights as `save_weights` writes them, of any size; None: those in the package."""
+    return EmbeddedTracker(_load_network(shipped(_NAME) if path is None else Path(path)), options, device)
 
-    Args:
-        path: weights as `save_weights` writes them, of any size; None: those in the package.
 
-    Raises:
-        InputError: no such file; an option outside its range.
-        FormatError: a file that is damaged, or holds something else.
-        DeviceError: no such device.
-    """
-    device = resolve_device(device)
-    network = _load_network(shipped(_NAME) if path is None else Path(path))
-    return EmbeddedTracker(network, device, input_size, query_chunk, iterations, align)
+trackime_s = factory(EmbeddedOptions, _make)
+"""The tracker ``trackime-s``."""
 
 
 def _load_network(path: Path) -> TrackimeS:
