@@ -30,7 +30,7 @@ from trackime.patches.grid_templates import (
     WIDE,
     align_grid,
     crop_templates,
-    grid_templates,
+    sample_templates,
     sane_warps,
     solve_positive,
     support_weights,
@@ -237,7 +237,7 @@ def test_align_recovers_an_affine_motion() -> None:
     shift = torch.tensor([64.0, 64.0]) - matrix @ torch.tensor([64.0, 64.0]) + torch.tensor([0.9, -1.3])
     a, b = lab(image[None]), lab(moved(image, matrix, shift, (128, 128))[None])
     crops = crop_templates(a, xy)
-    patches = grid_templates(crops, WIDE, support_weights(crops, WIDE))
+    patches = sample_templates(crops, WIDE, support_weights(crops, WIDE))
     start = torch.eye(2).expand(2, 2, 2)
     fit = align_grid(b, patches, xy, start, iterations=5, affine=10)
     assert (fit.xy - (xy @ matrix.T + shift)).norm(dim=-1).max() < 0.15
@@ -260,7 +260,7 @@ def test_align_leaves_a_flat_picture_alone() -> None:
     xy = torch.tensor([[30.0, 31.0]])
     crops = crop_templates(image, xy)
     fit = align_grid(
-        image, grid_templates(crops, CLOSE, support_weights(crops, CLOSE)), xy, torch.eye(2)[None], 3, affine=3
+        image, sample_templates(crops, CLOSE, support_weights(crops, CLOSE)), xy, torch.eye(2)[None], 3, affine=3
     )
     assert torch.equal(fit.xy, xy) and torch.isfinite(fit.correlation).all()
 

@@ -1,6 +1,14 @@
 from .framepair import FramePair as FramePair
 from .framepair import GreyFrame as GreyFrame
 from .framepair import patch_stride as patch_stride
+from .grid_templates import CLOSE as CLOSE
+from .grid_templates import CROP as CROP
+from .grid_templates import WIDE as WIDE
+from .grid_templates import GridAlignment as GridAlignment
+from .grid_templates import align_grid as align_grid
+from .grid_templates import crop_templates as crop_templates
+from .grid_templates import sample_templates as sample_templates
+from .grid_templates import support_weights as support_weights
 from .match import search as search
 from .pixel_refinement import PixelTemplates as PixelTemplates
 from .pixel_refinement import cut_query_pixels as cut_query_pixels
@@ -20,13 +28,19 @@ from .templates import similarity as similarity
 
 __all__ = [
     "CENTRAL",
+    "CLOSE",
+    "CROP",
     "GRID",
+    "WIDE",
     "FramePair",
     "GreyFrame",
+    "GridAlignment",
     "PixelTemplates",
     "Templates",
+    "align_grid",
     "align_patches",
     "central_similarity",
+    "crop_templates",
     "cut_query_pixels",
     "identity",
     "lab_images",
@@ -36,6 +50,8 @@ __all__ = [
     "plausible",
     "refine_tracks",
     "row_blocks",
+    "sample_templates",
     "search",
     "similarity",
+    "support_weights",
 ]

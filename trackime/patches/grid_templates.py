@@ -82,7 +82,7 @@ def crop_templates(image: Tensor, xy: Tensor) -> Tensor:
     return both.transpose(1, 2).reshape(n, c + 1, CROP, CROP).contiguous()
 
 
-def grid_templates(crops: Tensor, grid: SampleGrid, trust: Tensor) -> GridTemplates:
+def sample_templates(crops: Tensor, grid: SampleGrid, trust: Tensor) -> GridTemplates:
     """Templates on one grid.
 
     Args:

@@ -20,7 +20,7 @@ from trackime.patches.grid_templates import (
     WIDE,
     align_grid,
     crop_templates,
-    grid_templates,
+    sample_templates,
     support_weights,
 )
 from trackime.patches.rows import row_blocks
@@ -99,9 +99,9 @@ def _fit(image: Tensor, templates: PixelTemplates, xy: Tensor) -> tuple[Tensor, 
         templates: of N points.
         xy: [N, 2] pixels, initial positions.
     """
-    wide = grid_templates(templates.crops, WIDE, templates.wide)
+    wide = sample_templates(templates.crops, WIDE, templates.wide)
     first = align_grid(image[None], wide, xy, templates.warp, iterations=4, affine=3, reach=_REACH)
-    close = grid_templates(templates.crops, CLOSE, templates.close)
+    close = sample_templates(templates.crops, CLOSE, templates.close)
     last = align_grid(image[None], close, first.xy, first.warp, iterations=4, reach=_REACH / 2)
     good = (last.correlation > _FIT) & ((last.xy - xy).norm(dim=-1) < _REACH)
     return torch.where(good[:, None], last.xy, xy), torch.where(good[:, None, None], last.warp, templates.warp)

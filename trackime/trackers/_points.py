@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from trackime.patches import descriptors
-from trackime.patches.grid_templates import CLOSE, CROP, WIDE
+from trackime.patches import CLOSE, CROP, WIDE, descriptors
 
 DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""

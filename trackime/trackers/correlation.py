@@ -17,14 +17,16 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
-from trackime.patches import descriptors, pad_rows, row_blocks
-from trackime.patches.grid_templates import (
+from trackime.patches import (
     CLOSE,
     WIDE,
     GridAlignment,
     align_grid,
     crop_templates,
-    grid_templates,
+    descriptors,
+    pad_rows,
+    row_blocks,
+    sample_templates,
     support_weights,
 )
 from trackime.trackers import _costvolume as costvolume
@@ -254,9 +256,9 @@ class Correlation(PointTracker):
             how well each sample of the wide template fits [N, P], and the final fit.
         """
         crops = points.crops.float()
-        wide = grid_templates(crops, WIDE, points.wide.float())
+        wide = sample_templates(crops, WIDE, points.wide.float())
         fit = align_grid(frame.image, wide, xy, points.warp, iterations=4, affine=3)
-        close = grid_templates(crops, CLOSE, points.close.float())
+        close = sample_templates(crops, CLOSE, points.close.float())
         return fit.fits, align_grid(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
 
     def _cues(
