@@ -30,13 +30,13 @@ from trackime.arrays import blocks
 from trackime.errors import InputError
 from trackime.geometry import to_torch
 from trackime.trackers import PointTracker
-from trackime.trackers.networks import Variant
+from trackime.trackers.networks import TapirVariant
 from trackime.worlds import make_world
 
 SIZE = 256
 """Frames are 256x256, what most of the networks were trained on."""
 
-_TAPIR, _BOOTS = Variant(), Variant(pyramid=1, extra=True)
+_TAPIR, _BOOTS = TapirVariant(), TapirVariant(pyramid=1, extra=True)
 NETWORKS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "tapir": ("tapir:Tapir", (_TAPIR,)),
     "bootstapir": ("tapir:Tapir", (_BOOTS,)),

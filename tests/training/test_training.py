@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.trackers.squares import squares
 from trackime.errors import FormatError, InputError, SolveError
 from trackime.trackers import EmbeddedOptions, EmbeddedTracker, Features, PointTracker
-from trackime.trackers.networks import Estimate, Size
+from trackime.trackers.networks import NetworkSize, TrackimeSEstimate
 from trackime.trackers.trackime_s import _load_network
 from trackime.training import Held, Worlds, commands, data
 from trackime.training import _losses as losses
@@ -30,7 +30,7 @@ from trackime.training.data import Clips, _vary, batches
 from trackime.training.validate import Watch, calibrate, score
 from trackime.worlds import TexturePool
 
-TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
+TINY = NetworkSize((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
 STAGE = Stage(1.0, 32, 6, 2, 8, chained=0.5)
 CONFIG = TrainConfig(size=TINY, stages=(STAGE,), steps=6, warmup=2, rate=2e-3, bf16=False, uses=2)
 CPU = torch.device("cpu")
@@ -415,4 +415,4 @@ def test_the_command_line_trains_and_validates(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_estimate_is_a_tuple_of_three() -> None:
-    assert Estimate._fields == ("xy", "visibility", "error")
+    assert TrackimeSEstimate._fields == ("xy", "visibility", "error")

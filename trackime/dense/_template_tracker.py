@@ -49,8 +49,8 @@ _WEIGHTS = np.array([3.793, 0.415, 0.235, 0.305, 0.368, 0.042, 0.149, 0.876, 0.2
 """Of the constant and of the cues in `_expected`, in order.
 
 Least mean of log s + error / s (Laplace) over 670,000 observations on four ray-cast scenes of 320x240 and 640x480,
-clean, with noise of 6 grey levels and with JPEG of quality 50; on scenes and noise held out, s was mostly within 15 % of
-the mean error at every level of s below 3 pixels, 30 % at worst.
+clean, with noise of 6 grey levels and with JPEG of quality 50; on scenes and noise held out, s was mostly within 15 %
+of the mean error at every level of s below 3 pixels, 30 % at worst.
 """
 
 

@@ -7,7 +7,7 @@ points laid over the first frame. The order within a group changes nothing; anot
 Both networks look both ways in time, at a window of frames together. The next window begins with the last frames of
 the one before: queries keep the features of their query frame, and the positions, visibilities and confidences found
 for the overlap, the last of them held for the new frames, are what the refinement starts from (CoTracker3, arXiv
-2410.11831, section 3.4). `advance` returns the overlap anew, since frames that have others after them are told better.
+2410.11831, section 3.4). `advance` returns the overlap re-estimated: frames with others after them are tracked better.
 
 Offline, a clip that fits in one window is followed in both directions by one run, as the published predictor does.
 Longer ones, which that predictor would still take at once, go window by window, once each way.
@@ -34,7 +34,7 @@ from trackime.trackers.base import (
     check_queries,
     query_frames,
 )
-from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, Level, as_level
+from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, FeatureLevel, as_level
 
 _SIZE = (384, 512)
 """(h, w) the networks were trained on."""
@@ -82,7 +82,7 @@ class CoTrackerOptions:
         query_chunk: points of a joint group: bounds memory (about 2.5 MB a point and clip for 60 frames).
         support_grid: points a side of the grid that is tracked with them; 0: none.
         input_size: (h, w) frames are resized to, multiples of 4 of at least 32; trained on 384 x 512.
-        window: frames looked at together.
+        window: frames processed together.
         overlap: frames that a window shares with the one before.
         iterations: refinements of a window; 6 in the published predictors.
 
@@ -158,7 +158,7 @@ class CoTracker(WindowedTracker):
     def follow_windows(
         self, state: CoTrackerState, features: Features, first: int, both: bool = False
     ) -> tuple[Tensor, Tensor, CoTrackerState]:
-        """See `WindowedTracker.follow_windows`; frames before a point's own are always told."""
+        """See `WindowedTracker.follow_windows`; frames before a point's own are always estimated."""
         length, count = features.frames, state.queries.shape[1]
         xy = state.queries.new_zeros(features.batch, count, length, 2)
         visibility = xy[..., 0].clone()
@@ -175,7 +175,7 @@ class CoTracker(WindowedTracker):
         return xy, visibility, state
 
     def _follow_window(
-        self, group: JointGroup, levels: list[Level], start: int, new: int
+        self, group: JointGroup, levels: list[FeatureLevel], start: int, new: int
     ) -> tuple[CoTrackerEstimate, JointGroup]:
         """The estimate of a group in a window that begins at frame `start`, whose frames from `new` on are new."""
         shown = levels[0].shape[1]

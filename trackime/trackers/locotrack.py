@@ -3,7 +3,7 @@
 The network (`networks.locotrack`) looks both ways in time, and follows each point on its own. A clip of up to
 `max_frames` frames is handled in one pass, as the authors' predictor does. Longer ones go window by window; from one
 to the next are carried the points' features from their query frames, and where they were found in the frames that
-both windows see: there refinement goes on from these positions, while occlusion and uncertainty start anew, which is
+both windows see: there refinement goes on from these positions, while occlusion and uncertainty begin again, which is
 how TAPIR and LocoTrack go from one level of refinement to the next.
 """
 
@@ -30,7 +30,7 @@ from trackime.trackers.base import (
     pin,
     query_frames,
 )
-from trackime.trackers.networks import FIRST_SIZE, Maps, Query, blank, size_of
+from trackime.trackers.networks import FIRST_SIZE, LocoTrackMaps, QueryFeatures, blank, size_of
 from trackime.trackers.networks import LocoTrack as Network
 
 _ENCODED = 8
@@ -58,7 +58,7 @@ class LocoTrackState:
     frame: Tensor
     size: tuple[int, int]
     time: int = 0
-    memory: Query | None = None
+    memory: QueryFeatures | None = None
     last: Tensor | None = None
 
 
@@ -70,7 +70,7 @@ class LocoTrackOptions:
         query_chunk: points tracked at once, over all clips of a batch; bounds memory and changes nothing else.
         input_size: (h, w) frames are resized to, multiples of 8 of at least 256. Points are first searched for
             at 256 x 256, and refined at this size.
-        max_frames: frames looked at together. Encoded frames take 7 MB each at 256 x 256.
+        max_frames: frames processed together. Encoded frames take 7 MB each at 256 x 256.
         overlap: frames that a window shares with the one before. Attention of the heads of the longest range weakens
             by a factor of e in 24 frames.
 
@@ -164,11 +164,13 @@ class LocoTrack(PointTracker):
         for part in blocks(len(begun), self._chunk(b)):
             rows = begun[part]
             here, places = local[:, rows], state.xy[:, rows]
-            query = Query(*(whole[:, rows] for whole in memory))
+            query = QueryFeatures(*(whole[:, rows] for whole in memory))
             now = (here >= seen) & (here < length)
             if bool(now.any()):
                 met = self.network.query(maps, first, here.clamp(0, length - 1), places)
-                query = Query(*(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True)))
+                query = QueryFeatures(
+                    *(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True))
+                )
                 for whole, rest in zip(memory, query, strict=True):
                     whole[:, rows] = rest
             known = None
@@ -178,9 +180,9 @@ class LocoTrack(PointTracker):
         last = xy[:, :, length - min(self.overlap, start + length) :].clone()
         xy, visibility = pin(scale_points(xy, FIRST_SIZE, state.size), visibility, state.queries, start)
         after = replace(state, time=start + length, memory=memory, last=last)
-        # Frames at the end of the last window had no future: the later half of those in common are told anew.
-        told = seen - seen // 2
-        return xy[:, :, told:], visibility[:, :, told:], after
+        # Frames at the end of the last window had no future: the later half of those in common are re-estimated.
+        skipped = seen - seen // 2
+        return xy[:, :, skipped:], visibility[:, :, skipped:], after
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,7 +207,13 @@ class LocoTrack(PointTracker):
         return max(1, self.query_chunk // max(1, clips))
 
     def _follow_window(
-        self, maps: Maps, first: Maps, query: Query, frame: Tensor, xy: Tensor, known: Tensor | None = None
+        self,
+        maps: LocoTrackMaps,
+        first: LocoTrackMaps,
+        query: QueryFeatures,
+        frame: Tensor,
+        xy: Tensor,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """xy [B, N, T, 2] in pixels of FIRST_SIZE and visibility [B, N, T] of a window."""
         size = self.input_size or FIRST_SIZE
@@ -214,13 +222,13 @@ class LocoTrack(PointTracker):
         return found.xy, torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.expected_dist)
 
 
-def _maps(features: Features) -> tuple[Maps, Maps]:
+def _maps(features: Features) -> tuple[LocoTrackMaps, LocoTrackMaps]:
     """Maps for the refinement and for the initialisation; the same object where they are the same."""
     data = features.data
-    maps = Maps(*(data[key] for key in Maps._fields))
+    maps = LocoTrackMaps(*(data[key] for key in LocoTrackMaps._fields))
     if "first_hires" not in data:
         return maps, maps
-    return maps, Maps(data["first_hires"], data["first_lowres"], maps.highest)
+    return maps, LocoTrackMaps(data["first_hires"], data["first_lowres"], maps.highest)
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:

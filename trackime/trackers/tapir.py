@@ -37,7 +37,7 @@ from trackime.trackers.networks import (
     Grids,
     Tapir,
     TapirEstimate,
-    Variant,
+    TapirVariant,
     final,
     levels_for,
 )
@@ -171,9 +171,9 @@ class TapirTracker(PointTracker):
         xy, visibility, contexts = self._follow_window(state, levels, points, t)
         xy, visibility = pin(xy, visibility, state.queries, first)
         new = replace(state, step=first + features.frames, points=points, contexts=contexts)
-        # Frames at the end of the last window had no future: the later half of those in common are told anew.
-        back, told = state.order.argsort(), head - head // 2
-        return xy[:, back, told:], visibility[:, back, told:], new
+        # Frames at the end of the last window had no future: the later half of those in common are re-estimated.
+        back, skipped = state.order.argsort(), head - head // 2
+        return xy[:, back, skipped:], visibility[:, back, skipped:], new
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,7 +315,7 @@ def _guess(options: TapirOptions, path: Checkpoint, device: torch.device) -> Tap
 
 def _loaded(name: str, file: Path, options: TapirOptions, causal: bool = False) -> Tapir:
     state = read_weights(file)
-    network = Tapir(Variant.of(state, causal), options.temperature)
+    network = Tapir(TapirVariant.of(state, causal), options.temperature)
     fill(network, state, name)
     return network
 

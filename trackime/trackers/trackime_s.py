@@ -35,7 +35,7 @@ from trackime.trackers.base import (
     check_queries,
     query_frames,
 )
-from trackime.trackers.networks import STRIDES, Estimate, Place, Points, Size, TrackimeS, unit
+from trackime.trackers.networks import STRIDES, LastSeen, NetworkSize, QueriedPoints, TrackimeS, TrackimeSEstimate, unit
 from trackime.trackers.weights import shipped
 
 _NAME = "trackime-s"
@@ -74,8 +74,8 @@ class EmbeddedState:
     descriptors: list[Tensor]
     recent: list[Tensor]
     templates: PixelTemplates
-    last: Place
-    tail: Estimate | None = None
+    last: LastSeen
+    tail: TrackimeSEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class EmbeddedTracker(WindowedTracker):
         blank = queries.new_zeros(*queries.shape[:2], self.network.size.dim)
         blanks = [blank] * len(STRIDES)
         templates = PixelTemplates.blank(tuple(queries.shape[:2]), queries)
-        begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
+        begun = LastSeen(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
         return EmbeddedState(0, queries, size, blanks, blanks, templates, begun)
 
     def follow_windows(
@@ -164,17 +164,17 @@ class EmbeddedTracker(WindowedTracker):
         visibility = xy.new_zeros(xy.shape[:3])
         for t0, t1, new in self.spans(state.t, first, length):
             estimate, seen, state = self._follow_window(state, features.window(t0, t1), first + t0, first + new, both)
-            told = seen.isfinite()
+            met = seen.isfinite()
             place = scale_points(estimate.xy, self.input_size, state.size)
-            xy[:, :, t0:t1] = torch.where(told[..., None], place, xy[:, :, t0:t1])
-            visibility[:, :, t0:t1] = torch.where(told, seen, 0.0)
+            xy[:, :, t0:t1] = torch.where(met[..., None], place, xy[:, :, t0:t1])
+            visibility[:, :, t0:t1] = torch.where(met, seen, 0.0)
         h, w = state.size
         inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
         return xy, visibility * inside, state
 
     def _follow_window(
         self, state: EmbeddedState, window: Features, start: int, new: int, both: bool
-    ) -> tuple[Estimate, Tensor, EmbeddedState]:
+    ) -> tuple[TrackimeSEstimate, Tensor, EmbeddedState]:
         """Estimates in a window that begins at frame `start`, whose frames from `new` on are new.
 
         Returns:
@@ -190,7 +190,7 @@ class EmbeddedTracker(WindowedTracker):
         descriptors, recent = [d.clone() for d in state.descriptors], [d.clone() for d in state.recent]
         templates = state.templates.clone()
         blank = place.new_full((b, n, length), torch.nan)
-        whole, seen = Estimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
+        whole, seen = TrackimeSEstimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
         for clip in range(b):
             levels = [level[clip] for level in maps]
             mine_t, begun = t[clip] - start, t[clip] < end
@@ -204,9 +204,11 @@ class EmbeddedTracker(WindowedTracker):
                     unit(own[clip, rows] + _RECENT * late[clip, rows])[None]
                     for own, late in zip(descriptors, recent, strict=True)
                 ]
-                points = Points(place[clip, rows][None], mine_t[rows][None], alike)
-                before = None if state.tail is None else Estimate(*(part[clip, rows][None] for part in state.tail))
-                last = Place(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
+                points = QueriedPoints(place[clip, rows][None], mine_t[rows][None], alike)
+                before = (
+                    None if state.tail is None else TrackimeSEstimate(*(part[clip, rows][None] for part in state.tail))
+                )
+                last = LastSeen(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
                 result = self.network([level[None] for level in levels], points, before, self.iterations, last)
                 estimate = result.estimates[-1]
                 for mine, theirs in zip(whole, estimate, strict=True):
@@ -223,7 +225,10 @@ class EmbeddedTracker(WindowedTracker):
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
                     mine[clip, rows] = torch.where(some, theirs, mine[clip, rows])
-        tail, last = Estimate(*(part[:, :, shared:] for part in whole)), _last_seen(state.last, whole.xy, seen, start)
+        tail, last = (
+            TrackimeSEstimate(*(part[:, :, shared:] for part in whole)),
+            _last_seen(state.last, whole.xy, seen, start),
+        )
         state = replace(state, t=end, descriptors=descriptors, recent=recent, templates=templates, last=last, tail=tail)
         return whole, seen, state
 
@@ -236,15 +241,15 @@ class EmbeddedTracker(WindowedTracker):
         return [(level * weight[..., None]).sum(1) / total for level in found]
 
 
-def _last_seen(before: Place, xy: Tensor, seen: Tensor, start: int) -> Place:
+def _last_seen(before: LastSeen, xy: Tensor, seen: Tensor, start: int) -> LastSeen:
     """Where points [B, N, T, 2] of a window that begins at frame `start` were last seen; NaN: not met."""
     frames = torch.arange(seen.shape[2], device=seen.device)
     t = torch.where(seen > 0.5, frames, -1).amax(-1)
     place = xy.gather(2, t.clamp(min=0)[..., None, None].expand(*t.shape, 1, 2))[:, :, 0]
-    return Place(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
+    return LastSeen(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
 
 
-def _probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
+def _probability(estimate: TrackimeSEstimate, threshold: float = 0.5) -> Tensor:
     """Visibility in [0, 1]; above 0.5: seen, and where the position says.
 
     P(visible) x P(right), as TAPIR's (1 - occlusion) x (1 - expected distance), its logit shifted so that `threshold`
@@ -279,7 +284,7 @@ def _load_network(path: Path) -> TrackimeS:
     if about.get("format") != _FORMAT:
         raise FormatError(f"weights {path}: expected weights of {_FORMAT!r}, found {about.get('format', 'others')!r}")
     try:
-        size, threshold = Size(**json.loads(about["size"])), float(about.get("threshold", 0.5))
+        size, threshold = NetworkSize(**json.loads(about["size"])), float(about.get("threshold", 0.5))
     except (LookupError, TypeError, ValueError) as error:
         raise FormatError(f"weights {path}: expected the network's size in the metadata: {error}") from None
     if not 0 < threshold < 1:
