@@ -18,7 +18,7 @@ from benchmarks.depth_matches import at, of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
 from trackime.arrays import BoolArray, FloatArray
-from trackime.dense import FollowConfig, follow
+from trackime.dense import DenseConfig, follow
 from trackime.errors import InputError, TrackimeError
 from trackime.geometry import Cameras
 from trackime.metrics import (
@@ -200,11 +200,11 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `FollowConfig.method`; what moves is told by `movers`, or known where `masked`."""
+    """Points followed by `DenseConfig.method`; what moves is told by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
-        trails = follow(case.video, config=FollowConfig(method=method))
+        trails = follow(case.video, config=DenseConfig(method=method))
         if not masked:
             return make(trails, initial, info.width, info.height, static=find(trails, info.width, info.height).static)
         still = np.zeros(len(trails.frame), bool)

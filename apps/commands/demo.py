@@ -168,14 +168,14 @@ def _score_masks(
 
 def _score_depth(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
-    from trackime.dense import FollowConfig
+    from trackime.dense import DenseConfig
     from trackime.metrics import absolute_error, depth_scores
 
     from ..depth import DepthConfig, Exports
     from ..depth.solver import SolverConfig
 
     part, exports = result.part("depth"), Exports()
-    switches = DepthConfig(cuts=0.0), FollowConfig(), SolverConfig()
+    switches = DepthConfig(cuts=0.0), DenseConfig(), SolverConfig()
     found = depth_into(part, _lent(video), switches, exports, progress, device=device).shots[0].result
     with progress.stage("scoring"):
         scores: dict[str, dict[str, float]] = {}

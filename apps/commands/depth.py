@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trackime.dense import DEFAULT_TRACKER, FollowConfig
+from trackime.dense import DEFAULT_TRACKER, DenseConfig
 from trackime.ime import DEFAULT_SEGMENTER
 
 from ..depth import DepthConfig, Exports
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Depth", DepthConfig)
-@config_options("Points", FollowConfig, skip=["cuts"])
+@config_options("Points", DenseConfig, skip=["cuts"])
 @config_options("Files", Exports)
 @config_options("Solver", SolverConfig, skip=["focal"])
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
@@ -62,7 +62,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     of these for each shot.
     """
     config, exports = build_config(DepthConfig, settings), build_config(Exports, settings)
-    follow = build_config(FollowConfig, {**settings, "cuts": False})
+    follow = build_config(DenseConfig, {**settings, "cuts": False})
     # The solver's own `focal` says what is done with it.
     solver = build_config(SolverConfig, {name: value for name, value in settings.items() if name != "focal"})
     check_names(settings["tracker"], settings["segmenter"])
@@ -86,7 +86,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
 def depth_into(
     result: ResultFolder,
     source: Any,
-    switches: tuple[DepthConfig, FollowConfig, SolverConfig],
+    switches: tuple[DepthConfig, DenseConfig, SolverConfig],
     exports: Exports,
     progress: Progress,
     *,

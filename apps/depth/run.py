@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trackime.dense import DEFAULT_TRACKER, FollowConfig
+from trackime.dense import DEFAULT_TRACKER, DenseConfig
 from trackime.devices import resolve_device
 from trackime.errors import InputError, SolveError
 from trackime.ime import DEFAULT_SEGMENTER
@@ -49,7 +49,7 @@ def depth(
     folder: Path,
     *,
     config: DepthConfig | None = None,
-    follow: FollowConfig | None = None,
+    follow: DenseConfig | None = None,
     solver: SolverConfig | None = None,
     source: Source | None = None,
     focal: float | None = None,
@@ -72,7 +72,7 @@ def depth(
         source: of the depth to start from; None: parallax.
         focal: pixels, kept as it is; None: found.
         tracks: to use instead of following points; they should cover every part of every frame.
-        tracker, segmenter: of points that TrackIME is asked for (`follow.asked`), as in `trackime.track`.
+        tracker, segmenter: of points that TrackIME tracks, too (`follow.trackime_points`), as in `trackime.track`.
         work: a folder for finished stages, from which a run that broke off goes on; None: in `folder`, and removed.
         device: auto, cpu, cuda, cuda:N or mps.
         progress: told of the work; measures its stages.
@@ -88,7 +88,7 @@ def depth(
     if tracks is not None:
         tracks.check(opened.info)
     asked = Asked(
-        config, follow or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
+        config, follow or DenseConfig(), solver or SolverConfig(), source or Source(), focal,
         str(resolve_device(device)), progress, tracker, segmenter,
     )  # fmt: skip
     asked = _checked(asked, opened)

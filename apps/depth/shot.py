@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trackime.arrays import BoolArray, FloatArray, Int64, UInt8
-from trackime.dense import DEFAULT_TRACKER, FollowConfig, follow
+from trackime.dense import DEFAULT_TRACKER, DenseConfig, follow
 from trackime.errors import SolveError
 from trackime.geometry import Cameras
 from trackime.ime import DEFAULT_SEGMENTER
@@ -79,7 +79,7 @@ class Asked:
     """
 
     config: DepthConfig
-    follow: FollowConfig
+    follow: DenseConfig
     solver: SolverConfig
     source: Source
     focal: float | None

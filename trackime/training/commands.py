@@ -154,7 +154,7 @@ def _export(options: argparse.Namespace) -> None:
         device = resolve_device(options.device)
         worlds = WorldClips(options.images, options.sprites, "val", device=str(device))
         held = ValidationSet(options.calibrate, seed=CALIBRATION_SEED)
-        network.threshold = calibrate(EmbeddedTracker(network.eval(), device), held.make(worlds))
+        network.threshold = calibrate(EmbeddedTracker(network.eval(), device=device), held.make(worlds))
     save_weights(network, options.output)
     digest = hashlib.sha256(options.output.read_bytes()).hexdigest()
     sys.stdout.write(f"{digest}  {options.output}\n")
