@@ -1,4 +1,4 @@
-"""Masks that prompts ask for: those given, and those a segmenter makes of clicks."""
+"""Masks from prompts: those given, and those a segmenter makes of clicks."""
 
 from __future__ import annotations
 

@@ -68,16 +68,16 @@ def correct(
         InputError, ShapeError: no clicks, or clicks that do not fit; a segmentation of another video.
         VideoError, DeviceError: as in `segment`.
     """
-    asked = Prompts.of(clicks)
-    if not len(asked.points) or asked.masks:
-        raise InputError(f"corrections: expected at least one click, got {'masks' if asked.masks else 'none'}")
+    given = Prompts.of(clicks)
+    if not len(given.points) or given.masks:
+        raise InputError(f"corrections: expected at least one click, got {'masks' if given.masks else 'none'}")
     with nullcontext(video) if isinstance(video, Video) else open_video(video) as opened:
         segmentation.tracks.check(opened.info, "segmentation")
-        asked.check(opened.info, segmentation.objects)
+        given.check(opened.info, segmentation.objects)
         models = make_models(tracker, segmenter, config, ime, device, progress)
         with progress.stage("correcting"):
-            correction = _Correction(opened, segmentation, asked, models)
-            for t in asked.frames:
+            correction = _Correction(opened, segmentation, given, models)
+            for t in given.frames:
                 correction.correct_frame(t)
     return correction.result()
 

@@ -50,8 +50,8 @@ def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float3
     near, image = inside[box], frame[box].astype(np.float32)
     depth = _depth(near)
     # Next to the border a colour may be mixed already: it counts, but little, which is all that thin parts have.
-    sure = 1e-2 + np.clip(np.abs(depth) - 0.5, 0, width) ** 2
-    on, off = (_mean(image, np.where(side, sure, 0).astype(np.float32), 3 * width) for side in (near, ~near))
+    weight = 1e-2 + np.clip(np.abs(depth) - 0.5, 0, width) ** 2
+    on, off = (_mean(image, np.where(side, weight, 0).astype(np.float32), 3 * width) for side in (near, ~near))
     line = on - off
     length = (line**2).sum(-1)
     share = ((image - off) * line).sum(-1) / (length + 1e-6)

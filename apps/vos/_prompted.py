@@ -24,7 +24,7 @@ PROMPT = 8
 TRUST = 0.5
 """A mask of more agreement than this is taken as it is, others are one more piece of evidence for the cut."""
 
-BLOCK = 1 << 23
+BLOCK = 1 << 22
 """Pixels of all masks that are decoded at once for prompts of single points."""
 
 

@@ -99,13 +99,13 @@ class Propagator:
             elif k in estimates:
                 # One that is left out of the frame is still remembered where it may be.
                 estimate = estimates[k]
-                sure = estimate.confidence
+                value = estimate.confidence
                 if k in shown:
-                    confidence[index] = sure if mask.any() else 0.0
-                    sure = float(confidence[index])
+                    confidence[index] = value if mask.any() else 0.0
+                    value = float(confidence[index])
                 else:
                     mask = estimate.mask & (small == 0)
-                self._memories[k].accept(shrunk, mask, sure, points[k], estimate.support)
+                self._memories[k].accept(shrunk, mask, value, points[k], estimate.support)
         if self.points.due(t):
             self._add_points(shrunk, ids, confidence)
         self._previous, self._pending = shrunk, None
@@ -121,10 +121,10 @@ class Propagator:
 
     def _add_points(self, frame: CutFrame, ids: UInt8, confidence: Float32) -> None:
         """Add points on confident objects, which remember them from this frame on."""
-        sure = [k for k, value in zip(self.objects, confidence.tolist(), strict=True) if value > _CONFIDENT]
-        if self.points.add(frame.t, ids, sure):
+        confident = [k for k, value in zip(self.objects, confidence.tolist(), strict=True) if value > _CONFIDENT]
+        if self.points.add(frame.t, ids, confident):
             tracked = self.points.at(frame.t)
-            for k in sure:
+            for k in confident:
                 self._memories[k].add_points(frame, tracked.of(k, self._scale))
 
     def _shows(self, estimate: MaskEstimate) -> bool:

@@ -54,12 +54,12 @@ class Models:
             alone: by the tracker alone, in the full frame: enough for points of the background, and short tracks.
         """
         assert self.tracker is not None
-        ime, asked = self.ime, queries
+        ime = self.ime
         if alone:
             ime = replace(ime, instance_motion=False, clip=False, neighbours=1)
-        if masks is None:
-            asked = Queries(queries.xyt)
-        found = track(video, asked, self.tracker, self.segmenter, ime, self.progress, masks=masks).tracks
+        # Ids without masks are no instances that TrackIME could average over.
+        plain = Queries(queries.xyt) if masks is None else queries
+        found = track(video, plain, self.tracker, self.segmenter, ime, self.progress, masks=masks).tracks
         return Tracks(found.xy, found.visibility, queries, found.video)
 
     def follower(self, video: Video) -> Follow | None:

@@ -69,29 +69,29 @@ def segment(
         InputError, ShapeError: prompts that do not fit the video (see `Prompts`), tracks of another video.
         DeviceError: no such device.
     """
-    asked = Prompts.of(prompts)
+    given = Prompts.of(prompts)
     if tracker is None and tracks is None:
         raise InputError("tracker: expected one where no tracks are given, got none")
     with nullcontext(video) if isinstance(video, Video) else open_video(video) as opened:
-        asked.check(opened.info)
+        given.check(opened.info)
         if tracks is not None:
             tracks.check(opened.info)
             tracks = Tracks(tracks.xy, tracks.visibility, tracks.queries, opened.info)
         models = make_models(tracker, segmenter, config, ime, device, progress)
         with progress.stage("tracking"):
-            first = _first_masks(opened, asked, models.segmenter)
+            first = _first_masks(opened, given, models.segmenter)
             if tracks is None:
-                tracks = track_objects(opened, asked, first, models)
+                tracks = track_objects(opened, given, first, models)
             else:
-                tracks = assign_tracks(tracks, asked.first, first)
+                tracks = assign_tracks(tracks, given.first, first)
         if on_tracks is not None:
             on_tracks(tracks)
-        ids, confidence = PackedMasks(), np.zeros((len(opened), len(asked.objects)), np.float32)
+        ids, confidence = PackedMasks(), np.zeros((len(opened), len(given.objects)), np.float32)
         with progress.stage("masks"):
-            for t, mask, values in _Passes(opened, asked, first, tracks, models).frames():
+            for t, mask, values in _Passes(opened, given, first, tracks, models).frames():
                 ids.append(mask)
                 confidence[t] = values
-    return Segmentation(asked.objects, ids, confidence, tracks, asked.by_object())
+    return Segmentation(given.objects, ids, confidence, tracks, given.by_object())
 
 
 def _first_masks(video: Video, prompts: Prompts, segmenter: PointSegmenter) -> dict[int, BoolArray]:
