@@ -87,29 +87,27 @@ class Propagator:
         for k, mask in given.items():
             ids[mask] = k
             small[_shrink(mask, self.work)] = k
-        confidence = np.zeros(len(self.objects), np.float32)
-        for index, k in enumerate(self.objects):
-            mask = small == k
-            if k in given:
-                confidence[index] = 1.0
-                if k in self._memories:
-                    self._memories[k].accept(shrunk, mask, 1.0, points[k])
-                else:
-                    self._memories[k] = ObjectMemory(self.config, shrunk, mask, points[k])
-            elif k in estimates:
-                # One that is left out of the frame is still remembered where it may be.
-                estimate = estimates[k]
-                value = estimate.confidence
-                if k in shown:
-                    confidence[index] = value if mask.any() else 0.0
-                    value = float(confidence[index])
-                else:
-                    mask = estimate.mask & (small == 0)
-                self._memories[k].accept(shrunk, mask, value, points[k], estimate.support)
+        for k in given:
+            self._remember(k, shrunk, small == k, points[k])
+        confidence = dict.fromkeys(self.objects, 0.0) | dict.fromkeys(given, 1.0)
+        for k, estimate in estimates.items():
+            mask, value = small == k, estimate.confidence
+            if k in shown:
+                confidence[k] = value = value if mask.any() else 0.0
+            else:  # left out of the frame, but remembered where it may be
+                mask = estimate.mask & (small == 0)
+            self._memories[k].accept(shrunk, mask, value, points[k], estimate.support)
         if self.points.due(t):
-            self._add_points(shrunk, ids, confidence)
+            self._add_points(shrunk, ids, [k for k, value in confidence.items() if value > _CONFIDENT])
         self._previous, self._pending = shrunk, None
-        return ids, confidence
+        return ids, np.array([*confidence.values()], np.float32)
+
+    def _remember(self, k: int, frame: CutFrame, mask: BoolArray, points: ObjectPoints) -> None:
+        """Remember a mask bool [h, w] that a prompt gave."""
+        if k in self._memories:
+            self._memories[k].accept(frame, mask, 1.0, points)
+        else:
+            self._memories[k] = ObjectMemory(self.config, frame, mask, points)
 
     def predict(self, t: int, frame: UInt8) -> dict[int, BoolArray]:
         """Masks bool [H, W] of the objects in frame t as `step` without prompts would find them; changes nothing."""
@@ -119,12 +117,11 @@ class Propagator:
         ids = self._full_size({k: e for k, e in estimates.items() if self._shows(e)}, frame)
         return {k: ids == k for k in self._memories}
 
-    def _add_points(self, frame: CutFrame, ids: UInt8, confidence: Float32) -> None:
-        """Add points on confident objects, which remember them from this frame on."""
-        confident = [k for k, value in zip(self.objects, confidence.tolist(), strict=True) if value > _CONFIDENT]
-        if self.points.add(frame.t, ids, confident):
+    def _add_points(self, frame: CutFrame, ids: UInt8, objects: list[int]) -> None:
+        """Add points on objects, which remember them from this frame on."""
+        if self.points.add(frame.t, ids, objects):
             tracked = self.points.at(frame.t)
-            for k in confident:
+            for k in objects:
                 self._memories[k].add_points(frame, tracked.of(k, self._scale))
 
     def _shows(self, estimate: MaskEstimate) -> bool:
