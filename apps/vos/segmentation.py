@@ -52,16 +52,16 @@ class Segmentation:
         return self.video.frames
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write masks/NAME.png (palette PNGs of ids), confidence.csv, tracks.npz and prompts.json.
+        """Write masks/NAME.png (palette PNGs of ids), confidence.csv, frames.csv, tracks.npz and prompts.json.
 
-        A new folder appears whole. In a folder that is there already these four are replaced one after the other,
+        A new folder appears whole. In a folder that is there already these are replaced one after the other,
         each whole, and other files stay.
 
         Raises:
             OutputError: a file cannot be written.
             FormatError: two frames of one name.
         """
-        from trackime.video import write_mask
+        from trackime.video import write_frames, write_mask
 
         names, target = self.video.names, Path(folder)
         if len(set(names)) != len(names):
@@ -77,6 +77,8 @@ class Segmentation:
                 rows.writerow(["index", "name", *(f"object_{k}" for k in self.objects)])
                 for t, (name, values) in enumerate(zip(names, self.confidence, strict=True)):
                     rows.writerow([t, name, *(f"{value:.4f}" for value in values)])
+            with atomic(place / "frames.csv") as path:
+                write_frames(path, self.video)
             self.tracks.save(place / _TRACKS)
             with atomic(place / _PROMPTS) as path:
                 path.write_text(json.dumps({str(k): sorted(self.prompted[k]) for k in self.objects}) + "\n")

@@ -99,7 +99,7 @@ class TestFiveLines:
         assert (mask & truth).sum() / (mask | truth).sum() > 0.8
         found.save(tmp_path / "out")
         names = sorted(p.name for p in (tmp_path / "out").iterdir())
-        assert names == ["confidence.csv", "masks", "prompts.json", "tracks.npz"]
+        assert names == ["confidence.csv", "frames.csv", "masks", "prompts.json", "tracks.npz"]
         again = load(tmp_path / "out")
         assert isinstance(again.ids, MaskFiles) and all(
             (a == b).all() for a, b in zip(found.ids, again.ids, strict=True)
