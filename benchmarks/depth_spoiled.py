@@ -16,7 +16,7 @@ from trackime.errors import InputError
 
 
 class SpoiledDepth:
-    """Depth to start from (`trackime_apps.depth.maps.InitialDepth`) made from the true one.
+    """Initial depth (`trackime_apps.depth.InitialDepth`) made from the true one.
 
     Args:
         truth: depth [H, W] of a frame, 0 unknown.

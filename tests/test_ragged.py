@@ -13,7 +13,7 @@ from trackime.errors import FormatError, InputError, ShapeError
 from trackime.geometry import Cameras
 from trackime.types import Queries, RaggedTracks, Tracks, VideoInfo
 from trackime.worlds import make_scene
-from trackime_apps.depth.maps import DepthMaps
+from trackime_apps.depth.initial_depth import DepthMaps
 
 
 def tracks_of(visible: np.ndarray, seed: int = 0) -> Tracks:

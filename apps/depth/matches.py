@@ -1,4 +1,4 @@
-"""Matches between frames from trails: any two frames that a point is seen in are one."""
+"""Matches between frames from tracks: one for any two frames that a point is seen in; and depth at points."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trackime.arrays import Int64
+from trackime.arrays import Float64, FloatArray, Int64, bilinear, inside
 from trackime.errors import InputError, ShapeError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import RaggedTracks
 
-from .maps import InitialDepth
-from .sampling import read
+from .initial_depth import InitialDepth, is_known
 from .solver import Matches
 
+_EDGE = 1.15
+"""Ratio of the largest to the smallest of the depths around a place from which on they are of two surfaces."""
+_NEAREST = (np.floor, np.ceil)
 _PER_PAIR = 1000
 """Matches of a directed pair of frames at most; about six pairs begin or end at a frame."""
 LEAST_SIGMA = 0.3
-"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was followed."""
+"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was tracked."""
 
 
-def hierarchy(frames: int) -> list[tuple[int, int]]:
+def hierarchical_pairs(frames: int) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of a video: at distance 2^l, one every 2^max(0, l - 1) frames (Kopf, Rong, Huang, Robust
     consistent video depth estimation, CVPR 2021, section 4). Some three times as many as frames."""
     pairs = []
@@ -32,8 +34,31 @@ def hierarchy(frames: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def make(
-    trails: RaggedTracks,
+def depth_at(depth: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> Float64:
+    """Depths float64 [N] of a map [h, w] of any resolution at pixels [N, 2] of its frame, width x height.
+
+    Bilinear in 1 / depth, which is linear in the pixels on every plane. 0, unknown, where one of the pixels that
+    contribute is unknown, where they differ by more than a factor of `_EDGE`, and outside the frame.
+
+    Raises:
+        ShapeError: the map is not [h, w].
+    """
+    depth, xy = np.asarray(depth, np.float64), np.asarray(xy, np.float64)
+    if depth.ndim != 2 or not depth.size:
+        raise ShapeError("depth map", "[h, w]", depth.shape)
+    h, w = depth.shape
+    good = inside(xy, (height, width))
+    at = np.where(good[:, None], xy, 0) * (w / width, h / height)
+    values = np.where(is_known(depth), depth, np.nan)
+    # Pixels with a weight of 0 do not count: on a centre, floor and ceil are the same pixel.
+    column, row = np.clip(at - 0.5, 0, (w - 1, h - 1)).T
+    around = np.stack([values[v(row).astype(int), u(column).astype(int)] for v in _NEAREST for u in _NEAREST])
+    good &= around.max(0) <= _EDGE * around.min(0)  # NaN: False
+    return np.divide(1, bilinear(1 / values, at), out=np.zeros(len(at)), where=good)
+
+
+def make_matches(
+    tracks: RaggedTracks,
     initial: InitialDepth,
     width: int,
     height: int,
@@ -41,22 +66,21 @@ def make(
     static: npt.ArrayLike | None = None,
     per_pair: int = _PER_PAIR,
     least_sigma: float = LEAST_SIGMA,
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> Matches:
-    """Matches of the hierarchical pairs, in both directions, with depths to start from.
+    """Matches of the hierarchical pairs, in both directions, with initial depths.
 
-    Each map is read once; what stays in memory is a depth a sighting. A sighting without one makes no match (see
-    `sampling.read`). Of a pair with more than `per_pair` points an even choice is taken. All matches of a point
-    together weigh as much as it has frames that are matched, times `static`: so a point does not count for the
-    square of its length.
+    Each map is read once; memory holds one depth a sighting. A sighting without depth (see `depth_at`) makes no match.
+    Pairs with more than `per_pair` points are subsampled evenly. All matches of a point together weigh as much as it
+    has matched frames, times `static`, so that a point does not count by the square of its length.
 
     Args:
-        trails: the points.
+        tracks: the points.
         initial: depth of every frame.
         width, height: of the frames.
         static: bool or weights [N], 0 or more; None: all 1. Points of 0 make no matches.
         per_pair: matches of a directed pair at most; 0: all.
-        least_sigma: pixels; the errors of both ends are added in squares, and are this at least.
+        least_sigma: pixels; lower bound of the root of the squared errors of both ends.
         progress: called as progress("matches", frames done, frames).
 
     Returns:
@@ -66,37 +90,36 @@ def make(
         ShapeError: static not [N].
         InputError: weights below 0 or not finite, per_pair below 0, least_sigma not above 0.
     """
-    share = np.ones(len(trails)) if static is None else np.asarray(static, np.float64)
-    if share.shape != (len(trails),):
-        raise ShapeError("static", f"[{len(trails)}]", share.shape)
+    share = np.ones(len(tracks)) if static is None else np.asarray(static, np.float64)
+    if share.shape != (len(tracks),):
+        raise ShapeError("static", f"[{len(tracks)}]", share.shape)
     if not (np.isfinite(share) & (share >= 0)).all():
         raise InputError("static: expected weights of 0 or more, got others")
     if per_pair < 0 or not least_sigma > 0:
         raise InputError(f"expected per_pair >= 0 and least_sigma > 0, got {per_pair} and {least_sigma:g}")
-    point = trails.point
+    point = tracks.point
     wanted = share[point] > 0
-    rows = [here[wanted[here]] for here in map(trails.rows, range(trails.frames))]
-    depth = np.zeros(len(trails.frame))
+    rows = [here[wanted[here]] for here in map(tracks.rows, range(tracks.frames))]
+    depth = np.zeros(len(tracks.frame))
     for t, here in enumerate(rows):
         if len(here):
-            depth[here] = read(initial.depth(t), trails.xy[here], width, height)
+            depth[here] = depth_at(initial.depth(t), tracks.xy[here], width, height)
             rows[t] = here[depth[here] > 0]
-        if progress is not None:
-            progress("matches", t + 1, trails.frames)
-    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchy(trails.frames)]
+        progress("matches", t + 1, tracks.frames)
+    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchical_pairs(tracks.frames)]
     a = np.concatenate([np.concatenate((m, n)) for m, n in ends] or [np.zeros(0, np.int64)])
     b = np.concatenate([np.concatenate((n, m)) for m, n in ends] or [np.zeros(0, np.int64)])
     of = point[a]
     matched = np.zeros(len(depth), bool)
     matched[a] = True
-    visible = np.bincount(point[matched], minlength=len(trails))
-    total = np.bincount(of, minlength=len(trails))
-    sigma = np.maximum(np.hypot(trails.sigma[a], trails.sigma[b]), least_sigma)
+    visible = np.bincount(point[matched], minlength=len(tracks))
+    total = np.bincount(of, minlength=len(tracks))
+    sigma = np.maximum(np.hypot(tracks.sigma[a], tracks.sigma[b]), least_sigma)
     arrays = {
-        "i": trails.frame[a],
-        "j": trails.frame[b],
-        "x_i": trails.xy[a].astype(np.float64),
-        "x_j": trails.xy[b].astype(np.float64),
+        "i": tracks.frame[a],
+        "j": tracks.frame[b],
+        "x_i": tracks.xy[a].astype(np.float64),
+        "x_j": tracks.xy[b].astype(np.float64),
         "d_i": depth[a],
         "d_j": depth[b],
         "weight": share[of] * visible[of] / np.maximum(total[of], 1),

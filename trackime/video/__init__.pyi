@@ -4,6 +4,8 @@ from .encoding import MPEG4_TICK as MPEG4_TICK
 from .encoding import TICK as TICK
 from .encoding import Encoding as Encoding
 from .encoding import find_encoder as find_encoder
+from .frames_csv import read_frame_names as read_frame_names
+from .frames_csv import write_frames as write_frames
 from .images import read_image as read_image
 from .images import write_image as write_image
 from .masks import read_mask as read_mask
@@ -30,8 +32,10 @@ __all__ = [
     "find_encoder",
     "natural",
     "open_video",
+    "read_frame_names",
     "read_image",
     "read_mask",
+    "write_frames",
     "write_image",
     "write_mask",
 ]

@@ -9,6 +9,8 @@ from trackime.arrays import BoolArray, Float32, Float64, FloatArray, UInt8
 from trackime.errors import InputError
 from trackime.geometry import Cameras
 
+from ..initial_depth import is_known
+
 POINTS = 500_000
 _CELLS = 1 << 20  # cells to each side of the origin: three coordinates are packed into 63 bits
 _BENT = 0.05  # how far disparity may be from the mean of both neighbours, as a share of it
@@ -87,7 +89,7 @@ def surface(
 
 def flying(depth: FloatArray) -> BoolArray:
     """bool [H, W]: unknown, or where a surface ends: disparity, which is linear on planes, bends or falls steeply."""
-    known = np.isfinite(depth) & (depth > 0)
+    known = is_known(depth)
     disparity = np.divide(1, depth, out=np.zeros(depth.shape), where=known)
     wide = np.pad(disparity, 1, mode="edge")
     sure = np.pad(known, 1, constant_values=False)

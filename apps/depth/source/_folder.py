@@ -19,7 +19,7 @@ from trackime.progress import Report
 from trackime.types import VideoInfo
 from trackime.video import natural
 
-from ..maps import DepthMaps
+from ..initial_depth import DepthMaps
 from ._readers import READERS, read_map
 
 KINDS = ("depth", "disparity", "metric")

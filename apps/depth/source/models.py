@@ -22,7 +22,7 @@ from trackime.errors import DeviceError, FormatError, InputError, UnknownNameErr
 from trackime.progress import Report
 from trackime.video import Video
 
-from ..maps import DepthMaps
+from ..initial_depth import DepthMaps
 from ._prepare import IMAGENET, Recipe
 
 _FARTHEST = 1000.0

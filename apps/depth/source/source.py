@@ -13,7 +13,7 @@ from trackime.types import VideoInfo
 if TYPE_CHECKING:
     from trackime.video import Video
 
-    from ..maps import DepthMaps
+    from ..initial_depth import DepthMaps
 
 
 @dataclass(frozen=True)

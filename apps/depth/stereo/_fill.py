@@ -15,7 +15,7 @@ import numpy as np
 from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
 from trackime.errors import InputError, ShapeError
 
-from ._multigrid import Membrane
+from ._multigrid import ScreenedPoisson
 
 SMOOTH = 3.0
 """Weight of a difference between neighbours of one colour, against a sample of confidence 1."""
@@ -65,17 +65,17 @@ def fill(
     inverse /= scale
     trust = np.where(known, trust, 0).astype(np.float32)
     if trust.shape != image.shape[:2]:
-        trust *= _doubt(inverse, known)
+        trust *= _edge_confidence(inverse, known)
     sample, weight = _to_size(inverse, trust, image.shape[:2])
     across, down = _links(image, edge)
-    solver = Membrane(weight, smooth * across, smooth * down)
+    solver = ScreenedPoisson(weight, smooth * across, smooth * down)
     result = solver.solve(weight * sample)
     if robust:
         # Cauchy's weights about the median error, once (iteratively reweighted least squares).
         off = np.abs(result - sample)
         spread = max(SPREAD * float(np.median(off[weight > 0])), 0.01)
         less = weight / (1 + (off / spread) ** 2)
-        result = Membrane(less, smooth * across, smooth * down).solve(less * sample, result)
+        result = ScreenedPoisson(less, smooth * across, smooth * down).solve(less * sample, result)
     low, high = inverse[known].min(), inverse[known].max()
     return np.asarray(1 / (np.clip(result, low, high) * scale), np.float32)
 
@@ -105,7 +105,7 @@ def _links(image: UInt8, edge: float) -> tuple[Float32, Float32]:
     return out[0], out[1]
 
 
-def _doubt(inverse: Float32, known: BoolArray) -> Float32:
+def _edge_confidence(inverse: Float32, known: BoolArray) -> Float32:
     """Factor [h, w] below 1 for samples beside a jump of depth: coarse pixels there are of two surfaces."""
     ones = np.ones((3, 3), np.uint8)
     high = cv2.dilate(np.where(known, inverse, 0).astype(np.float32), ones)

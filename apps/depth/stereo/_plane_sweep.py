@@ -30,7 +30,7 @@ CHUNK = 2**19
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PosedImage:
     """One frame as the sweep sees it.
 
     Attributes:
@@ -44,7 +44,7 @@ class View:
     pose: torch.Tensor
 
 
-def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.Tensor:
+def plane_sweep(reference: PosedImage, sources: list[PosedImage], inverse: torch.Tensor) -> torch.Tensor:
     """Cost of every pixel of the reference at every inverse depth.
 
     Args:
@@ -58,7 +58,7 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
     """
     h, w = reference.grey.shape
     like = reference.grey
-    window = _Window(like)
+    window = _ReferenceWindow(like)
     pixels = pixels_of(like)
     lines = []
     for source in sources:
@@ -71,11 +71,11 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
     for start in range(0, len(planes), step):
         part = planes[start : start + step]
         costs = [_cost(window, rays, shift, grey, part) for rays, shift, grey in lines]
-        out[start : start + step] = best_mean(costs, keep)
+        out[start : start + step] = mean_of_best(costs, keep)
     return out
 
 
-def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
+def mean_of_best(values: list[torch.Tensor], keep: int) -> torch.Tensor:
     """Mean of the `keep` smallest of arrays of one shape, element by element."""
     rest = list(values)
     total = torch.zeros_like(rest[0])
@@ -88,7 +88,7 @@ def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
 
 
 def _cost(
-    window: _Window, rays: torch.Tensor, shift: torch.Tensor, grey: torch.Tensor, inverse: torch.Tensor
+    window: _ReferenceWindow, rays: torch.Tensor, shift: torch.Tensor, grey: torch.Tensor, inverse: torch.Tensor
 ) -> torch.Tensor:
     """1 - correlation [d, h, w] with one source at inverse depths [d, 1, 1] or [d, h, w]."""
     height, width = grey.shape
@@ -105,7 +105,7 @@ def _cost(
     return torch.where(inside, window.cost(warped), UNSEEN)
 
 
-class _Window:
+class _ReferenceWindow:
     """The reference's side of the correlation."""
 
     def __init__(self, grey: torch.Tensor) -> None:

@@ -29,10 +29,10 @@ def carry(pixel: np.ndarray, inverse: float, one: tuple, other: tuple) -> tuple[
     return seen[:2] / seen[2], there[2]
 
 
-def sweep(reference: swept.View, sources: list[swept.View], inverse: np.ndarray) -> np.ndarray:
-    """As `trackime_apps.depth.stereo._plane_sweep.sweep`, in float64; inverse [D]."""
+def sweep(reference: swept.PosedImage, sources: list[swept.PosedImage], inverse: np.ndarray) -> np.ndarray:
+    """As `trackime_apps.depth.stereo._plane_sweep.plane_sweep`, in float64; inverse [D]."""
 
-    def numbers(view: swept.View) -> tuple:
+    def numbers(view: swept.PosedImage) -> tuple:
         return view.grey.numpy().astype(float), (view.intrinsics.numpy(), view.pose.numpy())
 
     grey, camera = numbers(reference)

@@ -25,7 +25,7 @@ from trackime.errors import (
 )
 from trackime.video import Video, open_video
 from trackime_apps.commands import doctor
-from trackime_apps.depth.maps import DepthMaps
+from trackime_apps.depth.initial_depth import DepthMaps
 from trackime_apps.depth.source import models as start_models
 
 WIDTH, HEIGHT, FRAMES = 80, 60, 5
