@@ -99,7 +99,7 @@ def scores(
         case: the truth.
         depth, cameras: the estimate, in one unit.
         alignment: of depth, see `trackime.metrics.depth.ALIGNMENTS`.
-        measured: bool [H, W] of a frame: figures of these pixels stand beside those of all.
+        measured: bool [H, W] of a frame: figures of these pixels are added to those of all.
         farthest: true depth beyond it does not count.
     """
     frames = range(len(case.video))
@@ -115,7 +115,7 @@ def scores(
             out |= {"ATE": error.rmse, "ATE %": 100 * error.share}
             out |= {"RPE": moved.translation, "RPE deg": moved.degrees}
         except InputError:
-            pass  # a camera that stands still, or whose poses are unknown, has no such errors
+            pass  # a static camera, or unknown poses, have no such errors
     if case.trails is not None:
         z = along(depth, case.trails, case.video.info.width, case.video.info.height)
         if cameras is not None:
@@ -170,7 +170,7 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `FollowConfig.method`; what moves is told by `movers`, or known where `masked`."""
+    """Points followed by `FollowConfig.method`; what moves is detected by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
@@ -190,7 +190,7 @@ def followed(method: str, masked: bool = False) -> Maker:
 
 
 def chained_flow(case: Case, initial: InitialDepth) -> Matches:
-    """DIS flow chained from frame to frame, anew for each pair, everywhere: the loss alone tells what moves."""
+    """DIS flow chained from frame to frame, from new points for each pair, everywhere: only the loss handles movers."""
     return of_flow(case.video, initial, None, grid_step(case.video.info.width, case.video.info.height))
 
 

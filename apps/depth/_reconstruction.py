@@ -1,4 +1,4 @@
-"""What parallax alone tells of a video: a camera a frame and sparse points."""
+"""What parallax alone gives of a video: a camera a frame and sparse points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trackime.geometry import Cameras
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Cameras of all frames and the points that fit them, from trails alone.
+    """Cameras of all frames and the points that fit them, from tracks alone.
 
     A video with cuts has a part between any two of them, and every part a world of its own: that of its first camera,
     in a scale in which the median depth of its points over the frames that see them is 1. Nothing relates the
@@ -23,7 +23,7 @@ class Reconstruction:
         cameras: of all F frames.
         known: bool [F]; False where no pose fits and the camera is interpolated between its neighbours in time.
         points: float64 [P, 3], in the world of their part.
-        point: int64 [P], rising; the point of the trails that each is.
+        point: int64 [P], rising; the track of each point.
         keyframes: int64 [k], rising; the frames whose cameras and points were solved together.
         error: median distance in pixels between the points' projections and where they are seen.
         part: int64 [F], rising from 0: frames of one number share a world. All 0 without cuts.

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pinhole:
-    """What a file says of a camera. Pixels of its own frames, the centre of the top-left one at (0.5, 0.5)."""
+    """A camera as a file describes it. Pixels of its own frames, the centre of the top-left one at (0.5, 0.5)."""
 
     fx: float
     fy: float
@@ -190,8 +190,8 @@ def _check_centre(path: Path, camera: _Pinhole, scale: float, info: VideoInfo) -
         return
     x, y = camera.cx * scale - info.width / 2, camera.cy * scale - info.height / 2
     off = max(abs(x), abs(y)) / max(info.width, info.height)
-    told = f"the principal point is ({x:+.0f}, {y:+.0f}) px off the centre of {info.width}x{info.height} frames"
+    problem = f"the principal point is ({x:+.0f}, {y:+.0f}) px off the centre of {info.width}x{info.height} frames"
     if off > _SHIFT_REFUSED:
-        raise FormatError(f"{path}: {told}: expected it near the centre (of frames of another size? cropped ones?)")
+        raise FormatError(f"{path}: {problem}: expected it near the centre (of frames of another size? cropped ones?)")
     if off > _SHIFT_WARNED:
-        _log.warning("%s: %s; the centre is used", path, told)
+        _log.warning("%s: %s; the centre is used", path, problem)

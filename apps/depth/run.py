@@ -143,7 +143,7 @@ def _work_folder(folder: Path, work: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _naming_shot(start: int, stop: int, frames: int) -> Iterator[None]:
-    """Has errors of a solve say which of several shots they concern."""
+    """Name the shot, of several, in errors of a solve."""
     try:
         yield
     except SolveError as error:

@@ -51,7 +51,7 @@ class DepthColours:
         disparity = np.reciprocal(depth, where=known, out=np.zeros(depth.shape, np.float32), casting="same_kind")
         low, high = 1 / self.far, 1 / self.near
         part = np.clip((disparity - low) / (high - low), 0, 1) if high > low else np.full(depth.shape, 0.5)
-        # The darkest tenth looks black on a screen: begin above it.
+        # The darkest tenth of the colour map looks black on a screen.
         level = np.round(25 + 230 * part).astype(np.uint8)
         picture = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])
         return np.where(known[..., None], picture, np.array(_UNKNOWN, np.uint8))

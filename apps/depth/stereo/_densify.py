@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -30,8 +30,6 @@ from ._left_right import PosedDepth, left_right_check
 from ._neighbours import SparsePoints, depth_bounds, select_views
 from ._plane_sweep import PosedImage, plane_sweep
 from ._sgm import aggregate, winner_takes_all
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -154,10 +152,10 @@ class _Stereo:
         self, raw: DepthMaps, maps: DepthMaps, missing: list[int], masks: MovingMasks, progress: Report
     ) -> None:
         """The second pass: the maps of the frames `missing`."""
-        frames, recent = len(self.video), 2 * self.config.reach
-        whole = _Cache(lambda t: self._posed_depth(t, raw), recent)
-        moving = _Cache(lambda t: self._unconfirmed(t, whole, masks.dynamic), recent)
-        static = _Cache(lambda t: self._without(whole(t), moving(t)), recent)
+        frames, recent = len(self.video), 2 * self.config.reach + 1
+        whole = lru_cache(recent)(lambda t: self._posed_depth(t, raw))
+        moving = lru_cache(recent)(lambda t: self._unconfirmed(t, whole, masks.dynamic))
+        static = lru_cache(recent)(lambda t: self._without(whole(t), moving(t)))
         for done, t in enumerate(missing):
             depth, measured = self._finish(t, static, moving(t))
             mask, slow = moving(t), self._unconfirmed(t, whole, masks.slow)
@@ -292,19 +290,4 @@ class _GreyWindow:
             grey = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2GRAY)
             self.kept[self.next] = np.asarray(grey, np.float32)
             self.next += 1
-        return self.kept[t]
-
-
-class _Cache(Generic[_Value]):
-    """The last `most` values of a function of a frame index; the smallest index is dropped first."""
-
-    def __init__(self, make: Callable[[int], _Value], most: int) -> None:
-        self.make, self.most = make, most
-        self.kept: dict[int, _Value] = {}
-
-    def __call__(self, t: int) -> _Value:
-        if t not in self.kept:
-            while len(self.kept) > self.most:
-                del self.kept[min(self.kept)]
-            self.kept[t] = self.make(t)
         return self.kept[t]

@@ -1,17 +1,15 @@
-"""Membranes on an image: (C + L) v = r with a diagonal C and the Laplacian L of links between neighbouring pixels.
+"""Screened Poisson systems on an image: (C + L) v = r with a diagonal C and the weighted Laplacian L of its pixels.
 
-Conjugate gradients with a multigrid cycle for a preconditioner: blocks of 2 x 2 pixels become one of the next level,
-whose links are those between the blocks (Briggs, Henson and McCormick 2000, "A multigrid tutorial", chapters 3 and 8).
+Conjugate gradients (scipy) with a multigrid cycle as preconditioner: blocks of 2 x 2 pixels become one of the next
+level, whose links are those between the blocks (Briggs, Henson and McCormick 2000, "A multigrid tutorial", chapters 3
+and 8).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float32
+from trackime.arrays import Float32, FloatArray
 
 DAMPING = 0.8
 """Of Jacobi's smoothing."""
@@ -35,28 +33,20 @@ class ScreenedPoisson:
             self.levels.append(self.levels[-1].coarsened())
 
     def solve(self, right: Float32, start: Float32 | None = None, tolerance: float = 1e-4, most: int = 60) -> Float32:
-        """v [H, W], until the residual is `tolerance` of the right side, or `most` iterations.
+        """v float32 [H, W], until the residual is `tolerance` of the right side, or `most` iterations.
 
-        Without a start it is the coarse levels' solution.
+        Without a start it is that of full multigrid.
         """
-        top = self.levels[0]
-        x = self.full_multigrid(right) if start is None else start.copy()
-        residual = right - top.apply(x)
-        goal = tolerance * float(np.linalg.norm(right))
-        direction, old = np.zeros_like(x), 1.0
-        for _ in range(most):
-            if float(np.linalg.norm(residual)) <= goal:
-                break
-            better = self.v_cycle(residual)
-            new = float(np.vdot(residual, better))
-            direction *= np.float32(new / old)
-            direction += better
-            product = top.apply(direction)
-            length = np.float32(new / max(float(np.vdot(direction, product)), 1e-30))
-            x += length * direction
-            residual -= length * product
-            old = new
-        return x
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        shape, n = right.shape, right.size
+        first = self.full_multigrid(right) if start is None else start
+        system, cycle = (
+            LinearOperator((n, n), matvec=lambda x, f=f: f(x.reshape(shape)).ravel(), dtype=np.float32)
+            for f in (self.levels[0].apply, self.v_cycle)
+        )
+        found, _ = cg(system, right.ravel(), x0=first.ravel(), rtol=tolerance, maxiter=most, M=cycle)
+        return np.asarray(found, np.float32).reshape(shape)
 
     def full_multigrid(self, right: Float32) -> Float32:
         """A start: from the coarsest level up, two cycles a level (full multigrid)."""
@@ -95,7 +85,7 @@ class _Level:
         whole[:-1] += down
         self.whole = np.maximum(whole, np.float32(1e-20))
         self.jacobi: Float32 = np.asarray(np.float32(DAMPING) / self.whole, np.float32)
-        self._inverse: npt.NDArray[Any] | None = None
+        self._inverse: FloatArray | None = None
 
     def apply(self, x: Float32) -> Float32:
         """The system times [h, w]."""

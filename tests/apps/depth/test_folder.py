@@ -22,7 +22,7 @@ from trackime.errors import (
 )
 from trackime.types import VideoInfo
 from trackime_apps.depth.source import _folder as start_folder
-from trackime_apps.depth.source._readers import READERS, SINTEL, read_map
+from trackime_apps.depth.source._readers import READERS, SINTEL_TAG, read_map
 
 
 def info_of(width: int = 80, height: int = 60, count: int = 3) -> VideoInfo:
@@ -126,7 +126,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", np.array([["a"]]))
     with pytest.raises(FormatError, match="expected numbers"):
         read_map(tmp_path / "d.npy")
-    (tmp_path / "e.dpt").write_bytes(struct.pack("<fii", SINTEL, 3, 2) + bytes(8))
+    (tmp_path / "e.dpt").write_bytes(struct.pack("<fii", SINTEL_TAG, 3, 2) + bytes(8))
     with pytest.raises(FormatError, match="expected 3x2 numbers of 4 bytes, got 8 bytes"):
         read_map(tmp_path / "e.dpt")
 
@@ -155,7 +155,7 @@ WRITERS: dict[str, Any] = {
     "png": lambda path, v: path.write_bytes(png(np.round(v * 1000).astype(np.uint16))),
     "pfm": lambda path, v: path.write_bytes(b"Pf\n40 30\n-1.0\n" + v[::-1].astype("<f4").tobytes()),
     "big.pfm": lambda path, v: path.write_bytes(b"Pf\n40 30\n1.0\n" + v[::-1].astype(">f4").tobytes()),
-    "dpt": lambda path, v: path.write_bytes(struct.pack("<fii", SINTEL, 40, 30) + v.astype("<f4").tobytes()),
+    "dpt": lambda path, v: path.write_bytes(struct.pack("<fii", SINTEL_TAG, 40, 30) + v.astype("<f4").tobytes()),
     "exr": write_exr,
 }
 
