@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trackime.arrays import BoolArray, Float64, FloatArray
+from trackime.arrays import Float64, FloatArray
 from trackime.errors import InputError
 
 
@@ -66,7 +66,3 @@ class SpoiledDepth:
         known = np.isfinite(d) & (d > 0)
         d = np.where(known, d, 1)
         return np.where(known, 1 / (1 / d - self.shift), 0).astype(np.float32)
-
-    def measured(self, t: int) -> BoolArray:
-        """bool [H, W]: all that is known."""
-        return self.depth(t) > 0

@@ -33,10 +33,6 @@ class InitialDepth(Protocol):
         """float32 [h, w], z over the whole of frame t at any resolution; 0 where unknown."""
         ...
 
-    def measured(self, t: int) -> BoolArray:
-        """bool [h, w]: where the depth was measured rather than filled in; only where it is known."""
-        ...
-
 
 class DepthMaps:
     """Maps in a folder, an npz a frame: memory holds one, and an interrupted run finds those it wrote.
@@ -86,7 +82,11 @@ class DepthMaps:
             np.savez(file, **arrays)
 
     def frame(self, t: int) -> tuple[FloatArray, BoolArray, BoolArray | None]:
-        """`depth`, `measured` and `moving` of frame t, read at once; FormatError as theirs."""
+        """What was written of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
+
+        Raises:
+            FormatError: it was never written, or is damaged.
+        """
         path = self._path(t)
         with reading(path, "a depth map"):
             file = read_npz(path, ("depth", "measured"), ("moving",))
@@ -97,13 +97,5 @@ class DepthMaps:
         return depth, unpacked[0], unpacked[1] if "moving" in file else None
 
     def depth(self, t: int) -> FloatArray:
-        """float32 [h, w]; 0 where unknown. FormatError where it was never written."""
+        """float32 [h, w]; 0 where unknown. FormatError as `frame`."""
         return self.frame(t)[0]
-
-    def measured(self, t: int) -> BoolArray:
-        """bool [h, w]. FormatError where it was never written."""
-        return self.frame(t)[1]
-
-    def moving(self, t: int) -> BoolArray | None:
-        """bool [h, w], what moves by itself; None where that was not determined. FormatError as `depth`."""
-        return self.frame(t)[2]

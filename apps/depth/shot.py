@@ -114,7 +114,7 @@ def solve_shot(
         SolveError: no depth by parallax, or a solve that diverged.
     """
     with progress.stage("following"):
-        tracks = _track(video, given, work / "trails.npz", request, progress)
+        tracks = _track(video, given, work / "tracks.npz", request, progress)
     with progress.stage("movers"):
         moving = _find_movers(tracks, video, request, progress)
     with progress.stage("starting depth"):

@@ -18,7 +18,7 @@ import numpy as np
 
 from trackime.arrays import BoolArray, FloatArray, UInt8, UInt16
 from trackime.errors import InputError, MissingExtraError, OutputError, ShapeError
-from trackime.files import atomic, reading
+from trackime.files import atomic
 
 from ..initial_depth import is_known
 
@@ -75,13 +75,6 @@ class PngScale:
             record["note"] = "depth up to one factor for the whole video, in units of cameras.tum; not millimetres"
         with atomic(folder / SIDECAR) as path:
             path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> PngScale:
-        """Of a folder of PNGs. FormatError where its sidecar is missing or none."""
-        with reading(folder / SIDECAR, "the scale of depth PNGs"):
-            record = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-            return cls(record["unit"], float(record["scale"]))
 
 
 def write_npz(path: Path, depth: FloatArray, confidence: FloatArray, measured: BoolArray) -> None:

@@ -215,9 +215,9 @@ def test_colmap_models_are_read_by_others(tmp_path: Path, text: bool, shared: bo
             pixel = (fx * local[0] / local[2] + cx, fy * local[1] / local[2] + cy)
             assert owner == k + 1 and np.allclose(pixel, (x, y), atol=1e-3)
     assert sum(len(image[4]) for image in images.values()) == len(world.trails.frame)
-    write_colmap(tmp_path / "few", cameras, names, world, colours, text=text, points=5)
-    few = readers.colmap(tmp_path / "few")[2]
     longest = np.sort(np.argsort(-world.trails.length, kind="stable")[:5])
+    write_colmap(tmp_path / "few", cameras, names, world.most_seen(5), colours[longest], text=text)
+    few = readers.colmap(tmp_path / "few")[2]
     assert [few[k + 1][1] for k in range(5)] == [tuple(colours[j]) for j in longest] and len(few) == 5
 
 

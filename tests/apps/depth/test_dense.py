@@ -212,9 +212,9 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
     densify(video, sparse, maps, masks=masks, config=SMALL, progress=Report(lambda *what: seen.append(what)))
     assert seen[0] == ("sweep", 1, 6) and seen[-1] == ("fill", 6, 6)
     assert sorted(p.name for p in maps.folder.iterdir()) == [f"{t:05d}.npz" for t in range(6)]
-    depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, maps.measured))
+    depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, lambda t: maps.frame(t)[1]))
     still = np.stack([~scene.dynamic(t) for t in range(6)])
-    moving = np.stack([maps.moving(t) for t in range(6)])  # type: ignore[arg-type]
+    moving = np.stack([maps.frame(t)[2] for t in range(6)])  # type: ignore[arg-type]
     assert (depth > 0).all() and not (measured & moving).any() and not (moving & still).any()
     error = np.abs(depth / scene.depths - 1)
     assert measured.mean() > 0.4 and error[measured].mean() < 0.02 and error[still].mean() < 0.06
@@ -238,7 +238,7 @@ def test_what_only_seems_to_move_stands_still(tmp_path: Path) -> None:
     masks = MovingMasks(lambda t: scene.dynamic(t) | wall)
     densify(open_video(scene.video), SparsePoints(cameras, points, point, trails), maps, masks=masks, config=SMALL)
     for t in range(6):
-        assert (maps.moving(t) == scene.dynamic(t)).all() and maps.measured(t)[wall].mean() > 0.4
+        assert (maps.frame(t)[2] == scene.dynamic(t)).all() and maps.frame(t)[1][wall].mean() > 0.4
 
 
 def test_what_moves_slowly_is_no_farther_than_what_it_hides_and_never_measured(tmp_path: Path) -> None:
@@ -254,14 +254,14 @@ def test_what_moves_slowly_is_no_farther_than_what_it_hides_and_never_measured(t
             masks=MovingMasks(slow=masks),
             config=SMALL,
         )
-    assert found["without"].moving(0) is None
+    assert found["without"].frame(0)[2] is None
     for t in range(6):
-        mask = found["with"].moving(t)
+        mask = found["with"].frame(t)[2]
         assert mask is not None and mask.any() and not (mask & ~scene.dynamic(t)).any()
         before, after = found["without"].depth(t), found["with"].depth(t)
         assert (after[~mask] == before[~mask]).all() and (after[mask] <= before[mask]).all()
-        assert (found["with"].measured(t) == found["without"].measured(t) & ~mask).all()
-    assert sum(found["without"].measured(t)[scene.dynamic(t)].sum() for t in range(6)) > 0
+        assert (found["with"].frame(t)[1] == found["without"].frame(t)[1] & ~mask).all()
+    assert sum(found["without"].frame(t)[1][scene.dynamic(t)].sum() for t in range(6)) > 0
 
 
 def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) ->
     sparse = SparsePoints(still, points[good], np.arange(len(good)), held)
     densify(open_video(scene.video[:3]), sparse, maps, config=SMALL)
     depth = maps.depth(1)
-    assert not maps.measured(1).any() and z[good].min() * 0.99 <= depth.min() and depth.max() <= z[good].max() * 1.01
+    assert not maps.frame(1)[1].any() and z[good].min() * 0.99 <= depth.min() and depth.max() <= z[good].max() * 1.01
 
 
 def test_bad_input_is_one_line(scene: Scene, tmp_path: Path) -> None:

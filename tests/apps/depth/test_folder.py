@@ -171,7 +171,7 @@ def test_every_format(tmp_path: Path, kind: str) -> None:
     assert (maps.disparity, maps.metric) == (False, False)
     for t in range(3):
         np.testing.assert_allclose(maps.depth(t), GOOD * (9 + t), atol=5.1e-4 if kind == "png" else 0)
-        assert maps.measured(t).all()
+        assert maps.frame(t)[1].all()
 
 
 def test_names_come_before_order_and_sidecars_count(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_is_unknown_stays_unknown(tmp_path: Path, caplog: pytest.LogCapture
         for kind in ("depth", "disparity"):
             maps = start_folder.take(tmp_path, info_of(count=1), tmp_path / kind, kind=kind)
             assert maps.disparity == (kind == "disparity")
-            depth, measured = maps.depth(0), maps.measured(0)
+            depth, measured = maps.depth(0), maps.frame(0)[1]
             assert (depth[0, :4] == 0).all() and not measured[0, :4].any()
             assert not measured[1, 0] and measured.sum() == 30 * 40 - 5
             expected = GOOD if kind == "depth" else 1 / GOOD
