@@ -122,7 +122,9 @@ def solve_shot(
     with progress.stage("solving"):
         solved = _solve(first, tracks, video, request, progress)
     for t in np.unique(solved.worlds)[1:].tolist():
-        _log.warning("frame %d shares no points with those before it: a world of its own begins there", start + t)
+        _log.warning(
+            "frame %d shares no points with those before it: another coordinate system starts there", start + t
+        )
     result = DepthFolder.begin(folder, solved.cameras, video.info, first.maps.metric)
     with progress.stage("filtering"):
         _write_maps(result, video, first, solved, request.depth.filter, progress)

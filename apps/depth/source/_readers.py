@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from trackime.arrays import BoolArray, Float32, FloatArray, IntArray
-from trackime.errors import FormatError, MissingExtraError
+from trackime.errors import FormatError
 from trackime.files import reading
+
+from ..files import openexr
 
 _Numbers = FloatArray | IntArray
 _Read = tuple[_Numbers, BoolArray | None]
@@ -87,13 +89,7 @@ def _png(path: Path) -> _Read:
 
 
 def _exr(path: Path) -> _Read:
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise MissingExtraError("reading EXR files", "exr") from error
-    if not hasattr(OpenEXR, "File"):
-        raise MissingExtraError("reading EXR files (OpenEXR 3.3)", "exr")
-    with OpenEXR.File(str(path), separate_channels=True) as file:
+    with openexr().File(str(path), separate_channels=True) as file:
         channels: Mapping[str, Any] = file.channels()
         last = {name.rsplit(".", 1)[-1].upper(): name for name in sorted(channels, reverse=True)}
         found = [last[name] for name in EXR_CHANNELS if name in last]

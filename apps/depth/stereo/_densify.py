@@ -26,10 +26,11 @@ from trackime.video import Video
 from ..initial_depth import DepthMaps
 from ._fill import fill
 from ._fill_movers import fill_movers
-from ._left_right import PosedDepth, left_right_check
+from ._left_right import left_right_check
 from ._neighbours import SparsePoints, depth_bounds, select_views
-from ._plane_sweep import PosedImage, plane_sweep
+from ._plane_sweep import plane_sweep
 from ._sgm import aggregate, winner_takes_all
+from ._views import PosedMap
 
 
 @dataclass(frozen=True)
@@ -186,29 +187,29 @@ class _Stereo:
         views = [self._posed_image(s, window(s, first)) for s in (t, *near)]
         inverse = torch.linspace(1 / span[1], 1 / span[0], self.config.planes, device=self.device)
         cost = plane_sweep(views[0], views[1:], inverse)
-        index = winner_takes_all(aggregate(cost, views[0].grey))
+        index = winner_takes_all(aggregate(cost, views[0].values))
         step = float(inverse[1] - inverse[0])
         return np.asarray((1 / (inverse[0] + step * index)).cpu(), np.float32)
 
-    def _posed_image(self, t: int, grey: Float32) -> PosedImage:
+    def _posed_image(self, t: int, grey: Float32) -> PosedMap:
         pose = torch.from_numpy(self.cameras.poses[t])
-        return PosedImage(torch.from_numpy(grey).to(self.device), self._intrinsics(t), pose)
+        return PosedMap(torch.from_numpy(grey).to(self.device), self._intrinsics(t), pose)
 
-    def _posed_depth(self, t: int, raw: DepthMaps) -> PosedDepth:
+    def _posed_depth(self, t: int, raw: DepthMaps) -> PosedMap:
         """What the sweep measured in frame t, moving objects included."""
         depth = torch.from_numpy(raw.depth(t)).to(self.device)
         inverse = torch.where(depth > 0, 1 / depth, torch.nan)
-        return PosedDepth(inverse, self._intrinsics(t), torch.from_numpy(self.cameras.poses[t]))
+        return PosedMap(inverse, self._intrinsics(t), torch.from_numpy(self.cameras.poses[t]))
 
-    def _without(self, depth: PosedDepth, moving: BoolArray | None) -> PosedDepth:
+    def _without(self, depth: PosedMap, moving: BoolArray | None) -> PosedMap:
         """A map without what moves, bool [H, W]."""
         if moving is None or not moving.any():
             return depth
         small = cv2.resize(moving.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA) > 0
-        return replace(depth, inverse=depth.inverse.masked_fill(torch.from_numpy(small).to(self.device), torch.nan))
+        return replace(depth, values=depth.values.masked_fill(torch.from_numpy(small).to(self.device), torch.nan))
 
     def _unconfirmed(
-        self, t: int, whole: Callable[[int], PosedDepth], masks: Callable[[int], BoolArray] | None
+        self, t: int, whole: Callable[[int], PosedMap], masks: Callable[[int], BoolArray] | None
     ) -> BoolArray | None:
         """The mask of frame t, bool [H, W], without the pieces whose depth other frames confirm."""
         if masks is None:
@@ -224,13 +225,11 @@ class _Stereo:
         static = np.bincount(pieces[confirmed], minlength=count) > self.config.static * size
         return np.asarray(moving & ~static[pieces])
 
-    def _finish(
-        self, t: int, static: Callable[[int], PosedDepth], moving: BoolArray | None
-    ) -> tuple[Float32, BoolArray]:
+    def _finish(self, t: int, static: Callable[[int], PosedMap], moving: BoolArray | None) -> tuple[Float32, BoolArray]:
         """Depth float32 [H, W] of frame t without holes, and where it was measured, bool [H, W]."""
         config, own = self.config, static(t)
         votes = left_right_check(own, [static(s) for s in self._views(t)], config.tolerance)
-        known = torch.isfinite(own.inverse)
+        known = torch.isfinite(own.values)
         sure = (votes.consistent >= config.confirm) & (votes.consistent > votes.violations) & known
         # Depth whose free space others see through is no surface, most often the rim of a nearer one; depth in the
         # view of no other frame is not even a guess.

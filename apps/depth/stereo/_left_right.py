@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ._views import pixels_of, relate
+from ._views import PosedMap, pixels_of, relate
 
 TOLERANCE = 0.03
 """Relative difference of depth up to which two views agree."""
@@ -15,21 +15,6 @@ BEHIND = 0.06
 """Relative difference of depth from which on a view that sees farther contradicts (free space is violated)."""
 PIXELS = 1.0
 """Distance between a pixel and its return by way of the other view's depth up to which two views agree."""
-
-
-@dataclass(frozen=True, eq=False)
-class PosedDepth:
-    """A frame's depth map.
-
-    Attributes:
-        inverse: float32 [h, w], 1 / z; NaN where unknown.
-        intrinsics: float64 [3, 3] of the map, the centre of the top-left pixel at (0.5, 0.5).
-        pose: float64 [4, 4], camera-to-world.
-    """
-
-    inverse: torch.Tensor
-    intrinsics: torch.Tensor
-    pose: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +36,14 @@ class ConsistencyVotes:
 
 
 def left_right_check(
-    reference: PosedDepth, others: list[PosedDepth], tolerance: float = TOLERANCE, pixels: float = PIXELS
+    reference: PosedMap, others: list[PosedMap], tolerance: float = TOLERANCE, pixels: float = PIXELS
 ) -> ConsistencyVotes:
-    """Check the depth of each pixel of one view against others.
+    """Check the inverse depth of each pixel of one view against others.
 
     A pixel is projected into the other view, and back by the depth found there: depths have to agree on the way there,
     pixels on the way back.
     """
-    inverse = reference.inverse
+    inverse = reference.values
     known, count, violations = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(3))
     total = inverse.clone()
     pixel = pixels_of(inverse)
@@ -68,7 +53,7 @@ def left_right_check(
         seen = torch.einsum("ij,jhw->ihw", there, pixel) + shift[:, None, None] * inverse  # times 1 / z
         depth = seen[2] / inverse
         at = seen[:2] / seen[2].clamp(min=1e-6)
-        found = _sample(other.inverse, at)
+        found = _sample(other.values, at)
         ahead = (seen[2] > 1e-6) & (found > 0)
         returned = torch.einsum("ij,jhw->ihw", back, torch.cat((at, torch.ones_like(at[:1]))))
         returned = returned + shift_back[:, None, None] * found

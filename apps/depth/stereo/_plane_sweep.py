@@ -8,12 +8,10 @@ multi-view stereo").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
-from ._views import pixels_of, relate
+from ._views import PosedMap, pixels_of, relate
 
 RADIUS = 2
 """Of the window of the correlation, pixels of the sweep."""
@@ -29,26 +27,11 @@ CHUNK = 2**19
 """Values per block: what fits a processor's cache."""
 
 
-@dataclass(frozen=True, eq=False)
-class PosedImage:
-    """One frame as the sweep sees it.
-
-    Attributes:
-        grey: float32 [h, w] in [0, 1].
-        intrinsics: float64 [3, 3] of `grey`, the centre of the top-left pixel at (0.5, 0.5).
-        pose: float64 [4, 4], camera-to-world.
-    """
-
-    grey: torch.Tensor
-    intrinsics: torch.Tensor
-    pose: torch.Tensor
-
-
-def plane_sweep(reference: PosedImage, sources: list[PosedImage], inverse: torch.Tensor) -> torch.Tensor:
+def plane_sweep(reference: PosedMap, sources: list[PosedMap], inverse: torch.Tensor) -> torch.Tensor:
     """Cost of every pixel of the reference at every inverse depth.
 
     Args:
-        reference: the view whose pixels get costs.
+        reference: grey values of the view whose pixels get costs.
         sources: one view at least, of any size.
         inverse: float32 [D], or [D, h, w] where each pixel has inverse depths of its own.
 
@@ -56,14 +39,14 @@ def plane_sweep(reference: PosedImage, sources: list[PosedImage], inverse: torch
         float32 [D, h, w], 1 - correlation in [0, 1], the mean of the better half of the sources; a source that does
         not see the place counts `UNSEEN`, and all do where the reference has no texture.
     """
-    h, w = reference.grey.shape
-    like = reference.grey
+    h, w = reference.values.shape
+    like = reference.values
     window = _ReferenceWindow(like)
     pixels = pixels_of(like)
     lines = []
     for source in sources:
         turn, shift = (part.to(like) for part in relate(reference, source))
-        lines.append((torch.einsum("ij,jhw->ihw", turn, pixels), shift, source.grey))
+        lines.append((torch.einsum("ij,jhw->ihw", turn, pixels), shift, source.values))
     keep = (len(sources) + 1) // 2
     planes = inverse if inverse.ndim == 3 else inverse[:, None, None]
     out = like.new_empty(len(planes), h, w)

@@ -17,10 +17,11 @@ from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
 from trackime_apps.depth.initial_depth import DepthMaps
 from trackime_apps.depth.stereo import DensifyConfig, MovingMasks, SparsePoints, densify
-from trackime_apps.depth.stereo._left_right import PosedDepth, left_right_check
+from trackime_apps.depth.stereo._left_right import left_right_check
 from trackime_apps.depth.stereo._neighbours import depth_bounds, select_views
-from trackime_apps.depth.stereo._plane_sweep import PosedImage, mean_of_best, plane_sweep
+from trackime_apps.depth.stereo._plane_sweep import mean_of_best, plane_sweep
 from trackime_apps.depth.stereo._sgm import aggregate, winner_takes_all
+from trackime_apps.depth.stereo._views import PosedMap
 
 
 def turned(degrees: float, x: float = 0, y: float = 0, z: float = 0) -> np.ndarray:
@@ -32,10 +33,10 @@ def turned(degrees: float, x: float = 0, y: float = 0, z: float = 0) -> np.ndarr
     return pose
 
 
-def view(grey: np.ndarray, pose: np.ndarray, focal: float) -> PosedImage:
+def view(grey: np.ndarray, pose: np.ndarray, focal: float) -> PosedMap:
     h, w = grey.shape
     k = torch.tensor([[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], dtype=torch.float64)
-    return PosedImage(torch.from_numpy(grey.astype(np.float32)), k, torch.from_numpy(pose))
+    return PosedMap(torch.from_numpy(grey.astype(np.float32)), k, torch.from_numpy(pose))
 
 
 # ---- sweep and aggregation
@@ -86,9 +87,9 @@ def test_the_lowest_is_found_between_planes() -> None:
 # ---- agreement
 
 
-def surface(depth: np.ndarray, pose: np.ndarray, focal: float) -> PosedDepth:
+def surface(depth: np.ndarray, pose: np.ndarray, focal: float) -> PosedMap:
     shown = view(depth, pose, focal)
-    return PosedDepth(1 / shown.grey, shown.intrinsics, shown.pose)
+    return PosedMap(1 / shown.values, shown.intrinsics, shown.pose)
 
 
 def test_views_agree_where_both_see_a_surface() -> None:
@@ -111,7 +112,7 @@ def test_views_agree_where_both_see_a_surface() -> None:
     assert (against.numpy()[5:10, 10:15] == 2).all() and (against.numpy()[12:] == 0).all()
     near = left_right_check(surface(wall * 1.01, turned(0), 30.0), [right]).inverse
     assert near[5, 15] == pytest.approx((1 / 4 + 1 / 4.04) / 2, rel=1e-4)
-    holes = PosedDepth(torch.full_like(right.inverse, torch.nan), right.intrinsics, right.pose)
+    holes = PosedMap(torch.full_like(right.values, torch.nan), right.intrinsics, right.pose)
     none = left_right_check(middle, [holes])
     assert not (none.consistent | none.seen | none.violations).any()
 

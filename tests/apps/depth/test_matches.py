@@ -27,9 +27,6 @@ class Maps:
         self.asked.append(t)
         return self._depth[t]
 
-    def measured(self, t: int) -> np.ndarray:
-        return self._depth[t] > 0
-
 
 def trails_of(seen: np.ndarray, seed: int = 0, size: tuple[int, int] = (20, 12)) -> RaggedTracks:
     """RaggedTracks with the visibility given, bool [N, F], at random places of a frame (w, h)."""
