@@ -26,6 +26,7 @@ from ..run import (
     output_options,
     result_folder,
     tracks_option,
+    write_frames,
 )
 
 if TYPE_CHECKING:
@@ -182,8 +183,6 @@ def _save_tracks(tracks: Tracks, folder: Path, formats: Sequence[str] = ()) -> N
 
 def describe(result: Result, video: Video, device: str, progress: Progress) -> None:
     """What result.json says of every run over a video, and frames.csv."""
-    from trackime.video import write_frames
-
     info = video.info
     write_frames(result.folder / "frames.csv", info)
     about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}

@@ -1,4 +1,4 @@
-"""What parallax alone gives of a video: a camera a frame and sparse points."""
+"""The result of structure from motion on tracks: a camera a frame and sparse points."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Reconstruction:
     """Cameras of all frames and the points that fit them, from tracks alone.
 
     A video with cuts has a part between any two of them, and every part a world of its own: that of its first camera,
-    in a scale in which the median depth of its points over the frames that see them is 1. Nothing relates the
-    positions of one part to those of another.
+    in a scale in which the median depth of its points over the frames that see them is 1. Positions in different
+    parts are unrelated.
 
     Attributes:
         cameras: of all F frames.
         known: bool [F]; False where no pose fits and the camera is interpolated between its neighbours in time.
         points: float64 [P, 3], in the world of their part.
-        point: int64 [P], rising; the track of each point.
-        keyframes: int64 [k], rising; the frames whose cameras and points were solved together.
+        point: int64 [P], increasing; the index of each point in the tracks.
+        keyframes: int64 [k], increasing; the frames whose cameras and points were solved together.
         error: median distance in pixels between the points' projections and where they are seen.
-        part: int64 [F], rising from 0: frames of one number share a world. All 0 without cuts.
+        part: int64 [F], increasing from 0: frames of one number share a world. All 0 without cuts.
 
     Raises:
         ShapeError: arrays that do not agree with the cameras or with each other.
@@ -55,8 +55,8 @@ class Reconstruction:
         for name in ("point", "keyframes"):
             values = getattr(self, name)
             if values.ndim != 1 or (np.diff(values) < 1).any() or (values < 0).any():
-                raise InputError(f"{name}: expected indices that rise, got others")
+                raise InputError(f"{name}: expected increasing indices")
         if len(self.keyframes) and self.keyframes[-1] >= frames:
             raise InputError(f"keyframes: expected 0 .. {frames - 1}, got {self.keyframes[-1]}")
         if frames and (self.part[0] != 0 or not np.isin(np.diff(self.part), (0, 1)).all()):
-            raise InputError("part: expected numbers that rise from 0 by 1")
+            raise InputError("part: expected numbers that increase from 0 by 1")

@@ -23,6 +23,7 @@ from .results import Result as Result
 from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
+from .results import write_frames as write_frames
 from .sheet import GAP as GAP
 from .sheet import PAPER as PAPER
 from .sheet import TILE as TILE
@@ -63,5 +64,6 @@ __all__ = [
     "seal",
     "to_queries",
     "tracks_option",
+    "write_frames",
     "write_pictures",
 ]

@@ -7,6 +7,7 @@ checkpoint when it ran with ``--resume`` or was killed outright.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any
 import click
 
 from trackime.errors import OutputError
+from trackime.types import VideoInfo
 
 from .options import to_toml
 
@@ -275,3 +277,12 @@ def _publish(folder: Path, output: Path, aside: Path) -> None:
             if not (output / entry.name).exists():
                 os.replace(entry, output / entry.name)
         raise
+
+
+def write_frames(path: Path, info: VideoInfo) -> None:
+    """frames.csv: index, name and presentation time in seconds of every frame."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "name", "pts"])
+        for t, (name, pts) in enumerate(zip(info.names, info.pts.tolist(), strict=True)):
+            writer.writerow([t, name, repr(pts)])
