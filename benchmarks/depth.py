@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from benchmarks.depth_cases import Case, grid_step, true_trails
+from benchmarks.depth_cases import Case, grid_step, static_tracks
 from benchmarks.depth_matches import of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
@@ -116,13 +116,13 @@ def scores(
             out |= {"RPE": moved.translation, "RPE deg": moved.degrees}
         except InputError:
             pass  # a static camera, or unknown poses, have no such errors
-    if case.trails is not None:
-        z = along(depth, case.trails, case.video.info.width, case.video.info.height)
+    if case.tracks is not None:
+        z = along(depth, case.tracks, case.video.info.width, case.video.info.height)
         if cameras is not None:
-            (agreed,) = consistency(z, case.trails, cameras, (min(GAP, len(case.video) - 1),))
+            (agreed,) = consistency(z, case.tracks, cameras, (min(GAP, len(case.video) - 1),))
             out["inconsistent %"] = 100 * agreed.relative
         if len(case.video) > 2:
-            out["flicker %"] = 100 * flicker(z, case.trails)
+            out["flicker %"] = 100 * flicker(z, case.tracks)
     return out
 
 
@@ -165,8 +165,8 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
     if case.scene is None:
         raise InputError(f"{case.name}: expected a world, whose tracks are known")
     info = case.video.info
-    trails = true_trails(case.scene, grid_step(info.width, info.height))
-    return make_matches(trails, initial, info.width, info.height)
+    tracks = static_tracks(case.scene, grid_step(info.width, info.height))
+    return make_matches(tracks, initial, info.width, info.height)
 
 
 def followed(method: str, masked: bool = False) -> Maker:
@@ -174,17 +174,17 @@ def followed(method: str, masked: bool = False) -> Maker:
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
-        trails = follow(case.video, config=FollowConfig(method=method))
+        tracks = follow(case.video, config=FollowConfig(method=method))
         if not masked:
             return make_matches(
-                trails, initial, info.width, info.height, static=find(trails, info.width, info.height).static
+                tracks, initial, info.width, info.height, static=find(tracks, info.width, info.height).static
             )
-        still = np.zeros(len(trails.frame), bool)
-        for t in range(trails.frames):
-            rows = trails.at(t)[1]
-            still[rows] = ids_at(case.static(t), trails.xy[rows])
-        static = np.add.reduceat(~still, trails.first[:-1]) == 0
-        return make_matches(trails, initial, info.width, info.height, static=static)
+        still = np.zeros(len(tracks.frame), bool)
+        for t in range(tracks.frames):
+            rows = tracks.at(t)[1]
+            still[rows] = ids_at(case.static(t), tracks.xy[rows])
+        static = np.add.reduceat(~still, tracks.first[:-1]) == 0
+        return make_matches(tracks, initial, info.width, info.height, static=static)
 
     return maker
 

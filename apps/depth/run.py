@@ -97,6 +97,8 @@ def estimate(
     """
     if tracks is not None:
         tracks.check(video.info)
+    if progress is silent:
+        progress = Report()  # `silent` is shared: the seconds of this run are its own
     request = _prepared(request, video)
     config = request.depth
     with progress.stage("cuts"):

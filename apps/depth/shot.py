@@ -57,7 +57,7 @@ class DepthShot:
     static: BoolArray | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
-    def world(self) -> WorldPoints | None:
+    def _world(self) -> WorldPoints | None:
         """The static points, where cameras and depth put them, with the sightings that fit; None without tracks."""
         if self.tracks is None or self.static is None:
             return None
@@ -65,7 +65,7 @@ class DepthShot:
 
     def export(self, exports: Exports, progress: Report = silent) -> None:
         """Write `exports` into the folder; their figures go into `about`. Errors as `files.export`."""
-        world = None if exports.colmap == "none" else self.world()
+        world = None if exports.colmap == "none" else self._world()
         self.about.update(export(self.folder, exports, world, progress))
 
 

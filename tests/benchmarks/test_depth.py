@@ -223,7 +223,7 @@ def test_scans(tmp_path):
     (tmp_path / "room" / "poses_c2w.txt").write_text("\n".join(lines))
     (tmp_path / "room" / "K.txt").write_text("20 0 7.5\n0 20 5.5\n0 0 1")
     (case,) = depth_cases.scans("rgbd", str(tmp_path), first=1, frames=3)
-    assert case.name == "room" and len(case.video) == 3 and case.focal == 20 and case.trails is None
+    assert case.name == "room" and len(case.video) == 3 and case.focal == 20 and case.tracks is None
     np.testing.assert_allclose(case.depth(0), ramp(1), atol=1e-3)
     assert case.poses[:, 0, 3].tolist() == [1, 2, 3] and case.video[2].mean() == pytest.approx(120, abs=2)
     report = Report("x")

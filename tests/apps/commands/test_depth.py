@@ -16,6 +16,7 @@ import torch
 
 from trackime.errors import InputError, OutputError, SolveError, TrackimeError
 from trackime.metrics import absolute_error, depth_scores
+from trackime.progress import silent
 from trackime.types import Queries, Tracks, VideoInfo
 from trackime.video import Video, VideoWriter, open_video
 from trackime.worlds import Scene, make_scene
@@ -90,6 +91,7 @@ class TestFunction:
         assert result.depth[0].dtype == np.float32 and len(result.depth) == len(result.cameras) == len(result) == 3
         result.save(tmp_path / "out", exports=Exports(mesh=False))
         assert (load(tmp_path / "out").depth[2] == result.depth[2]).all()
+        assert "solving" in result.seconds and "solving" not in silent.seconds
 
     def test_the_temporary_folder_goes_with_the_result(
         self, small_room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
