@@ -1,6 +1,6 @@
-"""`trackime-apps`: one command an application, loaded when it is asked for.
+"""`trackime-apps`: one command an application, imported when it is run.
 
-Exit codes: 0 done, 1 failed, 2 not used as documented, 130 interrupted (Ctrl-C). Errors are one line on stderr.
+Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C). Errors are one line on stderr.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -19,21 +18,27 @@ from trackime.errors import InputError, TrackimeError
 _OK, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = {
-    "track": ("trackime_apps.commands.track:command", "Follow points through a video: tracks and an overlay."),
-    "vos": ("trackime_apps.commands.vos:command", "Follow objects from a mask or clicks: masks and an overlay."),
-    "interpolate": ("trackime_apps.commands.interpolate:command", "More frames a second, another rate, slow motion."),
-    "depth": ("trackime_apps.commands.depth:command", "Consistent depth, cameras and a point cloud."),
+    "track": ("trackime_apps.commands.track:command", "Track points through a video: tracks and an overlay."),
+    "vos": (
+        "trackime_apps.commands.vos:command",
+        "Segment objects from a mask or clicks: masks, overlay.",
+    ),
+    "interpolate": (
+        "trackime_apps.commands.interpolate:command",
+        "Interpolate: another frame rate, slow motion.",
+    ),
+    "depth": ("trackime_apps.commands.depth:command", "Estimate consistent depth, cameras and a point cloud."),
     "demo": (
         "trackime_apps.commands.demo:command",
-        "Render a world, run everything on it, score it against the truth.",
+        "Render a synthetic world, run every application on it, score them against its truth.",
     ),
-    "models": ("trackime_apps.commands.models:command", "Checkpoints: list, fetch, verify, where they are."),
+    "models": ("trackime_apps.commands.models:command", "List, fetch, verify and locate checkpoints."),
     "doctor": ("trackime_apps.commands.doctor:command", "Check the installation: devices, codecs, trackers, extras."),
 }
-"""Name to (module:command, one line of help). The help stands here so that listing it imports no application."""
+"""Name to (module:command, one line of help). The help is here so that listing it imports no application."""
 
 
-class Applications(click.Group):
+class _Applications(click.Group):
     """Imports a command's module only when the command is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -60,16 +65,18 @@ class Applications(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, on: bool) -> None:
     if on:
+        from importlib.metadata import version  # loads the parser of e-mail headers
+
         click.echo(f"trackime {version('trackime')}")
         ctx.exit()
 
 
-@click.group(cls=Applications, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Applications, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
 def cli() -> None:
-    """Long-term point tracks at a video's own resolution, and what they are good for."""
+    """Long-term point tracks at a video's own resolution: depth, interpolation and object masks from them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,19 +113,19 @@ def _log_to_stderr(quiet: bool) -> logging.Handler:
 
 
 def _report(error: Exception) -> int:
-    """Say on one line what went wrong; the exit code it means."""
+    """Print one line about the error; the exit code it means."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return _USAGE
     if isinstance(error, BrokenPipeError):
-        # Whoever read us has gone: nothing is left to say, nor for the interpreter to flush at exit.
+        # The reader has gone: there is nothing to print, nor for the interpreter to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _FAILED
     return _say(*explain(error))
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """What went wrong in words, and the exit code it means."""
+    """The message of an error, and the exit code it means."""
     if isinstance(error, click.Abort):  # what click makes of Ctrl-C
         return "interrupted", _INTERRUPTED
     if isinstance(error, click.UsageError):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the tables of the documentation, made by this code on this machine."""
+"""`python -m benchmarks`: the tables of the documentation, reproduced on this machine."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from trackime.datasets import MODES
 from trackime.devices import resolve_device
 from trackime.errors import TrackimeError
 from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
-from trackime.training import Held
+from trackime.training import ValidationSet
 from trackime_apps.depth.solver import GRIDS, SolverConfig
 from trackime_apps.vos import DEFAULT_TRACKER as VOS_TRACKER
 from trackime_apps.vos import VosConfig
 
-TABLES = ("components", "overall", "neighbours", "windows", "weights", "extras", "sharing")
+TABLES = ("components", "overall", "trajectories", "neighbours", "windows", "weights", "extras", "sharing")
 
 
 def common(command: Any) -> Any:
@@ -101,7 +101,7 @@ def tracking(
         if rgbd:
             return scans(rgbd, points)
         if held_out:
-            return validation_worlds(Held(seeds, size[1], frames, points, width=size[0]), images, sprites)
+            return validation_worlds(ValidationSet(seeds, size[1], frames, points, width=size[0]), images, sprites)
         return worlds(seeds, size, frames, points, mode, objects, background)
 
     report = Report(title, place)
@@ -111,7 +111,7 @@ def tracking(
         if badja:
             tracking_benchmark.badja(bench, samples, report)
         elif davis:
-            tracking_benchmark.survival(bench, samples, report)
+            tracking_benchmark.mask_survival(bench, samples, report)
         elif table == "components":
             tracking_benchmark.components(bench, report, native=index == 0)
         else:
@@ -215,7 +215,7 @@ def interpolate(
     scale: float, step: int, size: tuple[int, int], frames: int, names: tuple[str, ...], weights: str | None,
     oracle: bool, tracker: str, segmenter: str, seed: int, worst: str | None, device: str, json_path: str | None,
 ) -> None:  # fmt: skip
-    """Frames that were left out, made again from those that were kept, by each method.
+    """Frames that were left out, interpolated from those that were kept, by each method.
 
     Several sources may be given at once: the last rows are means over all their cases.
     """
@@ -278,7 +278,8 @@ def memory(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(video_folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        memory_benchmark.long_video(report, tracker, segmenter, frames, size, points, folder, base)
+        clip = memory_benchmark.LongVideo(frames, size, points, folder)
+        memory_benchmark.long_video(report, clip, tracker, segmenter, base, place)
     report.show()
     report.save(json_path)
 
@@ -300,7 +301,8 @@ def networks(
     report = Report(f"networks, 256x256, {frames} frames, {queries} queries", place)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
-            networks_benchmark.compare(report, name, frames, queries, query_chunk, small_chunk, place, Path(scratch))
+            sizes = networks_benchmark.Sizes(frames, queries, query_chunk, small_chunk)
+            networks_benchmark.compare(report, name, sizes, place, Path(scratch))
     report.show()
     report.save(json_path)
 

@@ -1,4 +1,4 @@
-"""What is measured on: worlds made on the spot, and folders of real video when they are given."""
+"""What is scored: synthetic worlds, and folders of real video where they are given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from trackime import datasets
 from trackime.arrays import BoolArray
 from trackime.metrics import Mode, benchmark_queries
-from trackime.training import Held, Worlds
+from trackime.training import ValidationSet, WorldClips
 from trackime.types import Queries, Tracks
 from trackime.video import Video, open_video
 from trackime.worlds import make_world
@@ -36,7 +36,7 @@ def worlds(
     objects: int = 4,
     background: bool = True,
 ) -> Iterator[Case]:
-    """Worlds of seeds 0 .. seeds - 1; `queries` points each, asked for as TAP-Vid does.
+    """Worlds of seeds 0 .. seeds - 1; `queries` points each, queried as TAP-Vid does.
 
     Args:
         size: (width, height).
@@ -48,22 +48,22 @@ def worlds(
         ids = None if background else list(range(1, objects + 1))
         tracks = world.sample(queries, seed=seed, ids=ids)
         truth = benchmark_queries(tracks, mode)
-        if mode == "strided":  # every fifth frame asks again: keep as many queries as were wanted
+        if mode == "strided":  # every fifth frame queries again: keep the number requested
             truth = truth[:: max(1, len(truth) // queries)][:queries]
         yield Case(f"world {seed}", open_video(world.video), truth, mode)
 
 
-def validation_worlds(held: Held, images: str | None, sprites: str | None) -> Iterator[Case]:
+def validation_worlds(held: ValidationSet, images: str | None, sprites: str | None) -> Iterator[Case]:
     """The worlds that `trackime-s` is validated on: other seeds, and of images and cut-outs those held out.
 
     Args:
         images: folder of photographs; None: procedural textures alone.
         sprites: folder of cut-outs.
     """
-    for k, clips in enumerate(held.make(Worlds(images, sprites, "val"))):
+    for k, clips in enumerate(held.make(WorldClips(images, sprites, "val"))):
         video = open_video(np.ascontiguousarray(clips.compact().frames[0].permute(0, 2, 3, 1).numpy()))
-        asked = Queries(clips.queries[0].numpy())
-        truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), asked, video.info)
+        queries = Queries(clips.queries[0].numpy())
+        truth = Tracks(clips.xy[0].numpy(), clips.visible[0].float().numpy(), queries, video.info)
         # Every query has its own frame, anywhere: all frames but that are scored.
         yield Case(f"held-out world {k}", video, truth, "strided")
 

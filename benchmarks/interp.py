@@ -17,7 +17,7 @@ from benchmarks.interp_worst import Worst
 from benchmarks.report import Report, status
 from trackime.arrays import Float32, Float64
 from trackime.errors import InputError
-from trackime.metrics import frames as metrics
+from trackime.metrics import evaluate_frames
 from trackime.video import Video
 from trackime_apps.interp import Between
 from trackime_apps.interp import Mean as Mean
@@ -30,7 +30,7 @@ Score = Callable[[Float32, Float32], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
-"""Of `trackime.metrics.frames`, and what they are called in tables; SSIM in percent."""
+"""Of `trackime.metrics.evaluate_frames`, and what they are called in tables; SSIM in percent."""
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
@@ -62,7 +62,7 @@ class Run:
 
 def measure(made: Float32, truth: Float32) -> dict[str, float]:
     """PSNR (dB), SSIM in both definitions (%), interpolation error as rms and mean absolute (of 255)."""
-    found = metrics.score(made, truth).mean
+    found = evaluate_frames(made, truth).mean
     return {short: found[name] * (100 if name.startswith("ssim") else 1) for name, short in MEASURES.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Report, status
@@ -50,32 +51,34 @@ class Sampler:
             self.samples.append((self.stage, self.share, resident()))
 
 
+@dataclass(frozen=True)
+class LongVideo:
+    """A world in a file: its frames, size (width, height), queries in the first frame, and folder."""
+
+    frames: int
+    size: tuple[int, int]
+    queries: int
+    folder: Path
+
+
 def long_video(
-    report: Report,
-    tracker: str,
-    segmenter: str,
-    frames: int,
-    size: tuple[int, int],
-    queries: int,
-    folder: Path,
-    base: ImeConfig,
+    report: Report, clip: LongVideo, tracker: str, segmenter: str, base: ImeConfig, device: str = "cpu"
 ) -> None:
     """A world written to a file, then tracked; peaks of the first and the second half of each stage.
 
     The video is read from a file, as a user's would be: nothing of it is held by the benchmark.
     """
-    width, height = size
-    path = folder / f"world-{width}x{height}-{frames}.mp4"
-    world = make_world(seed=0, width=width, height=height, frames=frames, objects=4)
+    width, height = clip.size
+    path = clip.folder / f"world-{width}x{height}-{clip.frames}.mp4"
+    world = make_world(seed=0, width=width, height=height, frames=clip.frames, objects=4)
     if not path.exists():
         _write(world, path)
-    asked = world.sample(queries, seed=0, t=0).queries
+    points = world.sample(clip.queries, seed=0, t=0).queries
+    models = trackers.create(tracker, device=device), segmenters.create(segmenter, device=device)
     video = open_video(path)
     start = time.perf_counter()
     with Sampler() as sampler:
-        result = run(
-            video, asked, trackers.create(tracker), segmenters.create(segmenter), base, progress=sampler.progress
-        )
+        result = run(video, points, *models, base, progress=sampler.progress)
     seconds = time.perf_counter() - start
     whole = {"first": 0, "second": 0}
     for stage in dict.fromkeys(s for s, _, _ in sampler.samples):
@@ -98,9 +101,9 @@ def long_video(
         growth_percent=100 * (whole["second"] / whole["first"] - 1),
     )
     report.details.update(
-        frames=frames,
+        frames=clip.frames,
         size=[width, height],
-        queries=queries,
+        queries=clip.queries,
         tracker=tracker,
         windows=base.windows,
         seconds=seconds,

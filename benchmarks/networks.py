@@ -61,13 +61,13 @@ class Way:
     Attributes:
         name: in the table.
         chunk: points that go through the network at once.
-        anew: the clip is encoded for every chunk of points.
+        reencode: the clip is encoded for every chunk of points.
         plain: in `plain_operations`.
     """
 
     name: str
     chunk: int
-    anew: bool = False
+    reencode: bool = False
     plain: bool = False
 
 
@@ -101,37 +101,50 @@ def checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
-def compare(
-    report: Report, name: str, frames: int, queries: int, chunk: int, small: int, device: str, folder: Path
-) -> None:
-    """One tracker on one clip: features shared, then encoded anew for every chunk, then every point at once.
+@dataclass(frozen=True)
+class Sizes:
+    """How much is tracked.
 
-    Args:
-        report: gets a row a way.
-        name: of the tracker.
+    Attributes:
         frames: of the clip.
         queries: points, queried in the first frame.
         chunk: points that go through the network at once.
         small: another chunk, to show that memory follows it.
+    """
+
+    frames: int
+    queries: int
+    chunk: int
+    small: int
+
+
+def compare(report: Report, name: str, sizes: Sizes, device: str, folder: Path) -> None:
+    """One tracker on one clip: features shared, then re-encoded for every chunk, then every point at once.
+
+    Args:
+        report: gets a row a way.
+        name: of the tracker.
+        sizes: how much it tracks.
         device: where it runs.
         folder: for the weights.
     """
-    path = checkpoint(name, folder)
-    world = make_world(seed=0, width=SIZE, height=SIZE, frames=frames, objects=4)
-    clip = to_torch(np.stack([world.frame(t) for t in range(frames)]))[None]
+    path, queries, chunk = checkpoint(name, folder), sizes.queries, sizes.chunk
+    world = make_world(seed=0, width=SIZE, height=SIZE, frames=sizes.frames, objects=4)
+    clip = to_torch(np.stack([world.frame(t) for t in range(sizes.frames)]))[None]
     points = torch.from_numpy(_points(queries))[None]
 
     def measure(way: Way) -> Measured:
         status(f"{name}: {way.name}, {way.chunk} points at once")
         tracker = trackers.create(name, device=device, path=path, query_chunk=way.chunk)
-        parts = list(query_chunks(queries, way.chunk)) if way.anew else [slice(0, queries)]
+        parts = list(query_chunks(queries, way.chunk)) if way.reencode else [slice(0, queries)]
         with plain_operations() if way.plain else nullcontext():
             return _measured(tracker, clip.to(tracker.device), [points[:, rows].to(tracker.device) for rows in parts])
 
     warm = trackers.create(name, device=device, path=path)
     warm.track(clip[:, :2], points[:, :2])  # first calls make tables and choose kernels
     del warm
-    ways = [Way("shared", chunk), Way("shared", small), Way("all at once", queries), Way("encoded anew", chunk, True)]
+    ways = [Way("shared", chunk), Way("shared", sizes.small), Way("all at once", queries)]
+    ways.append(Way("encoded anew", chunk, True))
     if name in PLAIN:
         ways.append(Way("anew, plain operations", chunk, True, True))
     ours = None

@@ -1,7 +1,6 @@
 """Scenes with known cameras and depth for the solver of consistent depth: points on a smooth surface, seen from a path.
 
-The depth a backend would give is the true one spoiled: a scale a frame, a smooth deformation, and where it gives
-disparity, one shift.
+The initial depth is the true one times a scale a frame and a smooth deformation; with disparity, one shift is added.
 """
 
 from __future__ import annotations
@@ -10,21 +9,23 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.spatial.transform import Rotation
 
-from trackime_apps.depth.solver import Matches, Problem, exp_rotation
+from trackime.metrics import absolute_error
+from trackime_apps.depth.solver import Matches, Problem
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A problem and its answer.
+    """A problem and its true solution.
 
     Attributes:
-        problem: what the solver is asked.
+        problem: the solver's input.
         poses: float64 [F, 4, 4], true, camera-to-world; the first is the identity.
         focal: true, pixels.
         xy: float64 [F, N, 2] pixels, where the points are.
         depth: float64 [F, N], their true depth.
-        initial: float64 [F, N], their spoiled depth.
+        initial: float64 [F, N], their initial depth.
         seen: bool [F, N], inside the frame.
     """
 
@@ -59,13 +60,12 @@ def make_scene(
         points: N of the surface, most of them in view.
         width, height: pixels.
         seed: of everything.
-        focal: true; the problem starts at `guess` times it.
-        guess: see there.
+        focal, guess: the true focal length, pixels; the problem starts at `guess` times it.
         scale: standard deviation of the logarithm of a frame's scale.
         deform: largest smooth change of depth, a share.
         shift: taken off the disparity, a share of its smallest value; 0: the backend gives depth.
         noise: pixels, standard deviation of the positions.
-        outliers: share of matches put anywhere.
+        outliers: share of matches whose second position is random.
         travel, turn: factors on how far the camera moves and turns; 0: it does not.
         pairs: of frames; None: `hierarchical`.
         most: matches of a pair.
@@ -82,7 +82,7 @@ def make_scene(
     centers = torch.stack((4 * (0.015 * t).sin(), 0.25 * (t / 9).sin(), 0.3 * (1 - (t / 14).cos())), 1)
     turns = torch.stack((0.05 * (t / 8).sin(), 0.08 * (t / 11).sin(), 0.04 * (t / 6).sin()), 1)
     centers, turns = travel * centers, turn * turns
-    rotations = exp_rotation(turns)
+    rotations = torch.from_numpy(Rotation.from_rotvec(turns.numpy()).as_matrix())
     # A height field that the path flies along: wide enough for what the frames see.
     half = 6.5 * width / 2 / focal
     left, right = float(centers[:, 0].min()) - half, float(centers[:, 0].max()) + half
@@ -124,15 +124,8 @@ def make_scene(
 
 
 def position_error(poses: torch.Tensor, truth: torch.Tensor) -> float:
-    """Root-mean-square error of positions after the best similarity (Umeyama 1991), as a share of the path's length."""
-    a, b = poses[:, :3, 3], truth[:, :3, 3]
-    path = float(b.diff(dim=0).norm(dim=1).sum())
-    x, y = a - a.mean(0), b - b.mean(0)
-    u, s, v = torch.linalg.svd(y.T @ x)
-    sign = torch.ones(3, dtype=a.dtype)
-    sign[2] = torch.sign(torch.linalg.det(u @ v))
-    rotation, size = (u * sign) @ v, (s * sign).sum() / x.square().sum().clamp(min=1e-300)
-    return float((y - size * x @ rotation.T).square().sum(1).mean().sqrt()) / path
+    """Root-mean-square error of positions after the best similarity, as a share of the path's length."""
+    return absolute_error(poses.numpy(), truth.numpy()).share
 
 
 def delta1(depth: torch.Tensor, truth: torch.Tensor) -> float:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from benchmarks.cases import Case
 from benchmarks.report import Report, percent, status
 from trackime import segmenters, trackers
 from trackime.datasets import Sample
+from trackime.imaging import DenseFlow
 from trackime.ime import ImeConfig, Result, run
-from trackime.metrics import BENCHMARK_SIZE, error_by_visibility, evaluate, found_again, in_mask, mean_scores, pck_t
+from trackime.metrics import (
+    BENCHMARK_SIZE,
+    error_by_visibility,
+    evaluate,
+    flow_disagreement,
+    found_again,
+    in_mask,
+    mean_scores,
+    pck_t,
+    survival,
+    temporal_coherence,
+    trajectory_error,
+)
 from trackime.types import Queries, Tracks
 from trackime.video import open_video
 
@@ -35,6 +50,8 @@ NATIVE = "lk"
 """The tracker whose full-frame pass at native resolution is a row of its own."""
 
 Cases = Callable[[], Iterable[Case]]
+_TrajectoryRow = tuple[ImeConfig, list[dict[str, float]], list[float]]
+"""Config, scores and seconds of each case."""
 
 
 def score(tracks: Tracks, case: Case) -> dict[str, float]:
@@ -130,6 +147,31 @@ def overall(bench: Bench, report: Report) -> None:
         report.details.setdefault("cases", {})[label] = scores
 
 
+def trajectories(bench: Bench, report: Report) -> None:
+    """The tracker alone and with TrackIME around it, by measures of whole trajectories.
+
+    Survival and MTE of PointOdyssey (percent; pixels at 256x256), TC (pixels at 256x256), and DAG against DIS optical
+    flow between neighbouring frames (pixels of the video); see `trackime.metrics`.
+    """
+    rows: dict[str, _TrajectoryRow] = {label: (config, [], []) for label, config in _alone_and_around(bench)}
+    for case in bench.cases():
+        flow = DenseFlow()
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in case.video.read(0, len(case.video))]
+        fields = [flow(before, after) for before, after in pairwise(grey)]
+        for label, (config, scores, seconds) in rows.items():
+            status(f"{label}, {case.name}")
+            result, spent = bench.run(case, config)
+            of = result.tracks, case.truth, case.known
+            scores.append({
+                "survival": 100 * survival(*of), "MTE": trajectory_error(*of), "TC": temporal_coherence(*of),
+                "DAG": flow_disagreement(result.tracks, fields),
+            })  # fmt: skip
+            seconds.append(spent)
+    for label, (_, scores, seconds) in rows.items():
+        report.add(tracker=label, **mean_scores(scores), seconds=sum(seconds))
+        report.details.setdefault("cases", {})[label] = scores
+
+
 def _alone_and_around(bench: Bench) -> tuple[tuple[str, ImeConfig], ...]:
     """The tracker alone and with TrackIME around it: what the row is called, and how it is run."""
     around = replace(bench.base, cuts=False)
@@ -210,12 +252,12 @@ def badja(bench: Bench, samples: list[Sample], report: Report) -> None:
     _with_and_without(bench, samples, report, pck)
 
 
-def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 64) -> None:
+def mask_survival(bench: Bench, samples: list[Sample], report: Report, points: int = 64) -> None:
     """Share of visible predictions that lie in the true mask of the object they started on, in all frames and in some.
 
     The queries are `points` random pixels of the first mask.
     """
-    asked = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
+    queried = [replace(sample, tracks=_on_first_mask(sample, points)) for sample in samples]
 
     def alive(sample: Sample, tracks: Tracks) -> dict[str, float]:
         assert sample.masks is not None
@@ -225,11 +267,11 @@ def survival(bench: Bench, samples: list[Sample], report: Report, points: int = 
             shares[label] = in_mask(replace(tracks, visibility=there), sample.masks)
         return {label: 100 * share for label, share in shares.items()}
 
-    _with_and_without(bench, asked, report, alive)
+    _with_and_without(bench, queried, report, alive)
 
 
 def _on_first_mask(sample: Sample, points: int) -> Tracks:
-    """Queries on the object of frame 0, as tracks that stand still."""
+    """Queries on the object of frame 0, as static tracks."""
     assert sample.masks is not None
     y, x = np.nonzero((sample.masks[0] > 0) & (sample.masks[0] != 255))
     rows = np.random.default_rng(0).choice(len(x), min(points, len(x)), replace=False)

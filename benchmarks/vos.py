@@ -1,4 +1,4 @@
-"""Object segmentation from the first mask or from clicks, beside masks that stand still or that flow alone carries."""
+"""Object segmentation from the first mask or from clicks, compared with static masks and with masks carried by flow."""
 
 from __future__ import annotations
 
@@ -132,12 +132,12 @@ class Bench:
     ) -> tuple[Masks, Tracks]:
         """Masks of every frame, and the tracks: those given, or made."""
         made = segment(
-            case.video, **self._asked(case), tracks=tracks, tracker=self._follow, segmenter=cut or self._cut,
+            case.video, **self._prompts(case), tracks=tracks, tracker=self._follow, segmenter=cut or self._cut,
             config=config, ime=self.ime, device=self.device,
         )  # fmt: skip
         return [frame.ids for frame in made], made.tracks
 
-    def _asked(self, case: Case) -> dict[str, Any]:
+    def _prompts(self, case: Case) -> dict[str, Any]:
         """The prompts: the first mask, or clicks spread over each object of it."""
         if not self.clicks:
             return {"masks": {0: case.first}}
@@ -152,7 +152,7 @@ class Bench:
 def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None = None) -> None:
     """A row a sequence: J, F and J&F with recall and decay, J&F of three baselines, seconds a frame; then the mean.
 
-    The baselines: the first mask standing still; carried by DIS flow alone; carried by DIS with the same cut ("DIS +
+    The baselines: the first mask, static; carried by DIS flow alone; carried by DIS with the same cut ("DIS +
     cut", the method without any tracks).
 
     Args:
@@ -185,7 +185,7 @@ def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None =
 
 
 def ablation(report: Report, cases: Iterable[Case], bench: Bench, rows: dict[str, VosConfig]) -> None:
-    """A row a variant: means over the objects of all cases, and how far it stands from the full method."""
+    """A row a variant: means over the objects of all cases, and the difference from the full method."""
     everyone: dict[str, list[ObjectScores]] = {name: [] for name in rows}
     seconds, frames = dict.fromkeys(rows, 0.0), 0
     details: dict[str, dict[str, float]] = {}

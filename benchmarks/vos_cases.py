@@ -20,7 +20,7 @@ from trackime.worlds import curve, make_world, similarity, wander
 Array = np.ndarray
 
 LEAST = 0.001
-"""An object that shows less than this share of the first frame is not asked for: nothing could be learned of it."""
+"""An object that shows less than this share of the first frame is left out: its appearance could not be learned."""
 
 
 @dataclass(frozen=True, eq=False)

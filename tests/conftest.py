@@ -6,8 +6,14 @@ shown a window can tell where the window is, and a test can check every offset o
 
 from __future__ import annotations
 
+import os
+
+# Before torch is loaded: one thread a process, and in the processes that tests start, whatever runs them in parallel.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,8 +22,9 @@ from torch import Tensor
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import Features, PointTracker
 
-# Frames here are small: threads cost more than they bring, and other work on the machine makes it far worse.
+# Frames here are small: threads cost more than they bring.
 torch.set_num_threads(1)
+cv2.setNumThreads(1)
 
 
 def ramp_video(width: int = 120, height: int = 90, frames: int = 10) -> np.ndarray:

@@ -32,7 +32,7 @@ class Request(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server.seen.append((self.path, self.headers.get("Range"), self.headers.get("If-Range")))
+        self.server.seen.append(self.path)
         answers = self.server.answers
         (answers.pop(0) if len(answers) > 1 else answers[0])(self)
 
@@ -44,12 +44,6 @@ class Request(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
-    @property
-    def start(self) -> int | None:
-        """Where the range that is asked for starts."""
-        text = self.headers.get("Range")
-        return int(text.removeprefix("bytes=").rstrip("-")) if text else None
-
 
 Answer = Callable[[Request], None]
 
@@ -60,7 +54,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Request)
         self.answers: list[Answer] = [serve()]
-        self.seen: list[tuple[str, str | None, str | None]] = []
+        self.seen: list[str] = []
         self.released = threading.Event()
 
     def handle_error(self, *_: object) -> None:
@@ -95,9 +89,6 @@ def serve(
     *,
     cut: int | None = None,
     stall: int | None = None,
-    tag: str | None = '"v1"',
-    ranges: bool = True,
-    trusting: bool = False,
     kind: str = "application/octet-stream",
     length: bool = True,
 ) -> Answer:
@@ -107,28 +98,14 @@ def serve(
         body: what is in it.
         cut: hang up after so many bytes.
         stall: fall silent after so many bytes.
-        tag: its ETag.
-        ranges: answer ranges; False: always all of it.
-        trusting: answer ranges whatever If-Range says.
         kind: its Content-Type.
         length: say how long it is.
     """
 
     def answer(request: Request) -> None:
-        start, whole = request.start, len(body)
-        headers = {"Content_Type": kind, **({"ETag": tag} if tag else {})}
-        if start is not None and ranges and (trusting or request.headers.get("If-Range") in (None, tag)):
-            if start >= whole:
-                request.head(416, 0, **headers)
-                return
-            headers["Content_Range"] = f"bytes {start}-{whole - 1}/{whole}"
-            request.head(206, whole - start, **headers)
-        else:
-            start = 0
-            request.head(200, whole if length else None, **headers)
-        rest = body[start:]
-        sent = min((n for n in (cut, stall) if n is not None), default=len(rest))
-        request.wfile.write(rest[:sent])
+        request.head(200, len(body) if length else None, Content_Type=kind)
+        sent = min((n for n in (cut, stall) if n is not None), default=len(body))
+        request.wfile.write(body[:sent])
         request.wfile.flush()
         if stall is not None:
             request.server.released.wait(5)
@@ -148,7 +125,7 @@ def slow(body: bytes = BODY, pieces: int = 20, pause: float = 0.02) -> Answer:
     """A file that comes in pieces."""
 
     def answer(request: Request) -> None:
-        request.head(200, len(body), ETag='"v1"')
+        request.head(200, len(body))
         step = -(-len(body) // pieces)
         for i in range(0, len(body), step):
             request.wfile.write(body[i : i + step])

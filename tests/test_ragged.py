@@ -25,42 +25,42 @@ def tracks_of(visible: np.ndarray, seed: int = 0) -> Tracks:
 
 @given(st.integers(0, 1000), st.integers(0, 6), st.integers(1, 7))
 @settings(max_examples=40, deadline=None)
-def test_trails_hold_what_the_tracks_show(seed: int, n: int, frames: int) -> None:
+def test_ragged_hold_what_the_raggedshow(seed: int, n: int, frames: int) -> None:
     rng = np.random.default_rng(seed)
     tracks = tracks_of(rng.random((n, frames)) < 0.5, seed)
-    trails = RaggedTracks.of(tracks)
-    assert set(trails.instance) == set(np.flatnonzero(tracks.visible.any(1)))
-    seen = {(trails.instance[p], f): xy for p, f, xy in zip(trails.point, trails.frame, trails.xy, strict=True)}
+    ragged = RaggedTracks.of(tracks)
+    assert set(ragged.instance) == set(np.flatnonzero(tracks.visible.any(1)))
+    seen = {(ragged.instance[p], f): xy for p, f, xy in zip(ragged.point, ragged.frame, ragged.xy, strict=True)}
     truth = {(i, f): tracks.xy[i, f] for i, f in zip(*np.nonzero(tracks.visible), strict=True)}
     assert seen.keys() == truth.keys() and all((seen[k] == truth[k]).all() for k in seen)
     i, j = rng.integers(0, frames, 2)
-    points, a, b = trails.between(i, j)
-    assert set(trails.instance[points]) == set(np.flatnonzero(tracks.visible[:, i] & tracks.visible[:, j]))
-    assert (trails.point[a] == points).all() and (trails.frame[a] == i).all()
-    assert (trails.point[b] == points).all() and (trails.frame[b] == j).all()
-    assert (np.diff(points) > 0).all() and not len(trails.rows(frames)) and not len(trails.rows(-1))
+    points, a, b = ragged.between(i, j)
+    assert set(ragged.instance[points]) == set(np.flatnonzero(tracks.visible[:, i] & tracks.visible[:, j]))
+    assert (ragged.point[a] == points).all() and (ragged.frame[a] == i).all()
+    assert (ragged.point[b] == points).all() and (ragged.frame[b] == j).all()
+    assert (np.diff(points) > 0).all() and not len(ragged.rows(frames)) and not len(ragged.rows(-1))
     for t in range(frames):
-        assert trails.rows(t).tolist() == np.flatnonzero(trails.frame == t).tolist()
-    order = rng.permutation(len(trails))[: len(trails) // 2]
-    part = trails.take(order)
-    assert (part.instance == trails.instance[order]).all()
+        assert ragged.rows(t).tolist() == np.flatnonzero(ragged.frame == t).tolist()
+    order = rng.permutation(len(ragged))[: len(ragged) // 2]
+    part = ragged.take(order)
+    assert (part.instance == ragged.instance[order]).all()
     for k, p in enumerate(order):
-        one, other = slice(*part.first[k : k + 2]), slice(*trails.first[p : p + 2])
-        assert (part.frame[one] == trails.frame[other]).all() and (part.xy[one] == trails.xy[other]).all()
-    rows = rng.random(len(trails.frame)) < 0.5
-    left = trails.seen(rows)
-    assert (left.xy == trails.xy[rows]).all() and (
-        left.instance[left.point] == trails.instance[trails.point][rows]
+        one, other = slice(*part.first[k : k + 2]), slice(*ragged.first[p : p + 2])
+        assert (part.frame[one] == ragged.frame[other]).all() and (part.xy[one] == ragged.xy[other]).all()
+    rows = rng.random(len(ragged.frame)) < 0.5
+    left = ragged.seen(rows)
+    assert (left.xy == ragged.xy[rows]).all() and (
+        left.instance[left.point] == ragged.instance[ragged.point][rows]
     ).all()
     if frames > 1:
         start, stop = sorted(rng.choice(frames + 1, 2, replace=False).tolist())
-        short, which = trails.window(start, stop)
-        inside = (trails.frame >= start) & (trails.frame < stop)
-        assert short.frames == stop - start and (short.frame + start == trails.frame[inside]).all()
-        assert (short.xy == trails.xy[inside]).all() and (which[short.point] == trails.point[inside]).all()
-    both = RaggedTracks.join([trails, part])
-    assert len(both) == len(trails) + len(part)
-    again = both.take(np.arange(len(trails), len(both)))
+        short, which = ragged.window(start, stop)
+        inside = (ragged.frame >= start) & (ragged.frame < stop)
+        assert short.frames == stop - start and (short.frame + start == ragged.frame[inside]).all()
+        assert (short.xy == ragged.xy[inside]).all() and (which[short.point] == ragged.point[inside]).all()
+    both = RaggedTracks.join([ragged, part])
+    assert len(both) == len(ragged) + len(part)
+    again = both.take(np.arange(len(ragged), len(both)))
     assert (again.xy == part.xy).all() and (again.first == part.first).all()
 
 
@@ -71,7 +71,7 @@ def test_a_point_outside_the_frame_is_not_seen() -> None:
     assert RaggedTracks.of(tracks).frame.tolist() == [0]
 
 
-def test_trails_that_cannot_be() -> None:
+def test_ragged_that_cannot_be() -> None:
     good = {"frames": 3, "first": [0, 2], "frame": [0, 1], "xy": np.zeros((2, 2)), "sigma": [1, 1], "instance": [0]}
     RaggedTracks(**good)
     assert len(RaggedTracks.none(3)) == 0
@@ -90,17 +90,45 @@ def test_trails_that_cannot_be() -> None:
         RaggedTracks.join([RaggedTracks.none(3), RaggedTracks.none(4)])
 
 
-def test_trails_come_back(tmp_path: Path) -> None:
-    trails = RaggedTracks.of(tracks_of(np.random.default_rng(0).random((5, 6)) < 0.5))
-    trails.save(tmp_path / "trails.npz")
-    again = RaggedTracks.load(tmp_path / "trails.npz")
-    assert again.frames == trails.frames
+def test_ragged_come_back(tmp_path: Path) -> None:
+    ragged = RaggedTracks.of(tracks_of(np.random.default_rng(0).random((5, 6)) < 0.5))
+    ragged.save(tmp_path / "ragged.npz")
+    again = RaggedTracks.load(tmp_path / "ragged.npz")
+    assert again.frames == ragged.frames
     for name in ("first", "frame", "xy", "sigma", "instance"):
-        assert (getattr(again, name) == getattr(trails, name)).all()
+        assert (getattr(again, name) == getattr(ragged, name)).all()
     np.savez(tmp_path / "other.npz", schema=np.array("trackime-tracks/1"), xy=np.zeros(2))
     for name in ("other.npz", "missing.npz"):
         with pytest.raises(FormatError):
             RaggedTracks.load(tmp_path / name)
+
+
+@given(st.integers(0, 1000), st.integers(0, 6), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
+def test_dense_tracks_have_the_observations(seed: int, n: int, frames: int) -> None:
+    tracks = tracks_of(np.random.default_rng(seed).random((n, frames)) < 0.5, seed)
+    ragged = RaggedTracks.of(tracks)
+    dense = ragged.to_dense(tracks.video)
+    rows = tracks.visible.any(1)
+    np.testing.assert_array_equal(dense.visible, tracks.visible[rows])
+    np.testing.assert_array_equal(dense.xy[dense.visible], tracks.xy[tracks.visible])
+    np.testing.assert_array_equal(dense.queries.t, tracks.visible[rows].argmax(1))
+    again = RaggedTracks.of(dense)
+    for name in ("first", "frame", "xy", "instance"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(ragged, name))
+
+
+def test_dense_tracks_interpolate_hidden_frames() -> None:
+    video = VideoInfo.regular(10, 10, 6)
+    ragged = RaggedTracks(6, [0, 2, 3], [1, 3, 2], [[1, 2], [5, 4], [7, 7]], [1, 1, 1], [3, -1])
+    dense = ragged.to_dense(video)
+    assert dense.xy[0].tolist() == [[1, 2], [1, 2], [3, 3], [5, 4], [5, 4], [5, 4]]
+    assert dense.xy[1].tolist() == [[7, 7]] * 6 and dense.instance.tolist() == [3, -1]
+    assert dense.visibility.tolist() == [[0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert dense.queries.xyt.tolist() == [[1, 2, 1], [7, 7, 2]]
+    assert len(RaggedTracks.none(6).to_dense(video)) == 0
+    with pytest.raises(InputError, match="expected 6 frames as the tracks, got 5"):
+        ragged.to_dense(VideoInfo.regular(10, 10, 5))
 
 
 def test_cameras_are_those_of_a_scene() -> None:

@@ -1,4 +1,4 @@
-"""Array types of the project, one name for each element type, and what is read from arrays at points. Numpy only.
+"""Array types, one name for each element type, and reading arrays at points. Numpy only.
 
 Points are (x, y) in pixels, the centre of the top-left pixel at (0.5, 0.5): pixel (column, row) covers
 [column, column + 1) x [row, row + 1), and an array of h rows and w columns spans [0, w] x [0, h].
@@ -25,19 +25,23 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
+AnyArray = npt.NDArray[Any]
+"""Any element type: what a file may hold."""
+PixelArray = npt.NDArray[np.unsignedinteger[Any]]
+"""uint8, or uint16 in its full scale."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def inside(xy: npt.ArrayLike, size: tuple[int, int]) -> BoolArray:
-    """bool [...]: which points [..., 2] lie in a frame of `size` (h, w), its edges included; NaN does not."""
+    """bool [...]: whether points [..., 2] lie in a frame of `size` (h, w), its edges included; NaN does not."""
     points, (h, w) = np.asarray(xy), size
     x, y = points[..., 0], points[..., 1]
     return np.asarray((x >= 0) & (x <= w) & (y >= 0) & (y <= h))
 
 
 def pixels_at(xy: npt.ArrayLike, size: tuple[int, int]) -> Int64:
-    """int64 [..., 2] (column, row) of the pixel that each point [..., 2] lies in, the nearest one where it is outside.
+    """int64 [..., 2] (column, row) of the pixel that contains each point [..., 2]; outside, the nearest pixel.
 
     Points must be finite.
     """
@@ -46,7 +50,7 @@ def pixels_at(xy: npt.ArrayLike, size: tuple[int, int]) -> Int64:
 
 
 def ids_at(mask: npt.NDArray[_Scalar], xy: npt.ArrayLike, outside: Any = 0) -> npt.NDArray[_Scalar]:
-    """The value [...] of a mask [h, w] at points [..., 2]; `outside` beyond its edges. The edges belong to it."""
+    """Values [...] of a mask [h, w] at points [..., 2], `outside` beyond its edges; points on the edges are inside."""
     if mask.ndim != 2:
         raise ShapeError("mask", "[h, w]", mask.shape)
     points, size = np.asarray(xy, np.float64), (mask.shape[0], mask.shape[1])
@@ -59,7 +63,7 @@ def ids_at(mask: npt.NDArray[_Scalar], xy: npt.ArrayLike, outside: Any = 0) -> n
 def bilinear(values: FloatArray, xy: npt.ArrayLike) -> Float64:
     """float64 [N] or [N, C] of a map [h, w] or [h, w, C] at points [N, 2], between pixel centres; edges repeated.
 
-    Only pixels with a weight above 0 are read: an unknown (NaN) neighbour that does not count spoils nothing.
+    Only pixels with a weight above 0 are read: NaN in a pixel of weight 0 does not spread.
     """
     h, w = values.shape[:2]
     at = np.clip(np.asarray(xy, np.float64) - 0.5, 0, (w - 1, h - 1))

@@ -1,4 +1,4 @@
-"""Configs are frozen dataclasses whose fields carry their own help; the command line is made from them."""
+"""Configs are frozen dataclasses whose fields carry their help; the command line is generated from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def option(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
 
 
 def check_choices(config: Any) -> None:
-    """Raise InputError where a field of a config holds none of its choices. For `__post_init__`."""
+    """Raise InputError where the value of a field is not one of its choices. For `__post_init__`."""
     for item in fields(config):
         value, choices = getattr(config, item.name), item.metadata.get("choices", ())
         if choices and value not in choices:

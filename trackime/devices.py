@@ -1,4 +1,4 @@
-"""Which device to compute on. `auto` chooses; a device asked for by name never falls back."""
+"""Choice of the device. `auto` takes the best one; a device given by name never falls back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
     Raises:
         InputError: no such name.
-        DeviceError: no such device here.
+        DeviceError: no such device on this machine.
     """
     text = str(name)
     if text == "auto":

@@ -1,7 +1,7 @@
-"""Every error a user of trackime can cause, below one root.
+"""Errors that users of trackime can cause, with one root.
 
-Messages are one line: what was expected, what came, what is allowed. Children carry the data the message was
-made from, so that a program need not parse it.
+Messages are one line: expected, got, allowed. Children carry the data of their message, so that programs need not
+parse it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ShapeError(InputError):
     Args:
         name: the argument's name.
         expected: the shape in words, e.g. ``"[N, T, 2]"``.
-        got: the shape that came.
+        got: the actual shape.
     """
 
     def __init__(self, name: str, expected: str, got: Iterable[int]) -> None:
@@ -40,8 +40,8 @@ class UnknownNameError(InputError):
     """A name that no registry knows.
 
     Args:
-        kind: what was looked up, e.g. ``"tracker"``.
-        name: the name that came.
+        kind: kind of name, e.g. ``"tracker"``.
+        name: the unknown name.
         allowed: the names that are allowed.
     """
 
@@ -67,19 +67,19 @@ class DownloadError(TrackimeError):
 
 
 class DeviceError(TrackimeError):
-    """A device that is not there, or out of memory beyond what smaller chunks can mend."""
+    """A device that is not there, or out of memory even with smaller chunks."""
 
 
 class SolveError(TrackimeError):
-    """An optimisation that diverged, or whose result cannot be right."""
+    """An optimisation that diverged, or whose result is impossible."""
 
 
 class MissingExtraError(TrackimeError, ImportError):
     """An optional dependency that is not installed.
 
     Args:
-        what: what was asked for.
-        extra: the extra of the ``trackime`` package that brings it.
+        what: the feature that needs it.
+        extra: the extra of the ``trackime`` package that installs it.
     """
 
     def __init__(self, what: str, extra: str) -> None:

@@ -1,8 +1,8 @@
-"""Atomic output: a file that exists is whole.
+"""Atomic output: a file that exists is complete.
 
 Everything is written to a temporary name in the target's own folder and renamed when it is complete, so that
-an interrupted run leaves either the old file or none. What is read is parsed inside `reading`, so that a file that is
-not what it should be is one line and never a traceback.
+an interrupted run leaves either the old file or none. Files are parsed inside `reading`, so that a
+broken one gives one line and never a traceback.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trackime.errors import FormatError, OutputError, TrackimeError
 
-# What parsers raise on bytes that are not theirs. RuntimeError: an encrypted zip, an unknown compression, nesting
-# too deep; MemoryError: an array header that promises more than there is; SyntaxError: an npy header of garbage.
+# Errors of parsers on foreign bytes. RuntimeError: an encrypted zip, an unknown compression, nesting
+# too deep; MemoryError: an array header with too large a shape; SyntaxError: an npy header of garbage.
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, SyntaxError),
     *(RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
@@ -38,7 +36,7 @@ def _temporary(target: Path) -> Path:
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path to write to; renamed to `path` when the block ends well, removed when it does not.
+    """A temporary path to write to; renamed to `path` when the block succeeds, removed when it fails.
 
     The block may create a file or a folder there. Missing parent folders are made.
 
@@ -56,7 +54,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             if not temporary.exists():
                 raise OutputError(f"{target}: nothing was written")
             if target.is_dir() and not target.is_symlink() and temporary.is_dir():
-                _swap_folder(temporary, target)
+                swap_folder(temporary, target, _temporary(target))
             else:
                 os.replace(temporary, target)
         except OSError as error:
@@ -65,17 +63,17 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            # What went wrong is being raised already; failing to clean up must not hide it.
+            # A failure to clean up must not hide the error that is being raised.
             with suppress(OSError):
                 temporary.unlink()
 
 
-def _swap_folder(temporary: Path, target: Path) -> None:
+def swap_folder(made: Path, target: Path, aside: Path) -> None:
+    """Replace the folder `target` by `made`; the old one is at `aside` (same file system) until it is removed."""
     # rename() does not replace a folder that has files in it: move the old one aside first.
-    aside = _temporary(target)
     os.replace(target, aside)
     try:
-        os.replace(temporary, target)
+        os.replace(made, target)
     except OSError:
         os.replace(aside, target)
         raise
@@ -84,11 +82,11 @@ def _swap_folder(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
-    """Turn whatever goes wrong while `path` is parsed in the block into a FormatError of one line.
+    """Turn every error of parsing `path` in the block into a FormatError of one line.
 
     Args:
         path: the file, for the message.
-        expected: what it should have been, e.g. ``"a csv of tracks"``.
+        expected: the expected content, e.g. ``"a csv of tracks"``.
 
     Raises:
         FormatError: the block raised an error of trackime, or one that unreadable bytes cause.
@@ -107,7 +105,7 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 def read_npz(
     path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, np.ndarray]:
     """Arrays of an npz by name; others in it are not touched, and pickled objects never are. Use inside `reading`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How work in progress is reported, everywhere."""
+"""Progress reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 
 class Report:
-    """Called as work goes on: the stage, steps done, steps in all. The last call of a stage has done == total.
+    """Called with a stage, steps done, and total steps. The last call of a stage has done == total.
 
-    A function that reports needs a callable of that shape and nothing else; applications measure stages, too.
+    Functions that report accept any such callable; applications also measure stages.
 
     Args:
-        show: shows what is called; None: nothing is shown.
+        show: displays each call; None: nothing.
 
     Attributes:
         seconds: wall time of each stage measured, in order.

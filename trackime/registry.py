@@ -1,4 +1,4 @@
-"""Names to factories, with third parties' own coming in by entry points."""
+"""Registry of factories by name; third parties register by entry points."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Registry(Generic[T]):
     """Factories by name; a name may carry an argument after a colon: ``"tapir:/path/to/file.pt"``.
 
     Args:
-        kind: what is made, for messages: "tracker".
+        kind: of the products, for messages: "tracker".
         group: entry point group that third parties register under.
-        builtin: name to "module:factory", imported when first asked for.
+        builtin: name to "module:factory", imported on first use.
     """
 
     def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:
@@ -31,7 +31,7 @@ class Registry(Generic[T]):
         return [*self.builtin, *extra]
 
     def create(self, name: str, **options: Any) -> T:
-        """Make the one called `name`.
+        """Create the product called `name`.
 
         Args:
             name: a name of `names()`, or ``name:argument`` for those that take one (a weights file).
@@ -39,8 +39,8 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: no such name.
-            InputError: an option or argument it does not take, or one that it needs and was not given; a third
-                party's that cannot be imported.
+            InputError: an unknown option or argument, a missing one, or a third party's factory that cannot be
+                imported.
         """
         base, _, argument = name.partition(":")
         factory = self._factory(base)

@@ -1,5 +1,1 @@
 """The commands of `trackime-apps`, a file each."""
-
-import lazy_loader as _lazy
-
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

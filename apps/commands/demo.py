@@ -1,4 +1,4 @@
-"""`trackime-apps demo`: a world with known truth, everything run on it, and how well it went."""
+"""`trackime-apps demo`: every application run on a synthetic world, and scored against its truth."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from trackime.ime import ImeConfig
 from ..interp import InterpConfig
 from ..run import (
     Command,
+    Flags,
     Progress,
-    Result,
-    build_config,
+    ResultFolder,
+    TrackRequest,
+    check_names,
     compute_options,
     config_options,
-    in_order,
+    console,
+    describe,
     output_options,
-    result_folder,
+    run_command,
     seal,
+    track_into,
+    track_once,
 )
 from ..vos import MaskFiles, VosConfig
 from .depth import depth_into
 from .interpolate import interpolate_into
-from .track import check_names, describe, track_into
 from .vos import MaskAt, vos_into
 
 if TYPE_CHECKING:
@@ -35,9 +39,9 @@ if TYPE_CHECKING:
     from trackime.worlds import Scene
 
 _WORLD: dict[str, Any] = {"width": 320, "height": 240, "frames": 32, "objects": 5, "movers": 2, "path": "orbit"}
-"""Options of the scene: a room, a few things that move in it, and a camera that goes around them."""
+"""Options of the scene: a room, a few moving objects, and a camera that orbits them."""
 _SEED = 4
-"""A room whose moving things are large enough to be looked at; chosen by its look."""
+"""A room whose moving objects are large enough to see."""
 _POINTS = 48
 """Points tracked: random ones of the first frame, a quarter of them close to objects' edges."""
 
@@ -45,31 +49,30 @@ _POINTS = 48
 @click.command("demo", cls=Command)
 @output_options(default="demo")
 @click.option("--world-seed", type=click.IntRange(0), default=_SEED, show_default=True,
-              help="Another seed, another world.")  # fmt: skip
+              help="Seed of the world.")  # fmt: skip
 @compute_options
-@config_options("Method", ImeConfig)
+@config_options("Method", ImeConfig, table="track")
 def command(output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Render a small world, run every application on it, and score them against its truth.
 
-    Points are tracked, objects segmented, depth and cameras found, and every other frame is left out and made again.
+    Points are tracked, objects segmented, depth and cameras estimated, and every other frame is left out and
+    interpolated.
     OUT gets world/ (video.mp4, masks, true tracks, true depth), track/, vos/, depth/ and interpolate/ (as those
     commands write them), frames.csv, config.toml and result.json with the scores. Takes a minute or two on two cores.
     """
-    config = build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
-    with Progress(quiet) as progress, result_folder(output, "demo", settings, (), overwrite, resume) as result:
-        if result is not None:
-            _demo_into(result, config, progress, settings)
-    if result is None:
-        if not quiet:
-            click.echo(f"{output}: finished already, skipped")
-    elif not quiet:
-        _show_scores(output, result.record["scores"], progress)
+
+    def body(result: ResultFolder, progress: Progress) -> str:
+        _demo_into(result, settings["track"], progress, settings)
+        return "every application run and scored"
+
+    result = run_command("demo", output, settings, (), Flags(overwrite, resume, quiet), body)
+    if result is not None and not quiet:
+        _show_scores(output, result.record["scores"])
 
 
-def _demo_into(result: Result, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
-    """Write all of a demo but what every result has; its scores are in `result.record`."""
+def _demo_into(result: ResultFolder, config: ImeConfig, progress: Progress, settings: dict[str, Any]) -> None:
+    """Write all of a demo but what every result has; the scores go to `result.record`."""
     from trackime.devices import resolve_device
     from trackime.video import open_video
     from trackime.worlds import make_scene
@@ -115,34 +118,35 @@ def _write_world(folder: Path, world: Scene, progress: Progress) -> Path:
 
 
 def _score_tracks(
-    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: ResultFolder, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Track the true points' queries into track/; TAP-Vid's measures by name of the method."""
     from trackime.metrics import evaluate
     from trackime.types import Queries, Tracks
 
     truth = Tracks.load(result.folder / "world" / "tracks.npz")
-    asked = Queries(truth.queries.xyt)  # which object a point is on is not told
+    queries = Queries(truth.queries.xyt)  # without the object that a point is on
     part, scores = result.part("track"), {}
-    tracks = track_into(part, _lent(video), config, progress, queries=asked, **names)
+    request = TrackRequest(queries=queries, config=config, **names)
+    tracks = track_into(part, _lent(video), request, progress)
     runs = {"TrackIME": tracks}
     if config.instance_motion or config.clip:
         alone = ImeConfig(instance_motion=False, clip=False, cuts=config.cuts, chunk=config.chunk)
         saved = result.checkpoint / "alone.npz"
         with progress.stage("tracker alone"):
-            runs["tracker alone"] = _follow_saved(saved, video, asked, alone, progress, names)
+            runs["tracker alone"] = track_once(saved, video, queries, config=alone, progress=progress, **names)
     for name, found in runs.items():
         measures = evaluate(Tracks(found.xy, found.visibility, truth.queries, truth.video), truth)
         kept = ("average_pts_within_thresh", "average_jaccard", "occlusion_accuracy", "pts_within_1")
         scores[name] = {key: round(measures[key], 4) for key in kept}
         scores[name]["median_error_px"] = round(_median_error(found, truth), 3)
     part.record["scores"] = {"track": scores}
-    seal(part, "track", {**names, **vars(config)})
+    seal(part, "track", {**names, "track": config})
     return {"track": scores}
 
 
 def _score_masks(
-    result: Result, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
+    result: ResultFolder, world: Scene, video: Video, config: ImeConfig, progress: Progress, names: dict[str, Any]
 ) -> dict[str, Any]:
     """Follow the first frame's objects into vos/; DAVIS's measures over objects, and of a mask that stays put."""
     from trackime.metrics import evaluate_masks, summary
@@ -162,7 +166,7 @@ def _score_masks(
     return {"vos": scores}
 
 
-def _score_depth(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+def _score_depth(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
     from trackime.metrics import absolute_error, depth_scores
 
@@ -180,12 +184,12 @@ def _score_depth(result: Result, world: Scene, video: Video, progress: Progress,
         error = absolute_error(found.cameras.poses, world.poses)
         cameras = {"ATE": round(error.share, 5), "focal": round(float(found.cameras.focal[0]) / world.focal, 4)}
     part.record["scores"] = {"depth": scores, "cameras": cameras}
-    settings = {**vars(request.dense), **vars(request.solver), **vars(request.depth), **vars(exports), "focal": None}
-    seal(part, "depth", settings)
+    tables = {"depth": request.depth, "dense": request.dense, "solver": request.solver, "exports": exports}
+    seal(part, "depth", {"device": device, **tables})
     return {"depth": scores, "cameras": cameras}
 
 
-def _score_frames(result: Result, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
+def _score_frames(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Make every other frame from the rest into interpolate/; PSNR and SSIM, and those of the neighbours' mean."""
     from trackime.metrics import psnr, ssim
     from trackime.video import open_video
@@ -212,7 +216,7 @@ def _score_frames(result: Result, world: Scene, video: Video, progress: Progress
 
 
 def _lent(video: Video) -> Video:
-    """`video` again, for someone who closes it when done."""
+    """`video` again, for a function that closes it."""
     clip = video.clip(0, len(video))
     clip.info = video.info
     return clip
@@ -225,34 +229,16 @@ class _Still(MaskFiles):
         self._paths = [masks._paths[0]] * len(masks)
 
 
-def _follow_saved(
-    saved: Path, video: Video, queries: Any, config: ImeConfig, progress: Progress, names: dict[str, Any]
-) -> Any:
-    """Tracks of `queries`, from the checkpoint `saved` where it is there."""
-    from trackime.ime import track
-    from trackime.types import Tracks
-
-    if saved.exists():
-        return Tracks.load(saved)
-    found = track(video, queries, config=config, progress=progress, **names)
-    found.save(saved)
-    return found
-
-
 def _median_error(tracks: Any, truth: Any) -> float:
     """Median distance in pixels of the points that truth says are visible, query frames left out."""
     scored = truth.visible & (np.arange(truth.video.frames) != truth.queries.t[:, None])
     return float(np.median(np.linalg.norm(tracks.xy - truth.xy, axis=-1)[scored]))
 
 
-def _show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> None:
+def _show_scores(output: Path, scores: dict[str, Any]) -> None:
     """The scores as a table on stdout, and where to look."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
     points = Table(title="Points against the truth", title_justify="left")
     for heading in ("", "within 1 .. 16 px", "Jaccard", "occlusion", "within 1 px", "median error"):
         points.add_column(heading, justify="right" if heading else "left")
@@ -264,7 +250,7 @@ def _show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> No
         objects.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["vos"].items():
         objects.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("J&F", "J_mean", "F_mean")))
-    frames = Table(title="Frames left out and made again", title_justify="left")
+    frames = Table(title="Interpolated frames against the truth", title_justify="left")
     for heading in ("", "PSNR", "SSIM"):
         frames.add_column(heading, justify="right" if heading else "left")
     for name, row in scores["interpolate"].items():
@@ -275,10 +261,10 @@ def _show_scores(output: Path, scores: dict[str, Any], progress: Progress) -> No
     for name, row in scores["depth"].items():
         depth.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("AbsRel", "delta1", "coverage")))
     depth.add_row("cameras", f"{100 * scores['cameras']['ATE']:.2f} % of their path")
-    console.print(points, objects, depth, frames)
-    click.echo(f"done in {sum(progress.seconds.values()):.0f} s; look at")
+    console(120).print(points, objects, depth, frames)
+    click.echo("look at")
     for place, what in (
-        ("track/overlay.mp4", "points and their trails"),
+        ("track/overlay.mp4", "points and their recent paths"),
         ("vos/overlay.mp4", "objects"),
         ("depth/overlay.mp4", "depth; depth/cloud.ply is the room as points"),
         ("track/sheet.png", "the same on one page, and vos/, depth/, interpolate/sheet.png"),

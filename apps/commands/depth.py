@@ -19,16 +19,16 @@ from ..run import (
     Command,
     Flags,
     Progress,
-    Result,
-    build_config,
+    ResultFolder,
+    check_names,
     compute_options_with,
     config_options,
-    in_order,
+    count,
+    describe,
     output_options,
     run_command,
     tracks_option,
 )
-from .track import check_names, count, describe
 
 if TYPE_CHECKING:
     from trackime.types import Tracks
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from ..depth import DepthResult
 
-_SOLVER_OPTIONS = ("grid", "gauge")
-"""The options of the solver that a user may have a reason to change; the others are for experiments in Python."""
+_SOLVER_FILE_ONLY = [field.name for field in fields(SolverConfig) if field.name != "grid"]
+"""A user may need a coarser or finer grid of handles; what else the solver can do is set in files, table [solver]."""
 
 
 @click.command("depth", cls=Command)
@@ -56,10 +56,10 @@ _SOLVER_OPTIONS = ("grid", "gauge")
               help="The focal length of intrinsics.json, a 3x3 matrix, cameras.txt or transforms.json.")  # fmt: skip
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
-@config_options("Depth", DepthConfig)
-@config_options("Points", FollowConfig, skip=["cuts"])
-@config_options("Files", Exports)
-@config_options("Solver", SolverConfig, skip=[f.name for f in fields(SolverConfig) if f.name not in _SOLVER_OPTIONS])
+@config_options("Depth", DepthConfig, table="depth")
+@config_options("Points", FollowConfig, table="dense", file_only=["cuts"])
+@config_options("Files", Exports, table="exports")
+@config_options("Solver", SolverConfig, table="solver", file_only=_SOLVER_FILE_ONLY)
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Estimate depth and cameras of VIDEO (a file, or a folder of frames) that agree over all of its frames.
 
@@ -68,23 +68,16 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     transforms.json, overlay.mp4, sheet.png, frames.csv, config.toml and result.json. A video with cuts gets a folder
     of these for each shot.
     """
-    exports, model = build_config(Exports, settings), settings["depth_model"]
-    request = DepthRequest(
-        build_config(DepthConfig, settings),
-        build_config(FollowConfig, {**settings, "cuts": False}),
-        # The solver's own `focal` follows from --zoom and from whether a focal length is given.
-        build_config(SolverConfig, {name: settings[name] for name in _SOLVER_OPTIONS}),
-        Source(model, settings["depth_folder"], settings["depth_kind"], settings["depth_scale"]),
-        tracker=settings["tracker"],
-        segmenter=settings["segmenter"],
-        device=settings["device"],
-    )
+    model, exports = settings["depth_model"], settings["exports"]
+    source = Source(model, settings["depth_folder"], settings["depth_kind"], settings["depth_scale"])
+    names = ("depth", "dense", "solver", "tracker", "segmenter", "device")
+    request = DepthRequest(source=source, **{name: settings[name] for name in names})
     check_names(settings["tracker"], settings["segmenter"])
     inputs = [video, *(settings[name] for name in ("depth_folder", "intrinsics", "tracks") if settings[name])]
     if model and Path(model).is_dir():
         inputs.append(model)
 
-    def body(result: Result, progress: Progress) -> str:
+    def body(result: ResultFolder, progress: Progress) -> str:
         from trackime.video import open_video
 
         from ..depth import resolve_focal
@@ -97,11 +90,11 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
         shots = f" in {count(len(found.shots), 'shot')}" if len(found.shots) > 1 else ""
         return f"depth of {count(len(found), 'frame')}{shots}"
 
-    run_command("depth", output, in_order(settings), inputs, Flags(overwrite, resume, quiet), body)
+    run_command("depth", output, settings, inputs, Flags(overwrite, resume, quiet), body)
 
 
 def depth_into(
-    result: Result,
+    result: ResultFolder,
     video: Video,
     request: DepthRequest,
     exports: Exports,

@@ -1,4 +1,4 @@
-"""`trackime-apps doctor`: what is installed, whether it works, and how to mend what does not."""
+"""`trackime-apps doctor`: what is installed, whether it works, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trackime.checkpoints import CHECKPOINTS
 from trackime.checkpoints import store as models
 from trackime.errors import MissingExtraError, TrackimeError
 
-from ..run import Command, debug_option
+from ..run import Command, console, debug_option, device_option, is_cached
 
 _PACKAGES = {
     "torch": "torch",
@@ -29,7 +29,14 @@ _PACKAGES = {
     "av": "av",
     "opencv-python-headless": "cv2",
     "scikit-image": "skimage",
+    "kornia": "kornia",
+    "pillow": "PIL",
+    "pycocotools": "pycocotools",
     "safetensors": "safetensors",
+    "pooch": "pooch",
+    "filelock": "filelock",
+    "lazy-loader": "lazy_loader",
+    "tomli-w": "tomli_w",
     "click": "click",
     "rich": "rich",
 }
@@ -38,6 +45,7 @@ _PACKAGES = {
 _EXTRAS = {
     "models": (("transformers",), "SAM family, Depth Anything, ZoeDepth, DPT"),
     "edgetam": (("transformers", "timm"), "EdgeTAM"),
+    "sam": (("segment_anything",), "models of segment-anything itself"),
     "lpips": (("lpips",), "perceptual scores"),
     "open3d": (("open3d",), "meshes of depth"),
     "rerun": (("rerun",), "the rerun viewer"),
@@ -48,12 +56,12 @@ _EXTRAS = {
 _GOOD, _MISSING, _BAD = "ok", "missing", "FAILED"
 _OLDEST = (3, 11)
 _EMBEDDED = ("lk", "correlation", "trackime-s", "graphcut")
-"""What must work wherever the package is installed: nothing of it is downloaded."""
+"""Required to work: they come with the package."""
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """One line of the report: what was looked at, its state (ok, missing, FAILED), and detail or remedy."""
+    """One line of the report: what was checked, its state (ok, missing, FAILED), and details or a remedy."""
 
     part: str
     name: str
@@ -62,18 +70,15 @@ class _Finding:
 
 
 @click.command("doctor", cls=Command)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-              help="Where trackers, segmenters and networks of depth are tried.")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="Nothing but what fails.")
+@device_option("Device to test trackers, segmenters and depth networks on.")
+@click.option("--quiet", is_flag=True, help="Print failures only.")
 @debug_option
 @click.pass_context
 def command(ctx: click.Context, device: str, quiet: bool) -> None:
-    """Check the installation: versions, devices, codecs, checkpoints, trackers, segmenters, networks of depth, extras.
+    """Check the installation: versions, devices, codecs, checkpoints, trackers, segmenters, depth networks, extras.
 
-    Trackers, segmenters and networks are loaded and run on a few frames where their checkpoint is here; nothing is
-    downloaded.
-
-    The exit code is 1 if anything that is required fails.
+    Models whose checkpoints are in the cache are loaded and run on a few frames; nothing is downloaded. The exit code
+    is 1 if a required part fails.
     """
     findings = list(_examine(device))
     failed = [f for f in findings if f.state == _BAD]
@@ -84,7 +89,7 @@ def command(ctx: click.Context, device: str, quiet: bool) -> None:
 
 
 def _examine(device: str = "auto") -> Iterator[_Finding]:
-    """Look at everything, part by part. Nothing raises: what fails is a finding."""
+    """Check everything, part by part. Nothing raises: a failure is a finding."""
     yield from _packages()
     if find_spec("torch") is None:
         return
@@ -101,7 +106,6 @@ def _show(findings: list[_Finding]) -> None:
     """A table on stdout."""
     if not findings:
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -112,14 +116,11 @@ def _show(findings: list[_Finding]) -> None:
         state = Text(finding.state, colours[finding.state])
         table.add_row("" if finding.part == last else finding.part, Text(finding.name), state, Text(finding.detail))
         last = finding.part
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a log is not folded
-    console.print(table)
+    console().print(table)
 
 
 def _attempt(part: str, name: str, work: Callable[[], str], required: bool = True) -> _Finding:
-    """The finding of some work that returns its detail; a wish of ours (TrackimeError) may stay unfulfilled."""
+    """The finding of a check that returns its details; a failure counts as missing unless the part is `required`."""
     try:
         return _Finding(part, name, _GOOD, work())
     except MissingExtraError as error:
@@ -204,21 +205,21 @@ def _round_trip() -> str:
 
 
 def _checkpoints() -> _Finding:
-    here = sum(models.state(name) not in (models.ABSENT, models.PARTIAL) for name in CHECKPOINTS)
+    here = sum(map(is_cached, CHECKPOINTS))
     detail = f"{here} of {len(CHECKPOINTS)} in {models.home()}"
     return _Finding("models", "checkpoints", _GOOD if here else _MISSING, f"{detail}: trackime-apps models list")
 
 
 def _registered(kind: str, device: str, attempt: Callable[[str, str], str]) -> Iterator[_Finding]:
-    """Try everything registered whose checkpoint is here, and download nothing.
+    """Test everything registered whose checkpoint is in the cache, without downloads.
 
-    What comes with the package must work, and so must a checkpoint that was fetched; an extra may be missing.
+    What comes with the package must work, and so must a fetched checkpoint; an extra may be missing.
     """
     registry = import_module(f"trackime.{kind}s")
     for name in registry.names():
         known = name in CHECKPOINTS
-        if known and models.state(name) in (models.ABSENT, models.PARTIAL):
-            yield _not_here(kind, name)
+        if known and not is_cached(name):
+            yield _not_cached(kind, name)
             continue
         with models.offline():
             work = functools.partial(attempt, name, device)
@@ -226,16 +227,16 @@ def _registered(kind: str, device: str, attempt: Callable[[str, str], str]) -> I
 
 
 def _depth_models(device: str) -> Iterator[_Finding]:
-    """Try every network of depth whose checkpoint is here, and download nothing."""
+    """Test every depth network whose checkpoint is in the cache, without downloads."""
     for name in (row.name for row in CHECKPOINTS.values() if row.kind == "depth"):
-        if models.state(name) in (models.ABSENT, models.PARTIAL):
-            yield _not_here("depth", name)
+        if not is_cached(name):
+            yield _not_cached("depth", name)
             continue
         with models.offline():
             yield _attempt("depth", name, functools.partial(_try_depth, name, device))
 
 
-def _not_here(kind: str, name: str) -> _Finding:
+def _not_cached(kind: str, name: str) -> _Finding:
     size = CHECKPOINTS[name].size
     detail = f"{size / 1e6:.0f} MB: " if size else ""
     return _Finding(kind, name, _MISSING, f"{detail}trackime-apps models fetch {name}")

@@ -18,17 +18,18 @@ from ..interp import DEFAULT_TRACKER, InterpConfig
 from ..run import (
     Command,
     Progress,
-    Result,
+    ResultFolder,
     build_config,
+    check_names,
     compute_options_with,
     config_options,
-    in_order,
+    count,
     output_options,
     read_record,
     result_folder,
     tracks_option,
+    typed_arguments,
 )
-from .track import check_names, count
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -52,7 +53,6 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     """
     config = build_config(InterpConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
-    settings = in_order(settings)
     inputs = [video, *([settings["tracks"]] if settings["tracks"] else [])]
     movie = _movie_of(output)
     _refuse_input(video, output)
@@ -60,7 +60,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     if movie is not None:
         _refuse_movie(movie, folder, overwrite, resume)
     line = f"{output}: finished already, skipped"
-    made = result_folder(folder, "interpolate", settings, inputs, overwrite, resume)
+    made = result_folder(folder, "interpolate", settings, inputs, overwrite, resume, arguments=typed_arguments())
     with Progress(quiet) as progress, made as result:
         if result is not None:
             found = interpolate_into(result, video, config, progress, movie, **settings)
@@ -112,7 +112,7 @@ def _refuse_movie(movie: Path, folder: Path, overwrite: bool, resume: bool) -> N
 
 
 def interpolate_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     config: InterpConfig,
     progress: Progress,
@@ -171,7 +171,7 @@ def interpolate_into(
     return found
 
 
-def _marks_of(result: Result, video: Video, config: InterpConfig, progress: Progress) -> Marks:
+def _marks_of(result: ResultFolder, video: Video, config: InterpConfig, progress: Progress) -> Marks:
     """Cuts and duplicates, from the checkpoint where they are there, else found and kept there."""
     from trackime.files import atomic
 
@@ -186,7 +186,7 @@ def _marks_of(result: Result, video: Video, config: InterpConfig, progress: Prog
     return marks
 
 
-def _sink_for(result: Result, video: Video, config: InterpConfig, timeline: Any, movie: Path | None) -> Sink:
+def _sink_for(result: ResultFolder, video: Video, config: InterpConfig, timeline: Any, movie: Path | None) -> Sink:
     """Where the frames go; a movie is made beside the result's folder and published with it."""
     from ..interp import Images, Movie
 
@@ -209,7 +209,9 @@ def _write_targets(path: Path, found: Interpolation, sink: Sink) -> None:
             rows.writerow([k, f"{k:05d}", repr(float(pts)), target.i, target.j, repr(float(target.tau))])
 
 
-def describe(result: Result, found: Interpolation, sink: Sink, device: str, progress: Progress, made: int) -> None:
+def describe(
+    result: ResultFolder, found: Interpolation, sink: Sink, device: str, progress: Progress, made: int
+) -> None:
     """What result.json says of the run."""
     video, timeline, marks = found.video, found.timeline, found.marks
     info = video.info

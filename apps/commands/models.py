@@ -1,4 +1,4 @@
-"""`trackime-apps models`: the checkpoints that are known by name, fetched, checked, and where they are."""
+"""`trackime-apps models`: list, fetch, verify and locate the checkpoints of the registry."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trackime.checkpoints import CHECKPOINTS, Checkpoint
 from trackime.checkpoints import store as models
 from trackime.errors import DownloadError, TrackimeError
 
-from ..run import Command, debug_option, offline_option
+from ..run import Command, console, debug_option, is_cached, offline_option, quiet_option
 
 _COLOURS = {models.VERIFIED: "green", models.FETCHED: "green", models.PARTIAL: "yellow", models.UNCHECKED: "yellow"}
 
 
-class _Names(click.ParamType):
+class _NameType(click.ParamType):
     """A name of the registry."""
 
     name = "name"
@@ -32,20 +32,19 @@ class _Names(click.ParamType):
 def command() -> None:
     """Checkpoints of trackers, segmenters and depth: list, fetch, verify, path.
 
-    They are kept in $TRACKIME_HOME, else in trackime of the user's cache folder, and fetched when they are first
-    used; $TRACKIME_OFFLINE=1 or --offline forbids that. A file of your own needs none of it: --tracker NAME:FILE.
+    They are cached in $TRACKIME_HOME, by default in the folder trackime of the user's cache, and downloaded on first
+    use; $TRACKIME_OFFLINE=1 or --offline forbids downloads. To use a file of your own: --tracker NAME:FILE.
     """
 
 
 @command.command("list", cls=Command)
-@click.option("--markdown", is_flag=True, help="The table of the documentation: licences, sizes, published figures.")
+@click.option("--markdown", is_flag=True, help="Print the documentation's table: licences, sizes, published scores.")
 @debug_option
 def _list_command(markdown: bool) -> None:
-    """Every checkpoint known by name, and whether it is here."""
+    """List every checkpoint of the registry, and whether it is in the cache."""
     if markdown:
         click.echo(_table(), nl=False)
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -55,22 +54,19 @@ def _list_command(markdown: bool) -> None:
         licence = Text(row.licence, "" if row.commercial else "yellow")
         cells = (row.kind, licence, _megabytes(row.size), Text(state, _COLOURS.get(state, "")), row.title)
         shown.add_row(row.name, *cells)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a log is not folded
-    console.print(shown)
+    console().print(shown)
     click.echo(f"in {models.home()}")
 
 
 @command.command("fetch", cls=Command)
-@click.argument("names", nargs=-1, type=_Names(), metavar="[NAME]...")
-@click.option("--all", "everything", is_flag=True, help="Every checkpoint of the list.")
-@click.option("--quiet", is_flag=True, help="Nothing but errors.")
+@click.argument("names", nargs=-1, type=_NameType(), metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Fetch every checkpoint of the registry.")
+@quiet_option
 @offline_option
 @debug_option
 @click.pass_context
 def _fetch_command(ctx: click.Context, names: Sequence[str], everything: bool, quiet: bool) -> None:
-    """Download checkpoints by NAME; what was interrupted goes on where it stopped."""
+    """Download checkpoints by NAME."""
     if bool(names) == everything:
         raise click.UsageError("expected names, or --all")
     with _bars(quiet) as report:
@@ -79,30 +75,30 @@ def _fetch_command(ctx: click.Context, names: Sequence[str], everything: bool, q
 
 
 @command.command("verify", cls=Command)
-@click.argument("names", nargs=-1, type=_Names(), metavar="[NAME]...")
-@click.option("--quiet", is_flag=True, help="Nothing but errors.")
+@click.argument("names", nargs=-1, type=_NameType(), metavar="[NAME]...")
+@quiet_option
 @debug_option
 @click.pass_context
 def _verify_command(ctx: click.Context, names: Sequence[str], quiet: bool) -> None:
-    """Read checkpoints in full and compare their digests: all that are here, or those called NAME."""
-    here = [name for name in CHECKPOINTS if models.state(name) not in (models.ABSENT, models.PARTIAL)]
+    """Compare the digests of checkpoints: those called NAME, by default all in the cache."""
+    here = [name for name in CHECKPOINTS if is_cached(name)]
     if not (names or here) and not quiet:
         click.echo(f"no checkpoint in {models.home()}")
     ctx.exit(0 if _each(names or here, models.verify, quiet) else 1)
 
 
 @command.command("path", cls=Command)
-@click.argument("name", type=_Names(), metavar="NAME")
+@click.argument("name", type=_NameType(), metavar="NAME")
 @debug_option
 def _path_command(name: str) -> None:
-    """The file (or folder) of a checkpoint that is here."""
-    if models.state(name) in (models.ABSENT, models.PARTIAL):
+    """Print the file (or folder) of a checkpoint in the cache."""
+    if not is_cached(name):
         raise DownloadError(models.absence(name))
     click.echo(models.locate(name, offline=True))
 
 
 def _each(names: Sequence[str], work: Callable[[str], Any], quiet: bool) -> bool:
-    """Do `work` by name and say what came of it; whether all went well. One that fails does not stop the others."""
+    """Do `work` by name and print its outcome; whether all succeeded. A failure does not stop the others."""
     good = True
     for name in names:
         try:
@@ -112,18 +108,18 @@ def _each(names: Sequence[str], work: Callable[[str], Any], quiet: bool) -> bool
             click.echo(f"trackime-apps: {error}", err=True)
         else:
             if not quiet:
-                click.echo(f"{name}: {describe(name, result)}")
+                click.echo(f"{name}: {_describe(name, result)}")
     return good
 
 
-def describe(name: str, result: Any) -> str:
+def _describe(name: str, result: Any) -> str:
     trust = "its digest is the published one" if models.state(name) == models.VERIFIED else "trusted on first use"
     return f"{'ok' if isinstance(result, str) else result} ({trust})"
 
 
 @contextmanager
 def _bars(quiet: bool) -> Iterator[models.Report | None]:
-    """Bars of bytes on stderr, where that is a terminal."""
+    """Progress bars in bytes on stderr, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

@@ -18,18 +18,20 @@ from ..run import (
     Progress,
     Prompt,
     PromptType,
-    Result,
+    ResultFolder,
     build_config,
+    check_names,
     compute_options_with,
     config_options,
-    in_order,
+    count,
+    list_option,
     output_options,
     result_folder,
     to_queries,
     tracks_option,
+    typed_arguments,
 )
 from ..vos import DEFAULT_TRACKER, MaskFiles, VosConfig, finish, write_masks
-from .track import check_names, count
 from .vos_correct import check_mending, mend, typed
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class _MaskType(click.ParamType):
               help="A click that mends the finished result in OUT, on or off an object of any frame.")  # fmt: skip
 @click.option("--masks", type=click.Path(path_type=Path), metavar="FOLDER",
               help="First masks of several videos, NAME.png or NAME/00000.png: results in OUT/NAME.")  # fmt: skip
-@click.option("--format", type=click.Choice(_FORMATS), multiple=True, help="The masks in another format, too.")
+@list_option("--format", type=click.Choice(_FORMATS), help="More formats of the masks.")
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Segmentation", VosConfig)
@@ -110,18 +112,17 @@ def command(
     config, ime = build_config(VosConfig, settings), build_config(ImeConfig, settings)
     check_names(settings["tracker"], settings["segmenter"])
     if masks is not None:
-        _batch(video, masks, output, in_order(settings), config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
+        _batch(video, masks, output, settings, config, ime, overwrite=overwrite, resume=resume, quiet=quiet)
         return
     several = video if len(video) > 1 else videos_of(video[0])
     if several is not None:
         raise click.UsageError(f"expected --masks FOLDER with first masks of {count(len(several), 'video')}, got none")
     if not settings["mask"] and not any(point.positive for point in settings["point"]):
         raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
-    settings = in_order(settings)
     files = [video[0], *(mask.path for mask in settings["mask"])]
     files += [settings["tracks"]] if settings["tracks"] else []
     line, made_anew = f"{output}: finished already, skipped", False
-    made = result_folder(output, "vos", settings, files, overwrite, resume)
+    made = result_folder(output, "vos", settings, files, overwrite, resume, arguments=typed_arguments())
     with Progress(quiet) as progress, made as result:
         if result is not None:
             found = vos_into(result, video[0], config, ime, progress, **settings)
@@ -162,7 +163,7 @@ def _batch(
 
 
 def vos_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     config: VosConfig,
     ime: ImeConfig,

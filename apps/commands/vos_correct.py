@@ -11,9 +11,20 @@ import click
 
 from trackime.ime import ImeConfig
 
-from ..run import Command, Progress, Prompt, Result, build_config, read_config, read_record, result_folder, to_queries
+from ..run import (
+    Command,
+    Progress,
+    Prompt,
+    ResultFolder,
+    build_config,
+    count,
+    read_config,
+    read_record,
+    result_folder,
+    to_queries,
+    typed_arguments,
+)
 from ..vos import MaskFiles, VosConfig, confidence_rows, finish, read_confidence
-from .track import count
 
 
 def typed(name: str) -> bool:
@@ -43,13 +54,16 @@ def mend(video: str, output: Path, clicks: Sequence[Prompt], device: str, quiet:
     record = read_record(output)
     if record is None or record.get("command") != "vos" or "prompts" not in record:
         raise click.UsageError(f"--correct: expected {output} to be a finished result of vos, found none")
-    saved = read_config(output / "config.toml", command.settings())
+    saved = read_config(output / "config.toml", command)
     with command.make_context("vos", [video, "-o", str(output)], context.parent, default_map=saved) as again:
         values = again.params
     config, ime = build_config(VosConfig, values), build_config(ImeConfig, values)
     settings = {name: values[name] for name in command.settings() if name in values}
     settings.update(correct=(*values["correct"], *clicks), device=device)
-    with Progress(quiet) as progress, result_folder(output, "vos", settings, [video], overwrite=True) as result:
+    with (
+        Progress(quiet) as progress,
+        result_folder(output, "vos", settings, [video], overwrite=True, arguments=typed_arguments()) as result,
+    ):
         assert result is not None
         changed = _mend_into(result, video, output, record, config, ime, progress, clicks=clicks, **settings)
         line = f"{output}: {count(changed, 'frame')} mended in {sum(progress.seconds.values()):.1f} s"
@@ -58,7 +72,7 @@ def mend(video: str, output: Path, clicks: Sequence[Prompt], device: str, quiet:
 
 
 def _mend_into(
-    result: Result,
+    result: ResultFolder,
     source: Any,
     output: Path,
     record: dict[str, Any],

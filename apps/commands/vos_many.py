@@ -16,9 +16,8 @@ from trackime.errors import FormatError, InputError, OutputError
 from trackime.files import atomic
 from trackime.ime import ImeConfig
 
-from ..run import Progress, read_record, result_folder
+from ..run import Progress, count, read_record, result_folder, typed_arguments
 from ..vos import VosConfig
-from .track import count
 from .vos import MaskAt, vos_into
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
@@ -176,7 +175,10 @@ def _one(
 ) -> _Outcome:  # fmt: skip
     """One video's result, made as `vos VIDEO --mask` makes it."""
     inputs = [video, settings["mask"][0].path]
-    with Progress(quiet) as progress, result_folder(output, "vos", settings, inputs, overwrite, resume) as result:
+    with (
+        Progress(quiet) as progress,
+        result_folder(output, "vos", settings, inputs, overwrite, resume, arguments=typed_arguments()) as result,
+    ):
         if result is not None:
             found = vos_into(result, video, config, ime, progress, **{**settings, **shared})
             spent = round(sum(progress.seconds.values()), 1)

@@ -68,7 +68,7 @@ def initialise(
     judged = moving
     try:
         found = _reconstruction(folder / "cameras.npz", tracks, video, focal, moving.static, progress)
-        judged = moving.again(found) if judge else moving
+        judged = moving.with_cameras(found) if judge else moving
     except SolveError:
         if request.source.parallax:
             raise

@@ -58,6 +58,6 @@ class Progress(Report):
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
-    def _fetching(self, name: str, done: int, total: int | None) -> None:
+    def _fetching(self, name: str, done: int, total: int) -> None:
         """A checkpoint that is downloaded on the way, in MB."""
-        self(f"{name}, MB", round(done / 1e6), round((total or 0) / 1e6))
+        self(f"{name}, MB", round(done / 1e6), round(total / 1e6))

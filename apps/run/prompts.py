@@ -1,7 +1,7 @@
 """The one syntax of prompts: ``X,Y[,T[,ID]][,+|-]``.
 
 X and Y are pixels; a typed integer means that pixel's centre, so ``100,200`` is (100.5, 200.5), while ``100.0`` is
-taken as it stands. T is a frame index (0), ID the object (1 .. 254), ``+`` a point on it and ``-`` a point off it.
+taken as it is. T is a frame index (0), ID the object (1 .. 254), ``+`` a point on it and ``-`` a point off it.
 """
 
 from __future__ import annotations

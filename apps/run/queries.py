@@ -1,4 +1,4 @@
-"""The points a command is asked to follow, from all the ways of asking."""
+"""The points to track, from every kind of option, and the files that options name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from trackime.arrays import UInt8
+from trackime.arrays import UInt8, ids_at
 from trackime.errors import InputError
 from trackime.types import Queries, Tracks, VideoInfo
 
 from .prompts import Prompt, read_prompts, to_queries
 
 _STEP = 16.0
-"""Pixels between the points of a grid that no one gave a spacing for."""
+"""Default spacing of a grid, pixels."""
 
 
 def gather_queries(
@@ -24,7 +24,7 @@ def gather_queries(
     grid: float | None = None,
     mask: Path | None = None,
 ) -> Queries:
-    """Typed points, then a file's, then a grid of the first frame; a grid every 16 px where none is asked for.
+    """Typed points, then a file's, then a grid of the first frame; by default a grid every 16 px.
 
     Args:
         info: the video.
@@ -83,7 +83,7 @@ def _mask_grid(ids: UInt8, step: float) -> Queries:
     import cv2
 
     grid = Queries.grid(ids.shape[1], ids.shape[0], step)
-    at = ids[grid.xy[:, 1].astype(int), grid.xy[:, 0].astype(int)].astype(np.int32)
+    at = ids_at(ids, grid.xy, 0).astype(np.int32)
     on = (at > 0) & (at < 255)
     parts = [Queries(grid.xyt[on], at[on])]
     for k in sorted(set(np.unique(ids).tolist()) - {0, 255} - set(at.tolist())):

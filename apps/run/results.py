@@ -1,4 +1,4 @@
-"""The folder of a result: written aside, whole when it appears, and resumed where it broke off.
+"""The folder of a result: written elsewhere first, complete when it appears, resumable after an interruption.
 
 A result for OUT is made in ``.OUT.partial/`` beside it: ``result/`` becomes OUT by a rename once it is complete,
 ``checkpoint/`` holds finished stages that ``--resume`` goes on from. An interrupted run leaves nothing, but for the
@@ -18,14 +18,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from trackime.errors import OutputError
+from trackime.errors import InputError, OutputError
+from trackime.files import swap_folder
 from trackime.types import VideoInfo
 
-from .options import to_toml
+from .progress import Progress
+from .toml import to_toml
+
+if TYPE_CHECKING:
+    from trackime.video import Video
 
 _RESULT = "result.json"
 _HASHED_BYTES = 1 << 26
@@ -61,26 +64,14 @@ def _identity(path: str | os.PathLike[str]) -> str:
         return "missing"
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as TOML can keep them: prompts as typed, paths absolute, tuples as lists, None left out."""
-
-    def one(value: Any) -> Any:
-        if isinstance(value, Path):
-            return str(value.absolute())
-        if isinstance(value, list | tuple):
-            return [one(item) for item in value]
-        return getattr(value, "text", value)
-
-    return {name: one(value) for name, value in settings.items() if value is not None}
-
-
 @dataclass
-class Result:
+class ResultFolder:
     """A result under way.
 
     Attributes:
         folder: where to write its files.
         checkpoint: a folder for stages that are finished; files in it must appear whole.
+        arguments: what was typed, for result.json.
         record: what result.json will hold, beside what every result has.
         beside: files that belong to the result though they lie outside of its folder: where they were made, in the
             folder's own parent, to where they go with it.
@@ -88,12 +79,13 @@ class Result:
 
     folder: Path
     checkpoint: Path
+    arguments: Sequence[str] = ()
     record: dict[str, Any] = field(default_factory=dict)
     beside: dict[Path, Path] = field(default_factory=dict)
 
-    def part(self, name: str) -> Result:
+    def part(self, name: str) -> ResultFolder:
         """A result within this one, in a folder called `name`; `seal` it when it is complete."""
-        part = Result(self.folder / name, self.checkpoint / name)
+        part = ResultFolder(self.folder / name, self.checkpoint / name, self.arguments)
         part.folder.mkdir()
         part.checkpoint.mkdir(exist_ok=True)
         return part
@@ -107,7 +99,8 @@ def result_folder(
     inputs: Sequence[str | os.PathLike[str]] = (),
     overwrite: bool = False,
     resume: bool = False,
-) -> Iterator[Result | None]:
+    arguments: Sequence[str] = (),
+) -> Iterator[ResultFolder | None]:
     """A folder to write a result to, which becomes `output` when the block ends well.
 
     Args:
@@ -117,52 +110,60 @@ def result_folder(
         inputs: files and folders it is made from.
         overwrite: replace what is there. Files that no result put there are kept.
         resume: keep and use checkpoints; yields None where `output` is already this result, finished.
+        arguments: what was typed, saved in result.json.
 
     Raises:
+        InputError: both flags.
         OutputError: `output` is there already and neither flag allows it, or was made with other settings, or
             another run is writing it, or it cannot be written.
-        click.UsageError: both flags.
     """
     if overwrite and resume:
-        raise click.UsageError("--overwrite and --resume exclude each other: expected one of them")
+        raise InputError("--overwrite and --resume exclude each other: expected one of them")
     output = output.resolve()
     if not output.name:
         raise OutputError(f"cannot write {output}: expected a folder below it")
-    settings = _plain(settings)
+    work = output.with_name(f".{output.name}.partial")
     key = _key(command, settings, inputs)
+    _recover(output, work)
     if _finished(output, key, overwrite, resume):
         yield None
         return
-    work = output.with_name(f".{output.name}.partial")
-    made = [folder for folder in output.parents if not folder.exists()]  # the innermost first
+    missing = [folder for folder in output.parents if not folder.exists()]  # the innermost first
+    result = ResultFolder(work / "result", work / "checkpoint", arguments)
     try:
-        (work / "checkpoint").mkdir(parents=True, exist_ok=True)
-        with _locked(work / "lock", output):
-            result = Result(work / "result", work / "checkpoint")
+        with _locked(output, work):
             yield from _write(output, work, result, key, command, settings, resume)
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+        if _is_below(error, work):
+            raise _unwritable(output, error) from error
+        raise
     finally:
-        for folder in made:
+        for folder in missing:
             with suppress(OSError):  # what holds a result or a checkpoint stays
                 folder.rmdir()
 
 
 def _write(
-    output: Path, work: Path, result: Result, key: str, command: str, settings: Mapping[str, Any], resume: bool
-) -> Iterator[Result]:
+    output: Path,
+    work: Path,
+    result: ResultFolder,
+    key: str,
+    command: str,
+    settings: Mapping[str, Any],
+    resume: bool,
+) -> Iterator[ResultFolder]:
     """The part of `result_folder` that runs under the lock."""
     keep = False
     try:
-        _prepare(result, key, resume)
+        with _bookkeeping(output):
+            _prepare(result, key, resume)
         yield result
-        seal(result, command, settings, key)
-        # They go first: where the folder is, everything is.
-        for made, target in result.beside.items():
-            os.replace(made, target)
-        _publish(result.folder, output, work / "old")
+        with _bookkeeping(output):
+            seal(result, command, settings, key)
+            # They go first: where the folder is, everything is.
+            for made, target in result.beside.items():
+                os.replace(made, target)
+            _publish(result.folder, output, work / "old")
     except BaseException:
         keep = resume and any(result.checkpoint.iterdir())
         raise
@@ -175,19 +176,35 @@ def _write(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def seal(result: Result, command: str, settings: Mapping[str, Any], key: str = "") -> None:
+def _unwritable(output: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {output}: {error.strerror or error}")
+
+
+@contextmanager
+def _bookkeeping(output: Path) -> Iterator[None]:
+    """Work on the folders themselves: an OSError in it means that `output` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _is_below(error: OSError, folder: Path) -> bool:
+    """Whether the file that an error names lies in `folder`."""
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return any(Path(os.fsdecode(name)).absolute().is_relative_to(folder) for name in names)
+
+
+def seal(result: ResultFolder, command: str, settings: Mapping[str, Any], key: str = "") -> None:
     """Write config.toml and result.json: the last files of a result."""
-    (result.folder / "config.toml").write_text(to_toml(_plain(settings)), encoding="utf-8")
-    files = sorted([*(p.name for p in result.folder.iterdir()), _RESULT])
-    context = click.get_current_context(silent=True)
-    typed = context.obj["typed"] if context is not None and context.obj else []
+    (result.folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
     record = {
         "command": command,
-        "arguments": typed,
+        "arguments": list(result.arguments),
         "key": key,
         **result.record,
         "versions": _versions(),
-        "files": files,
+        "files": sorted([*(p.name for p in result.folder.iterdir()), _RESULT]),
     }
     (result.folder / _RESULT).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -224,21 +241,24 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _locked(path: Path, output: Path) -> Iterator[None]:
-    """Hold `path` as a lock, which the system lets go of however the process ends."""
-    with open(path, "w") as file:
+def _locked(output: Path, work: Path) -> Iterator[None]:
+    """Hold the lock of `work`, which is made, and which the system releases however the process ends."""
+    from filelock import FileLock, Timeout
+
+    held = FileLock(work / "lock")
+    with _bookkeeping(output):
+        (work / "checkpoint").mkdir(parents=True, exist_ok=True)
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows has no flock; two runs on one folder are the user's care there
-            pass
-        except BlockingIOError:
+            held.acquire(timeout=0)
+        except Timeout:
             raise OutputError(f"another run is writing {output}: wait for it, or choose another name") from None
+    try:
         yield
+    finally:
+        held.release()
 
 
-def _prepare(result: Result, key: str, resume: bool) -> None:
+def _prepare(result: ResultFolder, key: str, resume: bool) -> None:
     """Empty folders, but for a checkpoint of this very result when resuming."""
     shutil.rmtree(result.folder, ignore_errors=True)
     result.folder.mkdir()
@@ -250,33 +270,55 @@ def _prepare(result: Result, key: str, resume: bool) -> None:
 
 
 def _publish(folder: Path, output: Path, aside: Path) -> None:
-    """Make `folder` the result: the whole folder in one rename, unless files of the user's lie in `output`."""
+    """Make `folder` the result: the whole folder in one rename, unless files of the user's lie in `output`.
+
+    Where it broke off, calling it again completes it.
+    """
     if not output.exists():
         os.replace(folder, output)
         return
-    owned = set((read_record(output) or {}).get("files", ()))
-    present = {entry.name for entry in output.iterdir()}
-    if present <= owned:
-        os.replace(output, aside)
-        try:
-            os.replace(folder, output)
-        except OSError:
-            os.replace(aside, output)
-            raise
+    record = read_record(output) or read_record(aside) or {}
+    owned, present = set(record.get("files", ())), {entry.name for entry in output.iterdir()}
+    if present <= owned and not aside.exists():
+        swap_folder(folder, output, aside)
         return
     # result.json goes first and comes last: while it is there the result is whole.
-    aside.mkdir()
-    new = {entry.name for entry in folder.iterdir()}
+    aside.mkdir(exist_ok=True)
+    left = {entry.name for entry in folder.iterdir()}
+    published = set((read_record(folder) or {}).get("files", ())) - left
     try:
-        for name in sorted((owned | new) & present, key=lambda n: n != _RESULT):
+        for name in sorted(((owned | left) & present) - published, key=lambda n: n != _RESULT):
             os.replace(output / name, aside / name)
-        for name in sorted(new, key=lambda n: n == _RESULT):
+        for name in sorted(left, key=lambda n: n == _RESULT):
             os.replace(folder / name, output / name)
     except OSError:
         for entry in aside.iterdir():
             if not (output / entry.name).exists():
                 os.replace(entry, output / entry.name)
         raise
+
+
+def _recover(output: Path, work: Path) -> None:
+    """Complete what a killed process left half published, and remove the result it replaced."""
+    aside, made = work / "old", work / "result"
+    if not aside.exists():
+        return
+    with _locked(output, work), _bookkeeping(output):
+        if read_record(made) is not None:  # not all of it was published
+            _publish(made, output, aside)
+        elif not output.exists():
+            os.replace(aside, output)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def describe(result: ResultFolder, video: Video, device: str, progress: Progress) -> None:
+    """Write frames.csv, and record video, device and seconds of each stage for result.json."""
+    info = video.info
+    write_frames(result.folder / "frames.csv", info)
+    about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
+    result.record.update(video=about, device=device, seconds=progress.seconds)
+    if video.warnings:
+        result.record["warnings"] = list(video.warnings)
 
 
 def write_frames(path: Path, info: VideoInfo) -> None:

@@ -12,8 +12,6 @@ from trackime.errors import OutputError
 from trackime.files import atomic
 from trackime.types import VideoInfo
 
-_Frame = UInt8
-
 _FRAMES = 12
 _WIDEST = 1920
 """Pixels across a sheet at most."""
@@ -43,7 +41,7 @@ class Sheet:
         widest = (_WIDEST - GAP) // self.columns - GAP
         self.width = int(np.clip(info.width, TILE[0], min(TILE[1], widest)))
         self.height = max(1, round(self.width * info.height / info.width))
-        self._tiles: dict[int, _Frame] = {}
+        self._tiles: dict[int, UInt8] = {}
 
     def _columns(self) -> int:
         """The number of columns that makes the sheet about 16:10 with the fewest empty places."""
@@ -55,14 +53,14 @@ class Sheet:
 
         return min(range(1, min(6, count) + 1), key=score, default=1)
 
-    def take(self, t: int, frame: _Frame) -> None:
+    def take(self, t: int, frame: UInt8) -> None:
         """Show frame t (uint8 [H, W, 3]), if it is one of those shown."""
         if t in self.indices:
             shrinks = self.width < frame.shape[1]
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             self._tiles[t] = cv2.resize(frame, (self.width, self.height), interpolation=how).astype(np.uint8)
 
-    def render(self) -> _Frame:
+    def render(self) -> UInt8:
         """The sheet, uint8 [h, w, 3]."""
         bar = max(22, self.width // 13)
         rows = -(-len(self._tiles) // self.columns)
@@ -87,7 +85,7 @@ class Sheet:
             temporary.write_bytes(data.tobytes())
 
 
-def caption(sheet: _Frame, text: str, x: int, y: int, bar: int) -> None:
+def caption(sheet: UInt8, text: str, x: int, y: int, bar: int) -> None:
     """Write a line of text into the bar of `bar` pixels whose top left corner is (x, y)."""
     font, height = cv2.FONT_HERSHEY_SIMPLEX, round(0.55 * bar)
     thick = max(1, round(height / 12))

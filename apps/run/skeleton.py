@@ -11,22 +11,33 @@ from typing import Any
 import click
 
 from .progress import Progress
-from .results import Result, result_folder
+from .results import ResultFolder, result_folder
 
 
 @dataclass(frozen=True)
 class Flags:
-    """How a command writes and speaks.
+    """How a command writes, and how verbose it is.
 
     Attributes:
-        overwrite: replace what is there.
-        resume: skip what is finished, go on with what was interrupted.
-        quiet: nothing but errors.
+        overwrite: replace existing results.
+        resume: skip a finished result, continue an interrupted one.
+        quiet: print errors only.
     """
 
     overwrite: bool = False
     resume: bool = False
     quiet: bool = False
+
+
+def count(number: int, noun: str) -> str:
+    """The number with its noun: ``1 frame``, ``2 frames``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def typed_arguments() -> list[str]:
+    """What was typed after the program's name; empty outside of the command line."""
+    context = click.get_current_context(silent=True)
+    return list(context.obj["typed"]) if context is not None and context.obj else []
 
 
 def run_command(
@@ -35,9 +46,9 @@ def run_command(
     settings: Mapping[str, Any],
     inputs: Sequence[str | os.PathLike[str]],
     flags: Flags,
-    body: Callable[[Result, Progress], str],
-) -> None:
-    """Make a result and say in one line what came of it.
+    body: Callable[[ResultFolder, Progress], str],
+) -> ResultFolder | None:
+    """Make a result and print one line about it; None where it was finished already.
 
     Args:
         name: of the command.
@@ -45,15 +56,17 @@ def run_command(
         settings: resolved, saved as config.toml.
         inputs: files and folders it is made from.
         flags: see `Flags`.
-        body: makes the result; gives what to say of it, without the folder and the seconds.
+        body: makes the result and returns a summary of it, without the folder and the seconds.
 
     Raises:
         OutputError: see `result_folder`.
     """
     line = f"{output}: finished already, skipped"
     with Progress(flags.quiet) as progress:
-        with result_folder(output, name, settings, inputs, flags.overwrite, flags.resume) as result:
+        made = result_folder(output, name, settings, inputs, flags.overwrite, flags.resume, arguments=typed_arguments())
+        with made as result:
             if result is not None:
                 line = f"{output}: {body(result, progress)} in {sum(progress.seconds.values()):.1f} s"
     if not flags.quiet:
         click.echo(line)
+    return result

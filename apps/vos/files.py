@@ -11,8 +11,7 @@ from trackime.arrays import FloatArray
 from trackime.errors import FormatError
 from trackime.ime import ImeConfig
 
-from ..commands import count, describe
-from ..run import Progress, Result
+from ..run import Progress, ResultFolder, count, describe
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def finish(
-    result: Result,
+    result: ResultFolder,
     video: Video,
     ids: MaskFiles,
     found: Segmentation | Finished,

@@ -13,8 +13,7 @@ from benchmarks.interp_cases import left_out
 from trackime import datasets
 from trackime.errors import FormatError, InputError, TrackimeError
 from trackime.types import VideoInfo
-from trackime.video import Video, open_video
-from trackime.video.reader import VideoWriter
+from trackime.video import Video, VideoWriter, open_video
 from trackime.worlds import make_world
 
 

@@ -41,6 +41,13 @@ def test_tracking(table, tmp_path):
     assert got["machine"]["cores"] >= 1 and got["command"][:3] == ["python", "-m", "benchmarks"]
 
 
+def test_trajectories(tmp_path):
+    got = run("tracking", "--tracker", "lk", "--table", "trajectories", *SMALL, path=tmp_path / "a.json")
+    assert [row["tracker"] for row in got["rows"]] == ["lk", "lk + TrackIME"]
+    for row in got["rows"]:
+        assert 0 <= row["survival"] <= 100 and all(row[name] >= 0 for name in ("MTE", "TC", "DAG"))
+
+
 def test_tracking_on_held_out_worlds(tmp_path):
     typed = ("--tracker", "lk", "--table", "overall", "--held-out", "--seeds", "2", "--size", "96x64", "--frames", "12")
     got = run("tracking", *typed, "--points", "16", path=tmp_path / "a.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -15,15 +14,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.registry_rows import SHA, row
 from tests.server import BODY, fetch_model, redirect, running, serve, slow, started, status
-from trackime.checkpoints import CHECKPOINTS, Checkpoint, fill, read_weights
+from trackime.checkpoints import CHECKPOINTS
 from trackime.checkpoints import store as models
 from trackime.checkpoints._download import Patience
-from trackime.checkpoints.catalog import _APACHE, _NON_COMMERCIAL, RemoteFile
+from trackime.checkpoints.catalog import _NON_COMMERCIAL, RemoteFile
 from trackime.errors import DownloadError, FormatError, InputError, OutputError, UnknownNameError
 from trackime.registry import Registry
 
-SHA = hashlib.sha256(BODY).hexdigest()
 FAST = Patience(attempts=2, wait=0.001, stall=0.3)
 
 
@@ -38,11 +37,6 @@ def home(tmp_path, monkeypatch):
 def server():
     with running() as server:
         yield server
-
-
-def row(name: str, *files: RemoteFile, licence: str = _APACHE, shares: str = "") -> Checkpoint:
-    page = "https://example.org"
-    return Checkpoint(name, "tracker", name.title(), files, licence, page, page, "256x256", shares=shares)
 
 
 @pytest.fixture
@@ -82,9 +76,9 @@ def test_rows_are_complete(row):
 
 def test_sizes_agree_with_parameters():
     """A file of float32 holds four bytes a parameter; a few buffers and the file's own index come on top."""
-    for row in CHECKPOINTS.values():
-        if row.size and row.parameters:
-            assert 0.95 < row.size / (4 * row.parameters) < 1.05, row.name
+    for entry in CHECKPOINTS.values():
+        if entry.size and entry.parameters:
+            assert 0.95 < entry.size / (4 * entry.parameters) < 1.05, entry.name
 
 
 def test_non_commercial_ones_are_known_as_such():
@@ -265,7 +259,7 @@ def test_a_folder_of_files(known, home):
     assert models.state("folder") == models.PARTIAL
     known.answers = [serve()]
     assert models.fetch("folder") == home / "models" / "folder"
-    assert [seen[:2] for seen in known.seen[-1:]] == [("/model.safetensors", "bytes=500-")]
+    assert known.seen == ["/config.json", *["/model.safetensors"] * 3]  # the missing one only
     assert models.state("folder") == models.FETCHED  # nobody published the configuration's digest
     assert models.locate("folder", offline=True) == home / "models" / "folder"
 
@@ -291,6 +285,14 @@ def test_a_file_out_of_an_archive(known, home):
     assert sorted(p.name for p in path.parent.iterdir()) == [".lock", "packed.pth", "packed.pth.record.json"]
     assert models.verify("packed") == models.FETCHED
     assert json.loads((path.parent / "packed.pth.record.json").read_text())["sha256"] == SHA
+
+
+def test_leftovers_of_killed_downloads_are_removed(known, home):
+    folder = home / "models" / "one"
+    folder.mkdir(parents=True)
+    (folder / ".one.0123abcd.part.pt").write_bytes(b"x")
+    models.fetch("one")
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "one.pt", "one.pt.record.json"]
 
 
 @pytest.mark.parametrize("body", [b"no archive", packed(other=b"x")[:-9], packed(other=b"x")])
@@ -339,15 +341,9 @@ def test_two_processes_fetch_it_once(server, home):
 # ---- a bad file of one's own, through the registry of trackers
 
 
-def toy(path: str | None = None, device: str = "cpu") -> nn.Module:
-    network = nn.Linear(3, 2)
-    fill(network, read_weights(models.locate("one", path)), "one")
-    return network
-
-
 @pytest.fixture
 def registry():
-    return Registry("tracker", "trackime.no.such.group", {"one": f"{__name__}:toy"})
+    return Registry("tracker", "trackime.no.such.group", {"one": "tests.registry_rows:toy"})
 
 
 def test_an_own_checkpoint_by_path(registry, tmp_path):

@@ -52,7 +52,7 @@ def sintel_at(root, true, name="alley_1", render="final"):
         folder = root / "training" / "depth" / name
         folder.mkdir(parents=True, exist_ok=True)
         depth = (1 + t + np.arange(SIZE[0] * SIZE[1], dtype="<f4") / 100).tobytes()
-        tag = np.array(sintel.TAG, "<f4").tobytes()
+        tag = np.array(sintel._TAG, "<f4").tobytes()
         (folder / f"{stem}.dpt").write_bytes(tag + np.array([SIZE[1], SIZE[0]], "<i4").tobytes() + depth)
         folder = root / "training" / "camdata_left" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def test_tum_refuses(kind, tmp_path):
     # Natural order puts 1.9 before 1.88, as whole numbers behind the point.
     write_image(folder / "rgb" / "00001.88.png", np.zeros((*SIZE, 3), np.uint8))
     write_image(folder / "rgb" / "00001.9.png", np.zeros((*SIZE, 3), np.uint8))
-    with pytest.raises(FormatError, match="order is that of their times"):
+    with pytest.raises(FormatError, match="names in the order of their times"):
         first()
 
 
@@ -205,7 +205,7 @@ def slow_associate(times, others, alone):
     out = []
     for t in times:
         off = [abs(t - o) for o in others]
-        out.append(int(np.argmin(off)) if off and min(off) <= tum.NEAR else -1)
+        out.append(int(np.argmin(off)) if off and min(off) <= tum._NEAR else -1)
     if alone:
         for k in set(out) - {-1}:
             wanting = [i for i, got in enumerate(out) if got == k]
@@ -219,7 +219,7 @@ def slow_associate(times, others, alone):
 def test_association(seed, alone):
     rng = np.random.default_rng(seed)
     times, others = rng.uniform(0, 1, 30), rng.uniform(0, 1, rng.integers(0, 40))
-    assert tum.associate(times, others, alone).tolist() == slow_associate(times, others, alone)
+    assert tum._associate(times, others, alone).tolist() == slow_associate(times, others, alone)
 
 
 def test_bonn(tmp_path):
@@ -230,13 +230,13 @@ def test_bonn(tmp_path):
     assert sample.labels["scan"].intrinsics[0, 0, 2] == pytest.approx(316.09352) and scan.known.all()
     # A pixel lifted by our depth and pose is where the published product, scale and all, puts what was measured.
     whole = np.eye(4)
-    whole[:3] = bonn.CAMERA
+    whole[:3] = bonn._CAMERA
     xy = np.array([[3.5, 4.5], [9.0, 2.0]])
     for t in range(4):
         z = scan.depth(t)[0, 0]
         assert z == pytest.approx((1 + 0.1 * t) * 1.0593, rel=1e-3)
         rays = np.concatenate([xy, np.ones((2, 1))], 1) @ np.linalg.inv(scan.intrinsics[t]).T * (1 + 0.1 * t)
-        published = (bonn.AXES @ lines[t] @ bonn.AXES @ whole) @ np.concatenate([rays, np.ones((2, 1))], 1).T
+        published = (bonn._AXES @ lines[t] @ bonn._AXES @ whole) @ np.concatenate([rays, np.ones((2, 1))], 1).T
         np.testing.assert_allclose(scan.lift(xy, np.full(2, z), t), published[:3].T, atol=2e-3)
 
 

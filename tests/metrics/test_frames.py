@@ -15,7 +15,7 @@ from skimage.metrics import structural_similarity
 from trackime.errors import DownloadError, InputError, MissingExtraError, ShapeError, UnknownNameError
 from trackime.metrics import frames as metrics
 from trackime.metrics import psnr, ssim
-from trackime.metrics.frames import ie_mae, ie_rms, score, ssim_3d
+from trackime.metrics.frames import evaluate_frames, ie_mae, ie_rms, ssim_3d
 
 MEASURES = {"psnr": psnr, "ssim": ssim, "ssim_3d": ssim_3d, "ie_rms": ie_rms, "ie_mae": ie_mae}
 BEST = {"psnr": 100.0, "ssim": 1.0, "ssim_3d": 1.0, "ie_rms": 0.0, "ie_mae": 0.0}
@@ -86,15 +86,15 @@ def test_refuses_frames_smaller_than_the_window():
 def test_refuses_series_that_do_not_agree():
     frames = np.zeros((3, 12, 12, 3), np.uint8)
     with pytest.raises(InputError, match="preds: expected as many frames as truths, got only 2"):
-        score(frames[:2], frames)
+        evaluate_frames(frames[:2], frames)
     with pytest.raises(InputError, match="truths: expected as many frames as preds, got only 1"):
-        score(iter(frames), iter(frames[:1]))
+        evaluate_frames(iter(frames), iter(frames[:1]))
     with pytest.raises(InputError, match="at least one frame"):
-        score([], [])
+        evaluate_frames([], [])
     with pytest.raises(ShapeError, match=r"pred\[1\]: expected shape as the truth"):
-        score([frames[0], frames[0, :11]], frames[:2])
+        evaluate_frames([frames[0], frames[0, :11]], frames[:2])
     with pytest.raises(ShapeError, match=r"pred\[0\]: .* SSIM's window"):
-        score(frames[:, :5], frames[:, :5])
+        evaluate_frames(frames[:, :5], frames[:, :5])
 
 
 def test_lpips_that_is_missing_is_one_line(monkeypatch):
@@ -104,7 +104,7 @@ def test_lpips_that_is_missing_is_one_line(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"^LPIPS needs an optional .*: pip install 'trackime\[lpips\]'$"):
         metrics.lpips(frame, frame)
     with pytest.raises(MissingExtraError):
-        score(iter(()), iter(()), lpips_network="vgg")  # said before any frame is read
+        evaluate_frames(iter(()), iter(()), lpips_network="vgg")  # said before any frame is read
     with pytest.raises(UnknownNameError, match="LPIPS network 'resnet': expected one of alex, vgg, squeeze"):
         metrics.lpips(frame, frame, "resnet")
 
@@ -138,7 +138,7 @@ def test_lpips_gets_frames_in_minus_one_to_one_and_is_named(monkeypatch):
     assert metrics.lpips(black, white) == 2 and metrics.lpips(black, white, "vgg") == 4
     a, b = seen[0]
     assert a.shape == (1, 3, 12, 14) and a.dtype == torch.float32 and (a == -1).all() and (b == 1).all()
-    got = score([black, black], [white, black], lpips_network="alex")
+    got = evaluate_frames([black, black], [white, black], lpips_network="alex")
     assert got.frames["lpips_alex"].tolist() == [2, 0] and got.mean["lpips_alex"] == 1
     metrics._network.cache_clear()
 
@@ -223,12 +223,12 @@ def test_best_symmetric_and_worse_with_more_noise(name):
 def test_score_is_each_measure_of_each_frame():
     pairs = [pair(seed, noise=0.05 * (seed + 1)) for seed in range(3)]
     preds, truths = (np.stack(side) for side in zip(*pairs, strict=True))
-    got = score(preds, truths)
+    got = evaluate_frames(preds, truths)
     assert list(got.mean) == list(got.frames) == list(MEASURES)
     for name, measure in MEASURES.items():
         expected = [measure(a, b) for a, b in pairs]
         assert got.frames[name].tolist() == expected and got.frames[name].dtype == np.float64
         assert got.mean[name] == pytest.approx(np.mean(expected))
-    for again in (score(list(preds), list(truths)), score((p for p in preds), iter(truths))):
+    for again in (evaluate_frames(list(preds), list(truths)), evaluate_frames((p for p in preds), iter(truths))):
         assert again.mean == got.mean
-    assert score(preds[0], truths[0]).frames["psnr"].tolist() == [psnr(preds[0], truths[0])]
+    assert evaluate_frames(preds[0], truths[0]).frames["psnr"].tolist() == [psnr(preds[0], truths[0])]

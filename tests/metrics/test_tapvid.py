@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import trackime.metrics as metrics
 from trackime.errors import InputError, ShapeError
-from trackime.metrics import tapvid as metrics
 from trackime.types import Queries, Tracks, VideoInfo
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "tapvid_metrics.npz")
@@ -201,7 +201,9 @@ def test_scores_do_not_depend_on_order_or_source_size(seed, factor):
 def test_perfect_predictions_score_one():
     _, truth = random_pair(1)
     assert all(v == 1 for v in metrics.evaluate(truth, truth, "strided").values())
-    per_track = metrics.evaluate_tracks(truth, truth, "strided")
+    per_track = metrics.tap_vid(
+        truth.queries.t, truth.xy, truth.visible, truth.xy, truth.visible, "strided", trackwise=True
+    )
     assert per_track["average_jaccard"].shape == (len(truth),)
 
 

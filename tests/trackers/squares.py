@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trackime.training._config import Stage
+from trackime.training._config import CurriculumStage
 from trackime.training.data import Clips
 
 
@@ -19,7 +19,7 @@ def noise(generator: torch.Generator, side: int) -> Tensor:
     return torch.sigmoid(image)
 
 
-def squares(seed: int, stage: Stage, count: int = 3, speed: float = 3.0) -> Clips:
+def squares(seed: int, stage: CurriculumStage, count: int = 3, speed: float = 3.0) -> Clips:
     """`stage.batch` clips: a background and `count` squares in front of it, each in front of those before it."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -18,20 +18,20 @@ from trackime.errors import FormatError, InputError, SolveError
 from trackime.trackers import EmbeddedTracker, Features, PointTracker
 from trackime.trackers.networks import Estimate, Size
 from trackime.trackers.trackime_s import _load_network
-from trackime.training import Held, Worlds, commands, data
+from trackime.training import ValidationSet, WorldClips, commands, data
 from trackime.training import _losses as losses
 from trackime.training import _state as state
-from trackime.training._config import PRESETS, Stage, TrainConfig
-from trackime.training._loop import BEST, LOG, STATE, VALIDATION, Pace, Run, rate_at, train
-from trackime.training._losses import LossConfig, Truth
+from trackime.training._config import PRESETS, CurriculumStage, TrainConfig
+from trackime.training._loop import BEST, LOG, STATE, VALIDATION, SliceSchedule, TrainingRun, rate_at, train
+from trackime.training._losses import ClipTruth, LossConfig
 from trackime.training._step import forward
-from trackime.training._team import Team, together
+from trackime.training._team import ProcessTeam, together
 from trackime.training.data import Clips, _vary, batches
-from trackime.training.validate import Watch, calibrate, score
+from trackime.training.validate import Validator, calibrate, score
 from trackime.worlds import TexturePool
 
 TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
-STAGE = Stage(1.0, 32, 6, 2, 8, chained=0.5)
+STAGE = CurriculumStage(1.0, 32, 6, 2, 8, chained=0.5)
 CONFIG = TrainConfig(size=TINY, stages=(STAGE,), steps=6, warmup=2, rate=2e-3, bf16=False, uses=2)
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def quick_pool(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(data._POOLS, (None, None, split, "cpu"), pool)
 
 
-def truth(seed: int = 0, dtype: torch.dtype = torch.float64) -> Truth:
+def truth(seed: int = 0, dtype: torch.dtype = torch.float64) -> ClipTruth:
     generator = torch.Generator().manual_seed(seed)
     xy = torch.rand(1, 3, 4, 2, generator=generator, dtype=dtype) * 32
     visible = torch.rand(1, 3, 4, generator=generator) < 0.6
@@ -53,7 +53,7 @@ def truth(seed: int = 0, dtype: torch.dtype = torch.float64) -> Truth:
     scored[..., 0] = False
     masks = torch.zeros(1, 4, 32, 32, dtype=torch.uint8)
     masks[:, :, :, 16:] = 1
-    return Truth(xy, visible, scored, torch.tensor([[0, 1, 0]]), masks)
+    return ClipTruth(xy, visible, scored, torch.tensor([[0, 1, 0]]), masks)
 
 
 # ---- bad input first
@@ -75,7 +75,7 @@ def test_configurations_that_cannot_be(change: dict[str, object], message: str) 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stages": []}', "{}"])
 def test_files_that_are_no_configuration(text: str) -> None:
-    with pytest.raises(InputError, match="expected a configuration as it was written"):
+    with pytest.raises(InputError, match="expected a configuration written by a run"):
         TrainConfig.from_json(text)
 
 
@@ -103,18 +103,18 @@ def test_a_state_that_was_cut_short(tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_network_is_not_gone_on_with(tmp_path: Path) -> None:
-    Run(CONFIG, CPU).save(tmp_path / STATE)
+    TrainingRun(CONFIG, CPU).save(tmp_path / STATE)
     with pytest.raises(InputError, match="expected the state of a network of"):
-        train(tmp_path, replace(CONFIG, size=replace(TINY, width=16)), squares, CPU, Pace())
+        train(tmp_path, replace(CONFIG, size=replace(TINY, width=16)), squares, CPU, SliceSchedule())
 
 
 def test_a_run_without_gradients_is_given_up(tmp_path: Path) -> None:
-    def broken(seed: int, stage: Stage) -> Clips:
+    def broken(seed: int, stage: CurriculumStage) -> Clips:
         clips = squares(seed, stage)
         return replace(clips, frames=clips.frames * math.nan)
 
     with pytest.raises(SolveError, match="20 steps in a row"):
-        train(tmp_path, replace(CONFIG, steps=30, uses=30), broken, CPU, Pace())
+        train(tmp_path, replace(CONFIG, steps=30, uses=30), broken, CPU, SliceSchedule())
 
 
 # ---- losses
@@ -203,11 +203,11 @@ def test_varied_clips_show_the_same_points() -> None:
     assert torch.equal(owners(clips), clips.object)
     seen = set()
     for seed in range(12):
-        varied = _vary(clips, torch.Generator().manual_seed(seed), anew=False)
+        varied = _vary(clips, torch.Generator().manual_seed(seed), requery=False)
         torch.testing.assert_close(colours(varied), colours(clips))
         assert torch.equal(owners(varied), clips.object)
         seen.add(tuple(varied.xy[0, 0, 0].tolist()))
-        anew = _vary(clips, torch.Generator().manual_seed(seed), anew=True)
+        anew = _vary(clips, torch.Generator().manual_seed(seed), requery=True)
         assert anew.visible.gather(2, anew.query_frame[..., None]).all()
     assert len(seen) > 6
 
@@ -225,7 +225,7 @@ def test_batches_are_made_by_number() -> None:
 
 @pytest.mark.usefixtures("quick_pool")
 def test_worlds_become_clips() -> None:
-    maker = Worlds()
+    maker = WorldClips()
     clips = maker(5, replace(STAGE, world={"objects": (2, 3)}))
     assert clips.frames.dtype == torch.uint8 and clips.frames.shape == (2, 6, 3, 32, 32)
     assert clips.xy.shape == (2, 8, 6, 2) and clips.visible.dtype == torch.bool
@@ -244,19 +244,19 @@ def test_worlds_made_in_other_processes_are_the_same() -> None:
 # ---- runs
 
 
-def weights_of(run: Run) -> dict[str, Tensor]:
+def weights_of(run: TrainingRun) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in run.tensors().items()}
 
 
 def test_two_slices_are_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "PART", 5000)  # several files
-    whole = weights_of(train(tmp_path / "whole", CONFIG, squares, CPU, Pace(log_every=1)))
-    train(tmp_path / "cut", CONFIG, squares, CPU, Pace(until=3, log_every=1))
+    monkeypatch.setattr(state, "_PART", 5000)  # several files
+    whole = weights_of(train(tmp_path / "whole", CONFIG, squares, CPU, SliceSchedule(log_every=1)))
+    train(tmp_path / "cut", CONFIG, squares, CPU, SliceSchedule(until=3, log_every=1))
     assert len(list((tmp_path / "cut" / STATE).glob("part-*.bin"))) > 3
     config = TrainConfig.from_json((tmp_path / "cut" / "config.json").read_text())
     assert config == CONFIG
     torch.rand(7)  # whatever else happens to random numbers
-    cut = weights_of(train(tmp_path / "cut", config, squares, CPU, Pace(log_every=1)))
+    cut = weights_of(train(tmp_path / "cut", config, squares, CPU, SliceSchedule(log_every=1)))
     assert cut.keys() == whole.keys()
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
 
@@ -269,12 +269,12 @@ def test_two_slices_are_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_files_of_the_state_are_small() -> None:
-    assert state.PART * 4 < 16e6
+    assert state._PART * 4 < 16e6
 
 
 def test_it_learns(tmp_path: Path) -> None:
     config = replace(CONFIG, steps=30, uses=30, stages=(replace(STAGE, points=16, chained=0.0),), rate=5e-3)
-    train(tmp_path, config, squares, CPU, Pace(log_every=10))
+    train(tmp_path, config, squares, CPU, SliceSchedule(log_every=10))
     with (tmp_path / LOG).open() as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert [row["step"] for row in rows] == [10, 20, 30]
@@ -282,7 +282,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_two_windows_are_scored_where_points_have_begun() -> None:
-    network = Run(CONFIG, CPU).network
+    network = TrainingRun(CONFIG, CPU).network
     for chained in (False, True):
         parts, share = forward(network, squares(1, STAGE).to(CPU), LossConfig(objectness=0.15), chained)
         assert set(parts) == {"position", "fine", "visibility", "error", "objectness", "search", "match"}
@@ -293,7 +293,7 @@ def test_two_windows_are_scored_where_points_have_begun() -> None:
 
 
 def test_the_mean_weights_lag_behind() -> None:
-    run = Run(replace(CONFIG, ema=0.9), CPU)
+    run = TrainingRun(replace(CONFIG, ema=0.9), CPU)
     name, parameter = next(iter(run.network.named_parameters()))
     expected = parameter.detach().clone()
     for step, clips in zip(range(3), batches(CONFIG, squares, 0), strict=False):
@@ -318,7 +318,7 @@ def test_stages_follow_each_other() -> None:
         assert TrainConfig.from_json(preset.as_json()) == preset
 
 
-def doubled(team: Team, folder: str) -> None:
+def doubled(team: ProcessTeam, folder: str) -> None:
     parameter = torch.nn.Parameter(torch.zeros(3))
     parameter.grad = torch.full((3,), float(team.rank))
     team.average([parameter])
@@ -363,7 +363,7 @@ class Knows(Still):
 
 
 def test_scores() -> None:
-    clips = squares(2, Stage(1.0, 64, 12, 1, 24))
+    clips = squares(2, CurriculumStage(1.0, 64, 12, 1, 24))
     right = score(Knows(clips), [clips])
     assert right["AJ"] == right["d_avg"] == right["OA"] == right["d1"] == right["d_hidden"] == 1
     assert right["error_visible"] == 0
@@ -372,8 +372,8 @@ def test_scores() -> None:
 
 
 def test_the_threshold_that_scores_best() -> None:
-    clips = squares(2, Stage(1.0, 64, 12, 1, 24))
-    tracker = EmbeddedTracker(Run(CONFIG, CPU).mean_network(), input_size=(64, 64))
+    clips = squares(2, CurriculumStage(1.0, 64, 12, 1, 24))
+    tracker = EmbeddedTracker(TrainingRun(CONFIG, CPU).mean_network(), input_size=(64, 64))
 
     def track(frames: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         return clips.xy, 0.3 + 0.05 * clips.visible.float()
@@ -384,8 +384,8 @@ def test_the_threshold_that_scores_best() -> None:
 
 
 def test_validation_keeps_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch(squares, Held(clips=1, side=32, frames=6, points=4))
-    train(tmp_path, replace(CONFIG, steps=2), squares, CPU, Pace(validate_every=1), watch)
+    watch = Validator(squares, ValidationSet(clips=1, side=32, frames=6, points=4))
+    train(tmp_path, replace(CONFIG, steps=2), squares, CPU, SliceSchedule(validate_every=1), watch)
     rows = (tmp_path / VALIDATION).read_text().splitlines()
     assert len(rows) == 3 and "d_avg" in rows[0]
     assert (tmp_path / BEST / "index.json").exists()

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from trackime.errors import InputError, ShapeError, VideoError
-from trackime.video import Encoding, find_encoder, open_video, read_image, write_image
+from trackime.video import Encoding, VideoWriter, find_encoder, open_video, read_image, write_image
 from trackime.video.decoded import kind_of
 from trackime.video.encoding import _can_encode, _pixel_format
 from trackime.video.images import image_header, read_pixels
-from trackime.video.reader import VideoWriter
 
 T, H, W = 12, 48, 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tracemalloc
 from fractions import Fraction
@@ -99,7 +100,7 @@ def mp4(folder: Path) -> Path:
 class TestFrames:
     @pytest.mark.parametrize("kept", [1, 64 << 20])
     def test_same_pixels_however_reached(self, file: Path, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", kept)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", kept)
         truth = sequential(file)
         with open_video(file) as video:
             assert video.info.width == W and video.info.height == H and len(video) == len(truth)
@@ -128,6 +129,25 @@ class TestFrames:
         got = [f for _, f in (chunks[::-1] if reverse else chunks)]
         np.testing.assert_array_equal(np.concatenate([frames[:0], *got]), frames[start:stop])
 
+    @pytest.mark.parametrize("kind", ["file", "array"])
+    def test_clips_and_readers_are_closed_with_their_video(self, mp4: Path, kind: str) -> None:
+        video = open_video(mp4 if kind == "file" else np.zeros((40, 8, 8, 3), np.uint8))
+        clip = video.clip(5, 30)
+        handles = [clip, clip.clip(2, 12), video.again(), clip.again(), clip.again().clip(0, 3)]
+        for handle in handles:
+            assert len(handle.read(0, 2)) == 2
+        video.close()
+        for handle in [video, *handles]:
+            for use in (lambda v: v.read(0, 1), lambda v: v[0], lambda v: v.clip(0, 1), lambda v: v.again()):
+                with pytest.raises(VideoError, match="closed already"):
+                    use(handle)
+
+    def test_a_clip_keeps_its_file_where_nobody_holds_its_video(self, mp4: Path) -> None:
+        clip = open_video(mp4).clip(5, 8)
+        gc.collect()
+        with open_video(mp4) as video, clip:
+            np.testing.assert_array_equal(clip.read(0, 3), video.read(5, 8))
+
     def test_clip_of_a_clip(self, mp4: Path) -> None:
         with open_video(mp4) as video:
             clip = video.clip(5, 30).clip(2, 12)
@@ -155,7 +175,7 @@ class TestFrames:
         np.testing.assert_array_equal(video.info.pts, np.arange(3) * 1001 / 30000)
 
     def test_flat_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", 1 << 18)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", 1 << 18)
         frames = np.tile(textures(50), (12, 1, 1, 1))
         path = encode(tmp_path / "long.mp4", options={"preset": "ultrafast"}, frames=frames)
         peaks = []
@@ -395,13 +415,13 @@ class TestDamage:
         (tmp_path / "zeros.mp4").write_bytes(data)
         with open_video(tmp_path / "zeros.mp4") as video:
             frames = video.read(0, T)
-            assert len(video) == T and "the frame before stands in" in video.warnings[0]
+            assert len(video) == T and "replaced by the frame before" in video.warnings[0]
             for t in (39, 16, 2):
                 np.testing.assert_array_equal(video[t], frames[t])
 
     @pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed there")
     def test_vanishes_between_open_and_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(containers, "KEPT_BYTES", 1)
+        monkeypatch.setattr(containers, "_KEPT_BYTES", 1)
         path = encode(tmp_path / "gone.h264", *FILES["raw.h264"])
         video: Video = open_video(path)
         path.unlink()

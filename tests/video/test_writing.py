@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from trackime.errors import InputError, OutputError, ShapeError
-from trackime.video import encoding, exact_rate, open_video, writing
-from trackime.video.reader import VideoWriter
+from trackime.video import VideoWriter, encoding, exact_rate, open_video, writing
 
 
 def smooth(count: int = 10, height: int = 48, width: int = 64) -> np.ndarray:

@@ -18,13 +18,13 @@ from trackime.errors import InputError
 from trackime.types import Queries, VideoInfo
 from trackime.worlds import Batch, BatchOptions, TexturePool, World, WorldOptions, make_batch
 from trackime.worlds.layers._layer import Layer, mip_levels
+from trackime.worlds.layers._render import render_sharp
 from trackime.worlds.layers.batch import _develop as develop
 from trackime.worlds.layers.batch import pool as pools
 from trackime.worlds.layers.batch._points import longest_gap
 from trackime.worlds.layers.batch._render import render
-from trackime.worlds.layers.batch._shade import Looks
+from trackime.worlds.layers.batch._shade import Shading
 from trackime.worlds.layers.batch.options import LONG_GAP
-from trackime.worlds.layers.render import _render_sharp
 from trackime.worlds.motion import Warp
 
 PLAIN = BatchOptions(light=0.0, noise=0.0, compression=0.0, motion_blur=0.0, defocus=0.0, shadows=0.0)
@@ -220,7 +220,7 @@ def test_pixels_are_those_of_the_reference(seed: int, pool: TexturePool) -> None
     for clip in range(2):
         world = reference(batch, clip)
         for t in (0, 4):
-            wrong = (_render_sharp(world, t).clamp(0, 1) - batch.frames[clip, t]).abs().amax(0)
+            wrong = (render_sharp(world, t).clamp(0, 1) - batch.frames[clip, t]).abs().amax(0)
             # Not the same mip levels: the reference goes smoothly from one to the next.
             assert wrong.median() < 0.02 and (wrong > 0.15).float().mean() < 0.03
 
@@ -251,12 +251,12 @@ def test_a_track_stays_on_its_texel(seed: int, ramps: TexturePool) -> None:
 def test_motion_blur_is_nearly_the_mean_over_the_shutter(seed: int, pool: TexturePool) -> None:
     batch = small(seed, pool, replace(PLAIN, tilted=0.0, nonrigid=0.0, jerky=0.0, shake=0.0, speed=8.0))
     count = len(batch.layers.clip)
-    looks = Looks(torch.ones(count, 7), torch.zeros(count, dtype=torch.int64), torch.ones(2), torch.zeros(count, 4))
+    looks = Shading(torch.ones(count, 7), torch.zeros(count, dtype=torch.int64), torch.ones(2), torch.zeros(count, 4))
     blurred = render(batch.layers, looks)[0][:, 3].clamp(0, 1)
     sharp, smooth = [], []
     for clip in range(2):
         world = reference(batch, clip)
-        slow = torch.stack([_render_sharp(world, 3 + k / 20) for k in range(-10, 11)]).mean(0).clamp(0, 1)
+        slow = torch.stack([render_sharp(world, 3 + k / 20) for k in range(-10, 11)]).mean(0).clamp(0, 1)
         sharp.append((batch.frames[clip, 3] - slow).abs().mean())
         smooth.append((blurred[clip] - slow).abs().mean())
     # Motion is taken as straight within the shutter's time, and mip levels differ.

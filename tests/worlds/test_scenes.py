@@ -19,9 +19,9 @@ from trackime.types import Queries
 from trackime.worlds import PATHS, Scene, make_scene
 from trackime.worlds.scene import _raycast as raycast
 from trackime.worlds.scene import _truth as scene_truth
+from trackime.worlds.scene._bodies import Body
 from trackime.worlds.scene._cameras import about
-from trackime.worlds.scene._pool import Pool
-from trackime.worlds.scene._raycast import Body
+from trackime.worlds.scene._pool import FacePool
 from trackime.worlds.scene._solids import Box, HeightField, Sphere
 
 CLEAN = {"noise": 0.0, "shadows": False}
@@ -532,7 +532,7 @@ def test_textures_do_not_shimmer() -> None:
     """A checkerboard far finer than the pixels is grey wherever the grid falls."""
     y, x = np.mgrid[:256, :256]
     board = np.tile(((x + y) % 2).astype(np.float32), (3, 1, 1))
-    pool = Pool.pack([np.zeros((3, 1, 1), np.float32), board], torch.device("cpu"))
+    pool = FacePool.pack([np.zeros((3, 1, 1), np.float32), board], torch.device("cpu"))
     n = 100
     uv = torch.from_numpy(np.random.default_rng(0).uniform(0, 1, (2, n))).float()
     face, zero = torch.ones(n, dtype=torch.int64), torch.zeros(n)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trackime.arrays import inside
 from trackime.errors import InputError
 from trackime.geometry import pixels as geometry
 from trackime.types import Queries
@@ -241,8 +242,8 @@ def test_colours_stay_along_true_tracks(clean: World) -> None:
 def test_visible_exactly_where_the_mask_says(crossing: World) -> None:
     tracks = crossing.sample(400, seed=1)
     h, w = crossing.info.height, crossing.info.width
-    inside = geometry.inside(tracks.xy, (h, w))
-    assert not tracks.visible[~inside].any()
+    within = inside(tracks.xy, (h, w))
+    assert not tracks.visible[~within].any()
     clear = _clear_of_edges(crossing, tracks.xy, 1)
     x = np.clip(np.floor(tracks.xy[..., 0]).astype(int), 0, w - 1)
     y = np.clip(np.floor(tracks.xy[..., 1]).astype(int), 0, h - 1)
@@ -250,7 +251,7 @@ def test_visible_exactly_where_the_mask_says(crossing: World) -> None:
     same = seen == tracks.instance[:, None]
     np.testing.assert_array_equal(tracks.visible[clear], same[clear])
     # And there is something to be hidden by.
-    assert 0.05 < (inside & ~tracks.visible).mean() < 0.7
+    assert 0.05 < (within & ~tracks.visible).mean() < 0.7
 
 
 def test_mask_is_the_owner_of_pixel_centres(crossing: World) -> None:

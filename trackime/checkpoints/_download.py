@@ -1,40 +1,28 @@
-"""Fetching a file over HTTP so that it is there whole and right, or not at all.
-
-What was received survives a cut line, Ctrl-C and a killed process as ``NAME.part``, and the next attempt goes on from
-there if the server still has the same file. A file gets its name only after it was checked.
-"""
+"""Downloads over HTTP by pooch: a file appears under its name when it is complete and has its digest, or not at all."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import http.client
-import json
 import logging
-import os
 import shutil
-import socket
-import ssl
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from trackime.errors import DownloadError, OutputError
+from trackime.files import atomic
+from trackime.progress import silent
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[int, int | None], None]
-"""How a download is reported: bytes here, bytes in all where the server says."""
-
-BLOCK = 1 << 20
-_RETRIED = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses that may be gone in a moment."""
+_BLOCK = 1 << 20
+_Report = Callable[[str, int, int], None]
+_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses worth another attempt."""
 
 
 @dataclass(frozen=True)
@@ -42,58 +30,52 @@ class Patience:
     """How long a download is tried."""
 
     attempts: int = 5
-    """In a row without receiving a megabyte."""
     wait: float = 1.0
-    """Seconds before the second attempt; doubled each time."""
+    """Seconds before the second attempt; doubled each time, 60 at most."""
     stall: float = 30.0
-    """Seconds of silence after which an attempt is given up."""
-
-
-class _Again(Exception):
-    """This attempt failed in a way that another may not."""
-
-
-class _Changed(Exception):
-    """What is here already is no beginning of the server's file."""
+    """Seconds without a byte after which an attempt is given up."""
 
 
 def download(
     url: str,
     target: Path,
     sha256: str | None = None,
-    report: Report | None = None,
+    label: str = "",
+    report: _Report = silent,
     patience: Patience = Patience(),
 ) -> str:
-    """Fetch `url` to `target`, which must not exist; its sha256, in lower case.
+    """Fetch `url` to `target`; its sha256, in lower case.
 
     Args:
         url: http or https; a redirect from https to http is refused.
-        target: parent folders are made. While it grows it is ``NAME.part``, with ``NAME.part.json`` beside it.
+        target: parent folders are made.
         sha256: digest it must have; None: any.
-        report: told as bytes come in.
+        label: stage of the report.
+        report: called with the bytes received, and the size of the file (or again the bytes received, where the server
+            does not state it).
         patience: attempts, waits, limits.
 
     Raises:
         DownloadError: no answer, an answer that is not the file, the wrong digest.
         OutputError: the folder cannot be written to, the disk is full.
     """
-    if urllib.parse.urlsplit(url).scheme.lower() not in ("http", "https"):
+    if urlsplit(url).scheme.lower() not in ("http", "https"):
         raise DownloadError(f"{url}: expected http or https")
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pieced = True
-        while pieced:  # pieces of two versions explain a wrong digest, once; a file in one piece does not
-            pieced = _fetch(url, part, sha256 is not None, report or (lambda done, total: None), patience)
-            digest = digest_of(part)
-            if sha256 is None or digest == sha256.lower():
-                os.replace(part, target)
-                _forget(part)
-                return digest
-            _forget(part)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    raise DownloadError(f"{url}: expected sha256 {sha256}, got {digest}: deleted")
+    with atomic(target) as temporary:
+        for attempt in range(patience.attempts):
+            reason = _attempt(url, temporary, sha256 is not None, _Bar(label, report), patience.stall)
+            if not reason:
+                break
+            if attempt + 1 == patience.attempts:
+                raise DownloadError(f"{url}: {reason} ({patience.attempts} attempts)")
+            time.sleep(min(60.0, patience.wait * 2**attempt))
+        with temporary.open("rb") as file:
+            if file.read(100).lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+                raise _web_page(url)
+        digest = digest_of(temporary)
+        if sha256 and digest != sha256.lower():
+            raise DownloadError(f"{url}: expected sha256 {sha256}, got {digest}: deleted")
+    return digest
 
 
 def digest_of(path: Path) -> str:
@@ -102,239 +84,113 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def partial(target: Path) -> int:
-    """Bytes of an interrupted download of `target`; 0: none."""
-    with suppress(OSError):
-        return target.with_name(target.name + ".part").stat().st_size
-    return 0
-
-
 @contextmanager
 def locked(path: Path, waiting: str, poll: float = 0.2) -> Iterator[None]:
-    """Hold `path` as a lock against other processes; where it is taken, log `waiting` once, and wait."""
+    """Hold `path` as a lock against other processes; if it is taken, log `waiting` once, and wait."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, poll_interval=poll)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with file:
-        said = False
-        while not _lock(file):
-            if not said:
-                log.warning(waiting)
-                said = True
-            time.sleep(poll)
-        yield  # closing the file unlocks it
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.warning(waiting)
+            lock.acquire()
     except OSError as error:
-        # A file system without locks: better unlocked than never.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-    return True
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _fetch(url: str, part: Path, checked: bool, report: Report, patience: Patience) -> bool:
-    """Attempts until `part` is whole. Whether it came in more than one piece."""
-    opener = urllib.request.build_opener(_Redirects(url))
-    failed, reason = 0, ""
-    while failed < patience.attempts:
-        if failed:
-            time.sleep(min(60.0, patience.wait * 2 ** (failed - 1)))
-        before = _length(part)
-        try:
-            return _attempt(opener, url, part, checked, report, patience.stall)
-        except _Changed:
-            _forget(part)
-            failed, reason = failed + 1, "the file on the server changes"
-        except _Again as error:
-            failed, reason = (1 if _length(part) >= before + BLOCK else failed + 1), str(error)
-    kept = f"; {_length(part)} bytes are kept, the next attempt goes on from there" if _length(part) else ""
-    raise DownloadError(f"{url}: {reason} ({patience.attempts} attempts){kept}")
+class _Bar:
+    """A progress bar as pooch wants it, which reports."""
+
+    def __init__(self, label: str, report: _Report) -> None:
+        self.total, self._done = 0, 0
+        self._label, self._report = label, report
+
+    def update(self, count: int) -> None:
+        self._done = min(self._done + count, self.total or self._done + count)
+        self._report(self._label, self._done, max(self.total, self._done))
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
 
 
-def _attempt(opener: Any, url: str, part: Path, checked: bool, report: Report, stall: float) -> bool:
-    """One request, from where `part` ends: whether there was a beginning. Raises _Again, _Changed, DownloadError."""
-    known = _read_note(part)
-    start = _length(part) if known.get("url") == url and (known.get("validator") or checked) else 0
-    if start and start == known.get("total"):
-        return True
+def _attempt(url: str, temporary: Path, checked: bool, bar: _Bar, stall: float) -> str:
+    """One request. Empty, or the reason of a failure worth another attempt. Raises DownloadError, OutputError."""
+    from pooch import HTTPDownloader
+    from requests import exceptions
+
+    length: int | None = None
+
+    def check(response: Any, **_: Any) -> None:
+        nonlocal length
+        if response.is_redirect:
+            _check_redirect(url, urljoin(response.url, response.headers["Location"]))
+        elif response.ok:
+            length = _check_answer(url, response, checked, temporary.parent)
+            bar.total = length or 0
+            bar.update(0)
+
     headers = {"User-Agent": "trackime", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if known.get("validator"):
-            headers["If-Range"] = known["validator"]
+    options = {"headers": headers, "timeout": stall, "hooks": {"response": check}}
     try:
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=stall) as answer:
-            if answer.status == 206:
-                total = _check_range(answer, start, known)
-            else:  # the server knows no ranges, or the file is another by now
-                start, total = 0, _content_length(answer)
-            if total is None and not checked and "chunked" not in answer.headers.get("Transfer-Encoding", ""):
-                raise DownloadError(f"{url}: the server does not say how long the file is: a cut one would pass")
-            _check_kind(answer, url)
-            _check_space(part, total, start)
-            if start == 0:
-                _forget(part)
-            _write_note(part, {"url": url, "validator": _validator(answer.headers), "total": total})
-            _receive(answer, part, start, total, url, report, stall)
-            return start > 0
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # nothing after what is here: it is another, shorter file
-            raise _Changed from None
-        message = f"the server answers {error.code} {_first_line(error.reason)}"
-        if error.code in (301, 302, 303, 307, 308):
-            message = "sent on from one address to another too often"
-        if error.code in _RETRIED:
-            raise _Again(message) from None
-        raise DownloadError(f"{url}: {message}") from None
-    except (TimeoutError, http.client.HTTPException, urllib.error.URLError, ConnectionError) as error:
-        cause = getattr(error, "reason", error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise DownloadError(f"{url}: the server's certificate is not trusted: {cause.verify_message}") from None
-        raise _broken(cause, stall) from None
+        HTTPDownloader(progressbar=bar, chunk_size=_BLOCK, **options)(url, str(temporary), None)
+    except exceptions.HTTPError as error:
+        assert error.response is not None
+        message = f"the server answers {error.response.status_code} {error.response.reason}"
+        if error.response.status_code not in _TRANSIENT:
+            raise DownloadError(f"{url}: {message}") from None
+        return message
+    except exceptions.SSLError as error:
+        raise DownloadError(f"{url}: no secure connection: {_cause(error)}") from None
+    except exceptions.TooManyRedirects:
+        raise DownloadError(f"{url}: too many redirects") from None
+    except (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError) as error:
+        return f"no byte for {stall:g} s" if "timed out" in str(error) else _cause(error)
+    except exceptions.RequestException as error:
+        raise DownloadError(f"{url}: {_cause(error)}") from None
+    received = temporary.stat().st_size
+    return "" if length in (None, received) else f"the connection was cut at {received} of {length} bytes"
 
 
-def _broken(error: object, stall: float) -> _Again:
-    return _Again(f"no byte came for {stall:g} s" if isinstance(error, TimeoutError) else _first_line(error))
+def _check_redirect(url: str, target: str) -> None:
+    if urlsplit(url).scheme.lower() == "https" and urlsplit(target).scheme.lower() != "https":
+        raise DownloadError(f"{url}: refused a redirect to {target}: not https")
 
 
-def _next(answer: Any, stall: float) -> bytes:
-    """The next bytes. Apart from the file's own OSError: what breaks here is the line."""
-    try:
-        block: bytes = answer.read1(BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _broken(error, stall) from None
-    return block
+def _check_answer(url: str, response: Any, checked: bool, folder: Path) -> int | None:
+    """The length of the file, where the server states it. Raises DownloadError, OutputError."""
+    headers = response.headers
+    text = headers.get("Content-Length", "")
+    length = int(text) if text.isdigit() else None
+    if headers.get("Content-Type", "").partition(";")[0].strip() in ("text/html", "application/xhtml+xml"):
+        raise _web_page(url)
+    if (encoding := headers.get("Content-Encoding", "identity")) != "identity":
+        if "gz" not in urlsplit(url).path:
+            raise DownloadError(f"{url}: expected the file itself, the server sends it as {encoding}")
+        response.raw.headers.pop("Content-Encoding", None)  # an archive is kept as it is sent
+    if length is None and not checked and "chunked" not in headers.get("Transfer-Encoding", ""):
+        raise DownloadError(f"{url}: the server does not state the length of the file: a cut would go unnoticed")
+    if length and length > (free := shutil.disk_usage(folder).free):
+        raise OutputError(f"cannot write {folder}: {length / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+    return length
 
 
-def _receive(answer: Any, part: Path, start: int, total: int | None, url: str, report: Report, stall: float) -> None:
-    done = start
-    with part.open("r+b" if start else "wb") as file:
-        file.seek(start)
-        report(done, total)
-        while block := _next(answer, stall):
-            if done == 0 and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-                raise DownloadError(f"{url}: the server sends a web page, not the file")
-            file.write(block)
-            done += len(block)
-            report(done, total)
-        file.flush()
-        os.fsync(file.fileno())
-    if total is not None and done < total:
-        raise _Again(f"the line was cut at {done} of {total} bytes")
-    if total is not None and done > total:
-        raise _Changed
+def _web_page(url: str) -> DownloadError:
+    return DownloadError(f"{url}: the server sends a web page, not the file")
 
 
-def _check_range(answer: Any, start: int, known: dict[str, Any]) -> int | None:
-    """The length of the whole file, if what comes continues what is here."""
-    text = answer.headers.get("Content-Range", "")
-    unit, _, rest = text.partition(" ")
-    span, _, whole = rest.partition("/")
-    total = int(whole) if whole.isdigit() else None
-    same = known.get("validator") in (None, _validator(answer.headers)) and known.get("total") in (None, total)
-    if unit != "bytes" or span.partition("-")[0] != str(start) or not same:
-        raise _Changed
-    return total
-
-
-def _check_kind(answer: Any, url: str) -> None:
-    kind = answer.headers.get_content_type()
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise DownloadError(f"{url}: the server sends a web page, not the file")
-    encoding = answer.headers.get("Content-Encoding", "identity")
-    if encoding != "identity" and "gz" not in urllib.parse.urlsplit(url).path:
-        raise DownloadError(f"{url}: the server sends it as {encoding}, which was not asked for")
-
-
-def _check_space(part: Path, total: int | None, start: int) -> None:
-    if total is None:
-        return
-    free = shutil.disk_usage(part.parent).free
-    if total - start > free:
-        needed = f"{(total - start) / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
-        raise OutputError(f"cannot write {part}: {needed}")
-
-
-def _content_length(answer: Any) -> int | None:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
-
-
-def _validator(headers: Any) -> str | None:
-    """What tells this version of the file from any other: a strong ETag, else the date."""
-    tag = headers.get("ETag")
-    if tag and not tag.startswith("W/"):
-        return str(tag)
-    date = headers.get("Last-Modified")
-    return str(date) if date else None
-
-
-def _length(part: Path) -> int:
-    with suppress(OSError):
-        return part.stat().st_size
-    return 0
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _read_note(part: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        read = json.loads(_note(part).read_text(encoding="utf-8"))
-        return read if isinstance(read, dict) else {}
-    return {}
-
-
-def _write_note(part: Path, note: dict[str, Any]) -> None:
-    _note(part).write_text(json.dumps(note), encoding="utf-8")
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _note(part).unlink(missing_ok=True)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, and none that leaves https."""
-
-    max_redirections = 8
-
-    def __init__(self, url: str) -> None:
-        self.secure = url.lower().startswith("https:")
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        scheme = urllib.parse.urlsplit(newurl).scheme.lower()
-        if scheme != "https" and (self.secure or scheme != "http"):
-            fp.close()
-            raise DownloadError(f"{req.full_url}: refused to be sent on to {newurl}: not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"cannot write {path}: the disk is full; what came is kept, the next attempt goes on")
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _first_line(error: object) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"no such host, or no network: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _cause(error: BaseException) -> str:
+    """One line: the innermost reason of a chain of errors."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200] or type(error).__name__

@@ -1,7 +1,7 @@
-"""The checkpoints that trackers, segmenters and depth load by name: where they are published, and on what terms.
+"""The checkpoints that trackers, segmenters and depth load by name: addresses, licences, published figures.
 
 Addresses, licences and figures were taken from the projects' own pages and papers (`Checkpoint.source`,
-`Checkpoint.tapvid_source`). A `sha256` stands here only where several independent projects pin the same digest of
+`Checkpoint.tapvid_source`). A `sha256` is given only where several independent projects pin the same digest of
 the same published file; all others are trusted on first use (see `trackime.checkpoints.store`).
 """
 
@@ -18,14 +18,17 @@ class RemoteFile:
 
     url: str
     """Where it is published."""
-    name: str
-    """What it is called in the cache."""
+    name: str = ""
+    """Its name in the cache; empty: the last part of the url."""
     size: int | None = None
     """Bytes of what is downloaded; None: not known. For display and for the space on disk: never a check."""
     sha256: str | None = None
     """Digest of what is downloaded, lower case; None: not published."""
     member: str = ""
     """Pattern of the file to take out of a tar archive; empty: the file is used as it comes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.url.rpartition("/")[2])
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Checkpoint:
     tapvid_source: str = ""
     """Where `tapvid` was published."""
     shares: str = ""
-    """Name of the checkpoint whose files this one is, where it has none of its own."""
+    """Name of the checkpoint whose files it uses, where it has none of its own."""
 
     @property
     def commercial(self) -> bool:
@@ -88,8 +91,8 @@ def _folder(repository: str, weights: RemoteFile | None = None, revision: str = 
     """The files transformers loads: its configuration and the weights."""
     base = f"{_HUB}/{repository}/resolve/{revision}"
     return (
-        RemoteFile(f"{base}/config.json", "config.json"),
-        weights or RemoteFile(f"{base}/model.safetensors", "model.safetensors"),
+        RemoteFile(f"{base}/config.json"),
+        weights or RemoteFile(f"{base}/model.safetensors"),
     )
 
 
@@ -106,8 +109,8 @@ def _depth(
 ) -> Checkpoint:
     """A network of monocular depth; its third file says how images are prepared. Megabytes as the Hub lists them."""
     base = f"{_HUB}/{repository}/resolve/{revision}"
-    weights = RemoteFile(f"{base}/model.safetensors", "model.safetensors", megabytes and megabytes * 1_000_000)
-    prepare = RemoteFile(f"{base}/preprocessor_config.json", "preprocessor_config.json")
+    weights = RemoteFile(f"{base}/model.safetensors", size=megabytes and megabytes * 1_000_000)
+    prepare = RemoteFile(f"{base}/preprocessor_config.json")
     files = (*_folder(repository, weights, revision), prepare)
     return Checkpoint(name, "depth", title, files, licence, *pages, size, parameters)
 
@@ -131,14 +134,14 @@ def _sam2(size: str, parameters: int, files: tuple[RemoteFile, ...] | None = Non
 
 def _locotrack(size: str, parameters: int, figures: tuple[tuple[str, float], ...] = ()) -> Checkpoint:
     name = f"locotrack_{size}.ckpt"
-    file = RemoteFile(f"{_HUB}/datasets/hamacojr/LocoTrack-pytorch-weights/resolve/main/{name}", name)
+    file = RemoteFile(f"{_HUB}/datasets/hamacojr/LocoTrack-pytorch-weights/resolve/main/{name}")
     paper = "https://arxiv.org/abs/2407.15420"
     return Checkpoint(f"locotrack-{size}", "tracker", f"LocoTrack {size}", (file,), _APACHE, _LOCOTRACK, paper,
                       "256x256", parameters, figures, paper if figures else "")  # fmt: skip
 
 
 def _sam(size: str, parameters: int, name: str, length: int | None, sha256: str) -> Checkpoint:
-    file = RemoteFile(f"https://dl.fbaipublicfiles.com/segment_anything/{name}", name, length, sha256)
+    file = RemoteFile(f"https://dl.fbaipublicfiles.com/segment_anything/{name}", size=length, sha256=sha256)
     return Checkpoint(f"sam-vit-{size}", "segmenter", f"SAM ViT-{size.upper()} (original file)", (file,), _APACHE, _SAM,
                       "https://arxiv.org/abs/2304.02643", "1024x1024", parameters)  # fmt: skip
 
@@ -172,7 +175,7 @@ _ROWS = (
            54_699_335, "256x256, 512x512", paper=_BOOTS_PAPER, tapvid_source=_TAPNET,
            tapvid=(("DAVIS first AJ", 59.7), ("DAVIS strided AJ", 61.2), ("Kinetics first AJ", 55.1))),
     Checkpoint("cotracker3", "tracker", "CoTracker3 offline (scaled)",
-               (RemoteFile(f"{_HUB}/facebook/cotracker3/resolve/main/scaled_offline.pth", "scaled_offline.pth",
+               (RemoteFile(f"{_HUB}/facebook/cotracker3/resolve/main/scaled_offline.pth",
                            sha256="2670d4562ed69326dda775a26e54883925cd11b6fc9b24cb7aa9f8078bce7834"),),
                _NON_COMMERCIAL, _COTRACKER, "https://arxiv.org/abs/2410.11831", "384x512", 25_385_700,
                (("DAVIS first d", 76.9), ("Kinetics first d", 67.8), ("RGB-S first d", 85.0)), _COTRACKER),

@@ -1,7 +1,7 @@
-"""Reading weights safely, and putting them into a network exactly.
+"""Safe reading of weights, and strict loading into a network.
 
-A checkpoint is somebody else's file. It is read as safetensors, or by torch's restricted unpickler
-(``weights_only=True``), which makes tensors and containers and runs nothing.
+Checkpoints are untrusted files. They are read as safetensors, or by torch's restricted unpickler
+(``weights_only=True``), which creates tensors and containers and executes nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_weights(path: str | os.PathLike[str], prefix: str = "") -> dict[str, Te
 
 
 def _refusal(error: Exception) -> str:
-    """What was wrong, without torch's advice to load the file unsafely."""
+    """The reason, without torch's advice to load the file unsafely."""
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
     if asked:
         return f"it asks for {asked[1]}, expected tensors and plain containers"
@@ -83,15 +83,15 @@ def _unpickle(file: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Put a checkpoint into a network whose names and shapes must all be the same.
+    """Load a checkpoint into a network; all names and shapes must match.
 
     Args:
-        network: changed only if everything fits; set to evaluation.
+        network: changed only if everything matches; set to evaluation.
         state: by name, from `read_weights`.
-        what: what the checkpoint is called in messages.
+        what: name of the checkpoint in messages.
 
     Raises:
-        FormatError: names missing, extra ones, other shapes: one line that says which.
+        FormatError: names missing or not expected, other shapes; the message names them.
     """
     own = network.state_dict()
     missing = [k for k in own if k not in state]
@@ -101,12 +101,12 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
-    told = [(missing, "missing"), (extra, "not expected"), (differ, "of another shape")]
-    faults = [f"{len(keys)} {how} ({_some(keys)})" for keys, how in told if keys]
+    kinds = [(missing, "missing"), (extra, "not expected"), (differ, "of another shape")]
+    faults = [f"{len(keys)} {how} ({_some(keys)})" for keys, how in kinds if keys]
     if faults:
         raise FormatError(f"weights of {what} do not fit: {'; '.join(faults)}")
     network.load_state_dict(dict(state))
-    # Evaluation mode is entered after the weights are in: some networks make tables of them there.
+    # Evaluation mode is entered after the weights are in: some networks precompute tables from them.
     network.eval().requires_grad_(False)
 
 

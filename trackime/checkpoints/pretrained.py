@@ -28,16 +28,16 @@ def network_class(name: str, network: str) -> Any:
 
 
 def check_folder(name: str, folder: Path, types: Sequence[str]) -> dict[str, Any]:
-    """The folder's configuration; says what is wrong with it before transformers does.
+    """The folder's configuration, checked before transformers reads it.
 
     Args:
-        name: what the model is called in messages.
-        folder: where it should be.
+        name: name of the model in messages.
+        folder: its folder.
         types: the kinds of model, as config.json calls them, that are allowed.
 
     Raises:
         InputError: no such folder.
-        FormatError: no weights in it, no configuration, or that of another kind of model.
+        FormatError: no weights in it, no configuration, or one of another kind of model.
     """
     if not folder.is_dir():
         found = f"the file {folder}" if folder.exists() else f"no {folder}"
@@ -64,10 +64,10 @@ def load_network(name: str, kind: Any, folder: Path, attention: str | dict[str, 
     """The network of class `kind` with the folder's weights, float32, on the CPU.
 
     Args:
-        name: what the model is called in messages.
+        name: name of the model in messages.
         kind: from `network_class`.
         folder: checked by `check_folder`.
-        attention: how it is computed, or how by part; said here, because a configuration may otherwise ask for
+        attention: implementation, or one for each part; explicit, because a configuration may otherwise request
             kernels from the Hub.
 
     Raises:
@@ -77,7 +77,7 @@ def load_network(name: str, kind: Any, folder: Path, attention: str | dict[str, 
 
     with _quiet():
         try:
-            network, told = kind.from_pretrained(
+            network, report = kind.from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -85,17 +85,17 @@ def load_network(name: str, kind: Any, folder: Path, attention: str | dict[str, 
                 attn_implementation=attention,
                 output_loading_info=True,
             )
-        except Exception as error:  # whatever transformers makes of a broken folder
+        except Exception as error:  # transformers raises all kinds of errors on a broken folder
             raise FormatError(f"{name}: {folder} cannot be loaded: {_one_line(error)}") from error
     for what in ("missing_keys", "mismatched_keys"):
-        if told.get(what):
-            some = ", ".join(sorted(str(key) for key in told[what])[:4])
-            raise FormatError(f"weights of {name} do not fit: {len(told[what])} {what.replace('_', ' ')} ({some})")
+        if report.get(what):
+            some = ", ".join(sorted(str(key) for key in report[what])[:4])
+            raise FormatError(f"weights of {name} do not fit: {len(report[what])} {what.replace('_', ' ')} ({some})")
     return network
 
 
 def _one_line(error: Exception) -> str:
-    """An error of somebody else's code for a message."""
+    """An error of another library for a message."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints by name: where they are on this machine, fetched when they are not, and checked.
+"""Checkpoints by name: located on this machine, fetched where missing, and checked.
 
-They live in ``$TRACKIME_HOME``, else in ``trackime`` of the user's cache folder (``$XDG_CACHE_HOME``, ``~/.cache``).
-Where a digest is published, a file must have it. Where none is, the first file seen is trusted: its digest is
-recorded beside it, and the file must keep it. Loading compares size and time of change with the record and reads
+They are in ``$TRACKIME_HOME``, else in ``trackime`` of the user's cache folder (``$XDG_CACHE_HOME``, ``~/.cache``).
+A file must have its published digest. Where none is published, the first file is trusted: its digest is recorded
+next to it, and the file must keep it. Loading compares size and time of change with the record and reads
 the whole file only where they differ; `verify` reads all of it.
 """
 
@@ -20,26 +20,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from trackime.checkpoints._download import Patience, digest_of, download, locked, partial
+from trackime.checkpoints._download import Patience, digest_of, download, locked
 from trackime.checkpoints.catalog import CHECKPOINTS, Checkpoint, RemoteFile
 from trackime.errors import DownloadError, FormatError, InputError, OutputError, UnknownNameError
 from trackime.files import atomic
+from trackime.progress import silent
 
 _log = logging.getLogger(__name__)
 
-Report = Callable[[str, int, int | None], None]
-"""How a download is reported: what, bytes here, bytes in all where the server says."""
+Report = Callable[[str, int, int], None]
+"""Called with the name of a file, bytes received, and its size (or again the bytes received, where it is unknown)."""
 
 ABSENT, PARTIAL, UNCHECKED, FETCHED, VERIFIED = "absent", "partial", "unchecked", "fetched", "verified"
-"""States of a checkpoint. Unchecked: put there by hand, or touched since; fetched: trusted on first use; verified:
-its digest is the published one."""
+"""States of a checkpoint. Partial: some of its files are missing; unchecked: put there by hand, or changed since;
+fetched: trusted on first use; verified: its digest is the published one."""
 
 _OFFLINE = "TRACKIME_OFFLINE"
 
 _BAD_ARCHIVE = EOFError, ValueError, zlib.error, lzma.LZMAError
 
 _reports: list[Report] = []
-"""Who is told of downloads that nobody in particular watches; the last one."""
+"""The last one gets the downloads that have no `progress` of their own."""
 
 
 def find(name: str) -> Checkpoint:
@@ -59,7 +60,7 @@ def home() -> Path:
 
 
 def _place(name: str) -> Path:
-    """Where a checkpoint is when it is here: its file, or the folder of its files. Raises UnknownNameError."""
+    """Path of a checkpoint in the cache: its file, or the folder of its files. Raises UnknownNameError."""
     row = find(name)
     return _folder(row) if row.is_folder else _folder(row) / row.files[0].name
 
@@ -71,7 +72,7 @@ def _is_offline() -> bool:
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Within the block nothing is downloaded, in processes started from it neither."""
+    """Within the block nothing is downloaded, nor in processes started from it."""
     before = os.environ.get(_OFFLINE)
     os.environ[_OFFLINE] = "1"
     try:
@@ -102,15 +103,15 @@ def locate(
     """The file of a checkpoint, or the folder of its files: `path` where one is given, else the one called `name`.
 
     Args:
-        name: what it is called in the registry; any other name needs a `path`.
-        path: somebody's own file or folder: taken as it is.
+        name: its name in the registry; any other name needs a `path`.
+        path: a file or folder of one's own, used unchecked.
         offline: never download; None: as ``$TRACKIME_OFFLINE`` says.
-        progress: told as bytes come in, where it has to be fetched; None: whoever is `reporting`.
+        progress: called during a download; None: the report of `reporting`, if any.
 
     Raises:
         InputError: no such file, or no `path` for a name that is not in the registry.
         DownloadError: it is not here, and cannot or must not be fetched.
-        FormatError: it is here, but not what was published, or not what was first seen.
+        FormatError: it is here, but its digest is not the published or the recorded one.
         OutputError: it cannot be written.
     """
     row = CHECKPOINTS.get(name)
@@ -126,7 +127,7 @@ def locate(
 
 
 def absence(name: str) -> str:
-    """One line about a checkpoint that is not here: what fetches it, and where its files go by hand."""
+    """One line about a missing checkpoint: how to fetch it, and where to put its files by hand."""
     row = find(name)
     missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
     by_hand = ", ".join(f"{f'{r.member} out of ' if r.member else ''}{r.url} as {f}" for r, f in missing or _files(row))
@@ -139,9 +140,9 @@ def fetch(
     """Download what is missing of a checkpoint, and check all of it; its file, or the folder of its files.
 
     Args:
-        name: what it is called in the registry.
+        name: its name in the registry.
         progress: as for `locate`.
-        patience: how often and how long a server is asked again.
+        patience: attempts, waits, limits.
         offline: as for `locate`.
 
     Raises:
@@ -155,10 +156,12 @@ def fetch(
         missing = [(remote, file) for remote, file in _files(row) if not _is_file(file)]
         if missing:
             size = f" ({row.size / 1e6:.0f} MB)" if row.size else ""
-            # Whoever sees a bar need not be told.
+            # A progress bar shows it already.
             _log.log(logging.INFO if progress else logging.WARNING, "fetching %s%s from %s", name, size, row.source)
             if not row.commercial:
                 _log.warning("%s: its licence is %s: not for commercial use", name, row.licence)
+        for stale in _folder(row).glob(".*.part*"):  # left by a process that was killed
+            stale.unlink(missing_ok=True)
         for remote, file in missing:
             label = f"{name}/{remote.name}" if row.is_folder else name
             _fetch_file(row, remote, file, label, progress, patience or Patience())
@@ -173,7 +176,7 @@ def verify(name: str) -> str:
     Raises:
         UnknownNameError: no such name.
         InputError: it is not here.
-        FormatError: it is not what was published, or not what was first seen.
+        FormatError: its digest is not the published or the recorded one.
     """
     row = find(name)
     if not all(_is_file(file) for _, file in _files(row)):
@@ -189,8 +192,7 @@ def state(name: str) -> str:
     published = True
     for remote, file in _files(row):
         if not _is_file(file):
-            begun = partial(file) or partial(_archive(file)) or any(_is_file(other) for _, other in _files(row))
-            return PARTIAL if begun else ABSENT
+            return PARTIAL if any(_is_file(other) for _, other in _files(row)) else ABSENT
         record = _record(file)
         expected = _expected(remote, record)
         if not expected or not _untouched(file, record) or record.get("sha256") != expected:
@@ -214,10 +216,6 @@ def _is_file(file: Path) -> bool:
         return False
 
 
-def _archive(file: Path) -> Path:
-    return file.with_name(file.name + ".tar")
-
-
 def _given(name: str, path: Path, row: Checkpoint | None) -> Path:
     folder = row is not None and row.is_folder  # what has to be in it is its loader's business
     if not (path.is_file() or (folder and path.is_dir())):
@@ -229,14 +227,14 @@ def _given(name: str, path: Path, row: Checkpoint | None) -> Path:
 def _fetch_file(
     row: Checkpoint, remote: RemoteFile, file: Path, label: str, progress: Report | None, patience: Patience
 ) -> None:
-    report = (lambda done, total: progress(label, done, total)) if progress else None
+    report = progress or silent
     if not remote.member:
-        digest = download(remote.url, file, remote.sha256, report, patience)
+        digest = download(remote.url, file, remote.sha256, label, report, patience)
         _write_record(file, digest, remote, published=remote.sha256 is not None)
         return
-    archive = _archive(file)
+    archive = file.with_name(file.name + ".tar")
     if not _is_file(archive):
-        download(remote.url, archive, remote.sha256, report, patience)
+        download(remote.url, archive, remote.sha256, label, report, patience)
     try:
         _extract(archive, remote, file)
     finally:
@@ -245,12 +243,12 @@ def _fetch_file(
 
 
 def _extract(archive: Path, remote: RemoteFile, file: Path) -> None:
-    """Take one plain file out of a tar archive; nothing in it says where to."""
+    """Extract one plain file of a tar archive; the archive does not decide where to."""
     try:
         with tarfile.open(archive) as tar:
             assert tar.fileobj is not None
             while _unpacked(tar.fileobj):  # type: ignore[arg-type]
-                pass  # only the end of a compressed stream tells whether it is sound
+                pass  # only the end of a compressed stream shows whether it is intact
             found = [m for m in tar.getmembers() if m.isfile() and fnmatch.fnmatch(m.name, remote.member)]
             if not found:
                 raise DownloadError(f"{remote.url}: expected {remote.member} in the archive, found none")
@@ -264,7 +262,7 @@ def _extract(archive: Path, remote: RemoteFile, file: Path) -> None:
 
 
 def _unpacked(source: IO[bytes]) -> bytes:
-    """The next bytes. Apart from the written file's own OSError: what breaks here is the archive."""
+    """The next bytes; errors of the archive, apart from an OSError of the file being written."""
     try:
         return source.read(1 << 20)
     except (OSError, *_BAD_ARCHIVE) as error:
@@ -275,7 +273,7 @@ def _check(row: Checkpoint, remote: RemoteFile, file: Path, whole: bool = False)
     """Compare a file with its digest: the published one, else the recorded one, else this is recorded now.
 
     Args:
-        whole: read all of it even where size and time of change are the recorded ones.
+        whole: read all of it even where size and modification time are the recorded ones.
 
     Raises:
         FormatError: another digest.
@@ -299,7 +297,7 @@ def _check(row: Checkpoint, remote: RemoteFile, file: Path, whole: bool = False)
 
 def _expected(remote: RemoteFile, record: dict[str, Any]) -> str | None:
     own = record.get("sha256")
-    # The digest of an archive says nothing about the file that was taken out of it.
+    # The digest of an archive is not that of the extracted file.
     return remote.sha256 if remote.sha256 and not remote.member else own if isinstance(own, str) else None
 
 
@@ -327,6 +325,6 @@ def _write_record(file: Path, digest: str, remote: RemoteFile, published: bool) 
     found = file.stat()
     record = {"sha256": digest, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "published": published,
               "url": remote.url}  # fmt: skip
-    # A cache that others filled may be read-only: then every load reads the whole file.
+    # A shared cache may be read-only: then every load reads the whole file.
     with suppress(OutputError), atomic(_record_path(file)) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

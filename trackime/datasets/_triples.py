@@ -1,4 +1,4 @@
-"""What readers of interpolation's data sets share: lists of files, and frames of which some are kept, others made."""
+"""What readers of interpolation data sets share: lists of files; kept frames and targets between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trackime.video import open_video
 
 
 def entries(path: Path, kind: str) -> list[list[str]]:
-    """The words of each line of a list that has any. Raises FormatError: no such file, an empty one, no text."""
+    """The words of each non-empty line of a list. Raises FormatError: no such file, an empty one, no text."""
     if not path.is_file():
         raise FormatError(f"{path.parent}: expected {kind} with its list {path.name}, found none")
     try:
@@ -28,7 +28,7 @@ def entries(path: Path, kind: str) -> list[list[str]]:
 
 
 def below(root: Path, name: str, where: str) -> Path:
-    """A file of a list below the data set's folder; leading folders of the list's author are left out.
+    """A file of a list below the data set's folder; leading folders of its author's machine are dropped.
 
     Raises:
         FormatError: no such file, or a name that leads out of the folder.
@@ -58,5 +58,5 @@ def frames(paths: Sequence[Path]) -> UInt8:
 
 
 def between(name: str, video: Path | UInt8, last: int, step: int = 1) -> Sample:
-    """Frames 0 and `last` are kept, every `step`-th one between them is made."""
+    """Frames 0 and `last` are inputs, every `step`-th one between them is a target."""
     return Sample(name, video, labels={"kept": (0, last), "targets": tuple(range(step, last, step))})

@@ -1,9 +1,9 @@
-"""Reading pickles of numpy arrays without running anything in them.
+"""Safe reading of pickles of numpy arrays: nothing in them is executed.
 
-TAP-Vid is published as pickles, and unpickling in the usual way runs whatever the file says. Here nothing but plain
-containers, numbers, text and numpy arrays comes out: every global a file may name is replaced by an inert stand-in
-of ours, and arrays are built from their bytes by `np.frombuffer` after their sizes were checked, so that no state of
-numpy's own is taken from the file.
+TAP-Vid is published as pickles, and normal unpickling executes whatever the file contains. Here the result is plain
+containers, numbers, text and numpy arrays only: every global that a file may name is replaced by an inert stand-in, and
+arrays are built from their bytes by `np.frombuffer` after a check of their sizes, so that no internal state of numpy is
+taken from the file.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_memo(file: BinaryIO) -> None:
-    """Refuse memo numbers no honest pickle has: the interpreter's table grows to the largest, gigabytes if asked."""
+    """Refuse memo numbers that no genuine pickle has: the interpreter's table grows to the largest, up to gigabytes."""
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in ("PUT", "LONG_BINPUT") and (not isinstance(argument, int) or argument > count):
             raise pickle.UnpicklingError(f"memo entry {argument}")

@@ -1,4 +1,4 @@
-"""BADJA (Biggs et al. 2018): animals whose joints a person labelled in about every fifth frame.
+"""BADJA (Biggs et al. 2018): animals with joints labelled in about every fifth frame.
 
 Layout: ``SEQ/frames/00000.jpg``, ``SEQ/masks/00000.png``, ``SEQ/labels.npz`` with tracks_xy [K, N, 2] in pixels whose
 centres are integers, visible [K, N], frame_index [K], joint_names [N].
@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import AnyArray
 from trackime.datasets.sample import Sample, existing_folder, folder_info, load_arrays, mask_folder, sequences
 from trackime.errors import FormatError
 from trackime.types import Queries, Tracks, VideoInfo
@@ -57,7 +56,7 @@ def _sample(folder: Path) -> Sample:
     return Sample(folder.name, folder / "frames", Tracks(tracks, seen, queries, info), known, masks, labels)
 
 
-def _check(arrays: dict[str, npt.NDArray[Any]], info: VideoInfo, folder: Path) -> None:
+def _check(arrays: dict[str, AnyArray], info: VideoInfo, folder: Path) -> None:
     """Raise FormatError unless the label arrays agree with each other and the video."""
     xy, visible, at, names = (arrays[k] for k in ("tracks_xy", "visible", "frame_index", "joint_names"))
     k, n = len(np.atleast_1d(at)), len(np.atleast_1d(names))

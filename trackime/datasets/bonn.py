@@ -1,8 +1,8 @@
-"""Bonn RGB-D Dynamic: TUM's layout, people and things that move (Palazzolo et al., ReFusion, IROS 2019).
+"""Bonn RGB-D Dynamic: TUM's layout, people and objects that move (Palazzolo et al., ReFusion, IROS 2019).
 
-``groundtruth.txt`` has the pose of markers on the camera. The authors publish where the camera is to the markers, with
-a scale: the camera's depth is short of the motion capture's metres by it. Poses here are the camera's; depth is scaled
-to the same metres.
+``groundtruth.txt`` has the pose of markers on the camera. The authors publish the camera's pose relative to the
+markers, with a scale: the factor from the camera's depth to the motion capture's metres. Poses here are the camera's;
+depth is scaled to the same metres.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trackime.datasets import tum
 from trackime.datasets.sample import Sample, existing_folder, sequences
 from trackime.datasets.scan import Scan, png_depth
 
-CALIBRATIONS = {"bonn": (542.822841, 542.576870, 315.593520, 237.756098)}
+_CALIBRATIONS = {"bonn": (542.822841, 542.576870, 315.593520, 237.756098)}
 """fx, fy, cx, cy of the colour camera as published, of pixels whose centres are integers."""
 
-AXES = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-"""The motion capture's axes as the published evaluation turns them: pose = AXES line AXES CAMERA."""
+_AXES = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""The motion capture's axes as the published evaluation turns them: pose = _AXES line _AXES _CAMERA."""
 
-CAMERA = np.array(
+_CAMERA = np.array(
     [[1.0157, 0.1828, -0.2389, 0.0113], [0.0009, -0.8431, -0.6413, -0.0098], [-0.3009, 0.6147, -0.8085, 0.0111]]
 )
 """From the camera to the markers: scale times rotation, and position, as published."""
@@ -33,9 +33,9 @@ CAMERA = np.array(
 
 def _mounting() -> tuple[Float64, float]:
     """Camera to markers [4, 4] without its scale, and the scale."""
-    u, size, vt = np.linalg.svd(CAMERA[:, :3])
+    u, size, vt = np.linalg.svd(_CAMERA[:, :3])
     out = np.eye(4)
-    out[:3, :3], out[:3, 3] = u @ vt, CAMERA[:, 3]
+    out[:3, :3], out[:3, 3] = u @ vt, _CAMERA[:, 3]
     return out, float(size.mean())
 
 
@@ -50,6 +50,6 @@ def scans(path: str | os.PathLike[str]) -> Iterator[Scan]:
 
 
 def _open(folder: Path) -> Scan:
-    scan = tum.open_scan(folder, CALIBRATIONS)
+    scan = tum.open_scan(folder, _CALIBRATIONS)
     mounted, size = _mounting()
-    return replace(scan, poses=AXES @ scan.poses @ AXES @ mounted, read=png_depth(tum.UNIT / size))
+    return replace(scan, poses=_AXES @ scan.poses @ _AXES @ mounted, read=png_depth(tum.UNIT / size))

@@ -1,4 +1,4 @@
-"""Readers of data sets, one shape of sample for all: `read("davis", "/data/DAVIS")` yields `Sample`s."""
+"""Readers of data sets, with one type of sample for all: `read("davis", "/data/DAVIS")` yields `Sample`s."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(kind: str, path: str | os.PathLike[str], **options: Any) -> Iterator[Sa
 
     Raises:
         UnknownNameError: an unknown kind.
-        FormatError: nothing of that kind at `path`; for one broken sample when it is reached.
+        FormatError: nothing of that kind at `path`; for a broken sample when it is reached.
     """
     if kind not in _KINDS:
         raise UnknownNameError("data set", kind, _KINDS)

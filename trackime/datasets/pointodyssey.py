@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trackime.arrays import inside
 from trackime.datasets.sample import Sample, existing_folder, folder_info, load_arrays, sequences
 from trackime.errors import FormatError, InputError
 from trackime.metrics import sample_queries_first
@@ -26,8 +27,8 @@ def read(path: str | os.PathLike[str], points: int | None = 256, seed: int = 0) 
 
     Args:
         path: a folder of sequences, or one sequence.
-        points: how many tracks a sequence, drawn at random of those ever visible; None: all of them.
-        seed: of the draw.
+        points: tracks a sequence, drawn at random from those ever visible; None: all of them.
+        seed: of that choice.
 
     Raises:
         FormatError: no sequences; for arrays and frames that do not agree when reached.
@@ -50,8 +51,7 @@ def _sample(folder: Path, points: int | None, seed: int) -> Sample:
             raise FormatError(f"{folder}/anno.npz: {name}: expected {list(xy.shape[:2])}, got {list(array.shape)}")
     # Points behind the camera have no position: infinite, NaN or beyond anything float32 holds exactly.
     known = valid.astype(bool) & (np.abs(np.nan_to_num(xy, nan=np.inf)) < 1e6).all(-1)
-    inside = ((xy >= 0) & (xy <= (info.width, info.height))).all(-1)
-    seen = visible.astype(bool) & known & inside
+    seen = visible.astype(bool) & known & inside(xy, (info.height, info.width))
     rows = np.flatnonzero(seen.any(0))
     if points is not None and len(rows) > points:
         rows = np.sort(np.random.default_rng(seed).choice(rows, points, replace=False))

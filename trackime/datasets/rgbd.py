@@ -13,16 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, Float64, FloatArray
+from trackime.arrays import BoolArray, Float64, FloatArray, inside
 from trackime.datasets.sample import Sample, existing_folder, folder_info, list_images, sequences
 from trackime.datasets.scan import Scan, centred, check_poses, numbers, png_depth
 from trackime.errors import FormatError, InputError
 from trackime.types import Queries, Tracks
 
-TOLERANCE = 0.03
+_TOLERANCE = 0.03
 """Relative difference below which a projected and a measured depth are the same surface."""
 
-EDGE = 0.05
+_EDGE = 0.05
 """Relative depth range in a query's 5x5 neighbourhood above which it lies on an edge and is not drawn."""
 
 
@@ -31,7 +31,7 @@ def read(
     points: int = 64,
     query_frames: Sequence[int] | None = None,
     gap: int | None = 30,
-    tolerance: float = TOLERANCE,
+    tolerance: float = _TOLERANCE,
     seed: int = 0,
 ) -> Iterator[Sample]:
     """Scans with true tracks of random pixels, lifted by their depth and projected into every other frame.
@@ -109,7 +109,7 @@ def _draw(depth: Float64, points: int, rng: np.random.Generator) -> tuple[Float6
     # Outside the frame counts as unknown (0), which erosion spreads: the border is left out.
     low = cv2.erode(depth, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     high = cv2.dilate(depth, kernel)
-    y, x = np.nonzero((low > 0) & (high < low * (1 + EDGE)))
+    y, x = np.nonzero((low > 0) & (high < low * (1 + _EDGE)))
     chosen = np.sort(rng.choice(len(y), min(points, len(y)), replace=False))
     y, x = y[chosen], x[chosen]
     return np.stack([x, y], 1).astype(np.float64) + 0.5, depth[y, x]
@@ -134,14 +134,14 @@ def _true_tracks(
 
 
 def _compare(depth: Float64, xy: Float64, z: Float64, tolerance: float) -> tuple[BoolArray, BoolArray]:
-    """Which points [N] are visible, and of which that is known, from the four measurements around each."""
+    """Visible points [N], and those whose visibility is known, from the four measurements around each."""
     h, w = depth.shape
-    inside = np.asarray(((xy >= 0) & (xy <= (w, h))).all(axis=1), bool)
-    corner = np.floor(np.where(inside[:, None], xy, 0) - 0.5).astype(np.int64)
+    within = inside(xy, (h, w))
+    corner = np.floor(np.where(within[:, None], xy, 0) - 0.5).astype(np.int64)
     x = np.clip(corner[:, :1] + (0, 1, 0, 1), 0, w - 1)
     y = np.clip(corner[:, 1:] + (0, 0, 1, 1), 0, h - 1)
     measured = depth[y, x]  # [N, 4]
     some = (measured > 0).all(1)
     agrees = (np.abs(measured - z[:, None]) <= tolerance * np.abs(z[:, None])).all(1)
     nearer = (measured < z[:, None] * (1 - tolerance)).all(1)
-    return inside & some & agrees, ~inside | (some & (agrees | nearer))
+    return within & some & agrees, ~within | (some & (agrees | nearer))

@@ -1,28 +1,24 @@
-"""The one shape of sample every reader yields, and what readers share: frame folders and lazy masks."""
+"""The sample that every reader yields, and what readers share: frame folders and lazy masks."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import BoolArray, Float64, UInt8
+from trackime.arrays import AnyArray, BoolArray, Float64, UInt8
 from trackime.errors import FormatError, InputError, ShapeError
+from trackime.files import read_npz, reading
 from trackime.types import Tracks, VideoInfo
-from trackime.video import read_mask
-
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+from trackime.video import IMAGES, read_mask
 
 
 class MaskFolder(Sequence[UInt8]):
-    """The masks of a video, read when asked for: uint8 [H, W] of ids, 0 background, 255 void.
+    """The masks of a video, read on demand: uint8 [H, W] of ids, 0 background, 255 void.
 
     Args:
         paths: one a frame; None where the frame is not annotated.
@@ -73,15 +69,15 @@ class MaskFolder(Sequence[UInt8]):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One video of a data set, and what is known of it.
+    """One video of a data set with its ground truth.
 
     Attributes:
         name: unique in its data set.
-        video: what `open_video` takes: a frame folder or file, or uint8 [T, H, W, 3].
+        video: input of `open_video`: a frame folder or file, or uint8 [T, H, W, 3].
         tracks: true tracks in source pixels; None: the data set has none.
-        known: bool [N, T], where `tracks` speaks; the other cells must not be scored. None: everywhere.
+        known: bool [N, T], cells of `tracks` with ground truth; the others must not be scored. None: all.
         masks: T masks of object ids, read lazily; None: the data set has none.
-        labels: whatever else the data set says, by name.
+        labels: other annotations, by name.
 
     Raises:
         ShapeError: `known` without tracks, or of another shape than theirs.
@@ -109,9 +105,9 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FormatError(f"{folder}: no such folder of frames")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES and not p.name.startswith("."))
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith("."))
     if not paths:
-        raise FormatError(f"{folder}: expected frames ({', '.join(FRAME_SUFFIXES)}), found none")
+        raise FormatError(f"{folder}: expected frames ({', '.join(IMAGES)}), found none")
     return paths
 
 
@@ -140,7 +136,7 @@ def mask_folder(folder: Path, info: VideoInfo, complete: bool = True) -> MaskFol
     found = {p.stem: p for p in list_images(folder)}
     extra = sorted(found.keys() - set(info.names))
     if extra:
-        raise FormatError(f"{folder}: expected masks named as the {info.frames} frames, got {extra[0]!r} beside them")
+        raise FormatError(f"{folder}: expected masks named as the {info.frames} frames, got {extra[0]!r}, too")
     paths = [found.get(name) for name in info.names]
     if complete and None in paths:
         missing = info.names[paths.index(None)]
@@ -166,15 +162,7 @@ def sequences(root: Path, marker: str, kind: str) -> list[Path]:
     return found
 
 
-def load_arrays(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of an npz by name, never unpickling. Raises FormatError: no such file, no npz, an array missing."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file]
-            if missing:
-                raise FormatError(f"{path}: expected arrays {', '.join(names)}, got none called {missing[0]!r}")
-            return {name: file[name] for name in (*names, *optional) if name in file}
-    except FileNotFoundError:
-        raise FormatError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FormatError(f"{path}: expected an npz of arrays, got: {error}") from None
+def load_arrays(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, AnyArray]:
+    """Arrays of an npz by name, without pickles. Raises FormatError: no such file, no npz, an array missing."""
+    with reading(path, "an npz of arrays"):
+        return read_npz(path, names, optional)

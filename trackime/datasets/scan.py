@@ -1,4 +1,4 @@
-"""A video with true depth and cameras: what every data set with both gives, whatever its layout."""
+"""A video with true depth and cameras, whatever the layout of its data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scan:
         name: unique in its data set.
         video: the folder of frames, for `open_video`.
         depths: T paths; None where a frame has no depth.
-        read: makes depth [H, W] of a path, 0 unknown.
+        read: depth [H, W] of a path, 0 unknown.
         poses: float64 [T, 4, 4] camera-to-world, in the unit of depth; NaN where a frame's is unknown.
         intrinsics: float64 [T, 3, 3], frame spans [0, W] x [0, H].
         size: (h, w).
@@ -45,7 +45,7 @@ class Scan:
         return np.asarray(np.isfinite(self.poses).all((1, 2)))
 
     def depth(self, t: int) -> Float64:
-        """float64 [H, W], 0 unknown, as all of it is where a frame has none. Raises FormatError."""
+        """float64 [H, W], 0 unknown; all 0 where the frame has none. Raises FormatError."""
         path = self.depths[t]
         if path is None:
             return np.zeros(self.size)
@@ -60,7 +60,7 @@ class Scan:
         return np.asarray((rays * z[:, None]) @ self.poses[t, :3, :3].T + self.poses[t, :3, 3])
 
     def project(self, points: Float64, t: int) -> tuple[Float64, Float64]:
-        """Pixels [N, 2] in frame t and depths [N] of world points [N, 3]; pixels mean nothing unless depth > 0."""
+        """Pixels [N, 2] in frame t and depths [N] of world points [N, 3]; pixels are meaningless unless depth > 0."""
         # The rotation is orthogonal: its inverse is its transpose.
         camera = (points - self.poses[t, :3, 3]) @ self.poses[t, :3, :3]
         z = camera[:, 2]
@@ -69,7 +69,7 @@ class Scan:
 
 
 def png_depth(unit: float) -> Callable[[Path], Float64]:
-    """A reader of 16-bit PNG depth in which `unit` stands for 1 (metre) and 0 for unknown."""
+    """A reader of 16-bit PNG depth in which `unit` is 1 metre and 0 unknown."""
 
     def read(path: Path) -> Float64:
         import cv2
@@ -105,7 +105,7 @@ def centred(intrinsics: Float64, frames: int) -> Float64:
 
 
 def check_poses(poses: Float64, where: Path) -> None:
-    """FormatError where matrices [T, 4, 4] that are finite are no rotations beside a position."""
+    """FormatError where a finite matrix of [T, 4, 4] has no rotation in it."""
     rotation = poses[np.isfinite(poses).all((1, 2)), :3, :3]
     off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)
     if off > 1e-2 or (np.linalg.det(rotation) < 0).any():

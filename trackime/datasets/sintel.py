@@ -2,9 +2,9 @@
 
 Layout: ``training/final/SEQ/frame_0001.png`` (or ``clean``), ``training/depth/SEQ/frame_0001.dpt``,
 ``training/camdata_left/SEQ/frame_0001.cam``. Numbers are little-endian; both kinds of file begin with the float32
-202021.25. A .dpt goes on with width and height (int32) and z as float32, row by row; a .cam with intrinsics 3x3 and
-world-to-camera 3x4 as float64, row by row. Pixel
-centres are integers there. What is far away (sky) has depth, too: cap it when scoring.
+202021.25. A .dpt continues with width and height (int32) and z as float32, row by row; a .cam with intrinsics 3x3
+and world-to-camera 3x4 as float64, row by row. Pixel centres are integers there. The sky has depth, too: cap it when
+scoring.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from trackime.datasets.sample import Sample, existing_folder, folder_info
 from trackime.datasets.scan import Scan, check_poses
 from trackime.errors import FormatError, UnknownNameError
 
-TAG = 202021.25
-RENDERS = ("final", "clean")
+_TAG = 202021.25
+_RENDERS = ("final", "clean")
 
 
 def read(path: str | os.PathLike[str], render: str = "final") -> Iterator[Sample]:
@@ -40,8 +40,8 @@ def scans(path: str | os.PathLike[str], render: str = "final") -> Iterator[Scan]
         UnknownNameError: another render.
         FormatError: no sequences; files that do not agree when reached.
     """
-    if render not in RENDERS:
-        raise UnknownNameError("render", render, RENDERS)
+    if render not in _RENDERS:
+        raise UnknownNameError("render", render, _RENDERS)
     root = existing_folder(path)
     root = root / "training" if (root / "training").is_dir() else root
     frames = root / render
@@ -59,15 +59,15 @@ def _open(root: Path, frames: Path) -> Scan:
         if not depth.is_file():
             raise FormatError(f"{depth}: no such file: expected depth for every frame")
         depths.append(depth)
-        intrinsics[t], outside = read_camera(root / "camdata_left" / frames.name / f"{name}.cam")
+        intrinsics[t], outside = _read_camera(root / "camdata_left" / frames.name / f"{name}.cam")
         poses[t, :3, :3] = outside[:, :3].T
         poses[t, :3, 3] = -outside[:, :3].T @ outside[:, 3]
     check_poses(poses, root / "camdata_left" / frames.name)
     intrinsics[:, :2, 2] += 0.5
-    return Scan(frames.name, frames, tuple(depths), read_depth, poses, intrinsics, (info.height, info.width))
+    return Scan(frames.name, frames, tuple(depths), _read_depth, poses, intrinsics, (info.height, info.width))
 
 
-def read_depth(path: Path) -> Float64:
+def _read_depth(path: Path) -> Float64:
     """Depth float64 [H, W] of a .dpt file. Raises FormatError."""
     data = _content(path)
     width, height = np.frombuffer(data, "<i4", 2).tolist() if len(data) >= 8 else (0, 0)
@@ -76,7 +76,7 @@ def read_depth(path: Path) -> Float64:
     return np.frombuffer(data, "<f4", offset=8).reshape(height, width).astype(np.float64)
 
 
-def read_camera(path: Path) -> tuple[Float64, Float64]:
+def _read_camera(path: Path) -> tuple[Float64, Float64]:
     """Intrinsics [3, 3], pixel centres at integers, and world-to-camera [3, 4] of a .cam file. Raises FormatError."""
     data = _content(path)
     if len(data) != 21 * 8:
@@ -88,11 +88,11 @@ def read_camera(path: Path) -> tuple[Float64, Float64]:
 
 
 def _content(path: Path) -> bytes:
-    """What follows the tag."""
+    """The bytes after the tag."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(data) < 4 or np.frombuffer(data, "<f4", 1)[0] != TAG:
-        raise FormatError(f"{path}: expected a Sintel file beginning with {TAG}")
+    if len(data) < 4 or np.frombuffer(data, "<f4", 1)[0] != _TAG:
+        raise FormatError(f"{path}: expected a Sintel file beginning with {_TAG}")
     return data[4:]

@@ -1,7 +1,7 @@
 """SportsSloMo (Chen, Jiang 2024): people at sports at 240 frames a second, 8 times interpolated.
 
 Layout: ``clip_0000/frame_0000.png`` ..., and the published list ``vfi_test.txt`` with a file a line, nine to a sample:
-the first and the ninth are kept, the seven between are made.
+the first and the ninth are inputs, the seven between are targets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trackime.datasets._triples import below, between, entries, frames
 from trackime.datasets.sample import Sample, existing_folder
 from trackime.errors import FormatError
 
-LENGTH = 9
+_LENGTH = 9
 
 
 def read(path: str | os.PathLike[str], split: str | os.PathLike[str] = "test") -> Iterator[Sample]:
@@ -35,11 +35,11 @@ def read(path: str | os.PathLike[str], split: str | os.PathLike[str] = "test") -
         lists = [Path(split)]
     file = next((p for p in lists if p.is_file()), lists[0])
     names = [row[0] for row in entries(file, "SportsSloMo")]
-    if len(names) % LENGTH:
-        raise FormatError(f"{file}: expected {LENGTH} files a sample, got {len(names)} lines")
+    if len(names) % _LENGTH:
+        raise FormatError(f"{file}: expected {_LENGTH} files a sample, got {len(names)} lines")
 
     def sample(first: int) -> Sample:
-        paths = [below(root, name, str(file)) for name in names[first : first + LENGTH]]
-        return between(f"{paths[0].parent.name}/{paths[0].stem}", frames(paths), LENGTH - 1)
+        paths = [below(root, name, str(file)) for name in names[first : first + _LENGTH]]
+        return between(f"{paths[0].parent.name}/{paths[0].stem}", frames(paths), _LENGTH - 1)
 
-    return (sample(first) for first in range(0, len(names), LENGTH))
+    return (sample(first) for first in range(0, len(names), _LENGTH))

@@ -2,8 +2,8 @@
 
 Layout: ``rgb/TIME.png``, ``depth/TIME.png`` (16-bit, 5000 a metre, 0 none), ``groundtruth.txt`` (a line ``time tx ty tz
 qx qy qz qw`` of the colour camera in the world, metres; # begins a comment). Times are seconds. Colour and depth are
-taken at different times: a frame's depth and pose are the nearest within 0.02 s; without one it has none. Frames whose
-lens bends (freiburg1, freiburg2) are read as they are.
+taken at different times: a frame's depth and pose are the nearest within 0.02 s; without one it has none. Lens
+distortion (freiburg1, freiburg2) is not removed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from trackime.datasets.scan import Scan, centred, check_poses, numbers, png_dept
 from trackime.errors import FormatError
 from trackime.video import open_video
 
-NEAR = 0.02
-"""Seconds within which two times are of one frame."""
+_NEAR = 0.02
+"""Largest difference in seconds of times that match."""
 
 UNIT = 5000.0
 """A metre in the depth files."""
@@ -59,24 +59,24 @@ def open_scan(folder: Path, calibrations: dict[str, tuple[float, float, float, f
     info = open_video(folder / "rgb").info
     times = _times([folder / "rgb" / name for name in info.names])
     if (np.diff(times) <= 0).any():
-        raise FormatError(f"{folder}/rgb: expected names whose order is that of their times, got another")
+        raise FormatError(f"{folder}/rgb: expected names in the order of their times")
     maps = list_images(folder / "depth")
-    matched = associate(times, _times(maps))
+    matched = _associate(times, _times(maps))
     depths = tuple(None if k < 0 else maps[k] for k in matched)
     lines = numbers(folder / "groundtruth.txt", (None, 8))
-    nearest = associate(times, lines[:, 0], alone=False)
-    poses = np.where((nearest >= 0)[:, None, None], pose_matrices(lines[nearest, 1:], folder), np.nan)
+    nearest = _associate(times, lines[:, 0], alone=False)
+    poses = np.where((nearest >= 0)[:, None, None], _pose_matrices(lines[nearest, 1:], folder), np.nan)
     intrinsics = centred(_intrinsics(folder, calibrations), info.frames)
     return Scan(folder.name, folder / "rgb", depths, png_depth(UNIT), poses, intrinsics, (info.height, info.width))
 
 
-def associate(times: Float64, others: Float64, alone: bool = True) -> Int64:
-    """int64 [T], the nearest of `others` within `NEAR` of each of `times`; -1: none.
+def _associate(times: Float64, others: Float64, alone: bool = True) -> Int64:
+    """int64 [T], the nearest of `others` within `_NEAR` of each of `times`; -1: none.
 
     Args:
         times: [T] seconds.
         others: [M] seconds, in any order.
-        alone: each of `others` serves only the nearest of `times` that want it.
+        alone: match each of `others` with the nearest of its `times` only.
     """
     if not len(others):
         return np.full(len(times), -1)
@@ -85,7 +85,7 @@ def associate(times: Float64, others: Float64, alone: bool = True) -> Int64:
     before, after = order[np.maximum(place - 1, 0)], order[np.minimum(place, len(others) - 1)]
     off = np.abs(others[[before, after]] - times)
     nearest, gap = np.where(off[0] <= off[1], before, after), off.min(0)
-    good = gap <= NEAR
+    good = gap <= _NEAR
     if alone:
         by_gap = np.argsort(gap, kind="stable")
         first = by_gap[np.unique(nearest[by_gap], return_index=True)[1]]
@@ -93,16 +93,15 @@ def associate(times: Float64, others: Float64, alone: bool = True) -> Int64:
     return np.where(good, nearest, -1)
 
 
-def pose_matrices(lines: Float64, folder: Path) -> Float64:
+def _pose_matrices(lines: Float64, folder: Path) -> Float64:
     """Camera-to-world [T, 4, 4] of lines [T, 7] tx ty tz qx qy qz qw."""
-    size = np.linalg.norm(lines[:, 3:], axis=1, keepdims=True)
+    from scipy.spatial.transform import Rotation
+
+    size = np.linalg.norm(lines[:, 3:], axis=1)
     if (np.abs(size - 1) > 1e-2).any():
         raise FormatError(f"{folder}/groundtruth.txt: expected unit quaternions, got one of length {size.min():.3g}")
-    x, y, z, w = (lines[:, 3:] / size).T
     out = np.tile(np.eye(4), (len(lines), 1, 1))
-    out[:, 0, :3] = np.stack((1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)), 1)
-    out[:, 1, :3] = np.stack((2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)), 1)
-    out[:, 2, :3] = np.stack((2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)), 1)
+    out[:, :3, :3] = Rotation.from_quat(lines[:, 3:]).as_matrix()
     out[:, :3, 3] = lines[:, :3]
     check_poses(out, folder / "groundtruth.txt")
     return out

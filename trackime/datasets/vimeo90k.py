@@ -1,4 +1,4 @@
-"""Vimeo-90K, the triplets (Xue et al. 2019): the middle one of three frames is made from the others.
+"""Vimeo-90K, the triplets (Xue et al. 2019): the middle one of three frames is the target.
 
 Layout: ``sequences/00001/0001/im1.png`` .. ``im3.png``, ``tri_testlist.txt``, ``tri_trainlist.txt``.
 """
@@ -17,10 +17,10 @@ def read(path: str | os.PathLike[str], split: str = "test") -> Iterator[Sample]:
 
     Args:
         path: the folder that holds ``sequences``.
-        split: "test" or "train", or whatever else a ``tri_SPLITlist.txt`` is there for.
+        split: "test", "train", or any other for which there is a ``tri_SPLITlist.txt``.
 
     Raises:
-        FormatError: no such list; for a triplet that is not whole when it is reached.
+        FormatError: no such list; for an incomplete triplet when it is reached.
     """
     root = existing_folder(path)
     file = root / f"tri_{split}list.txt"

@@ -12,8 +12,8 @@ from trackime.datasets._triples import between
 from trackime.datasets.sample import Sample, existing_folder, list_images
 from trackime.errors import FormatError, InputError
 
-FRAMES = 33
-"""Of a scene: the first and the last are kept."""
+_FRAMES = 33
+"""Frames a scene: the first and the last are inputs."""
 
 
 def read(path: str | os.PathLike[str], factor: int = 8) -> Iterator[Sample]:
@@ -21,13 +21,13 @@ def read(path: str | os.PathLike[str], factor: int = 8) -> Iterator[Sample]:
 
     Args:
         path: the folder that holds the types.
-        factor: frames made of an interval, plus one: a divisor of 32.
+        factor: targets between the inputs, plus one: a divisor of 32.
 
     Raises:
         InputError: another factor.
         FormatError: no scenes; for one of another length when it is reached.
     """
-    root, last = existing_folder(path), FRAMES - 1
+    root, last = existing_folder(path), _FRAMES - 1
     if factor < 2 or last % factor:
         raise InputError(f"factor: expected one of 2, 4, 8, 16, 32, got {factor}")
     scenes = sorted(folder for folder in root.glob("*/*") if folder.is_dir())
@@ -35,6 +35,6 @@ def read(path: str | os.PathLike[str], factor: int = 8) -> Iterator[Sample]:
         raise FormatError(f"{root}: expected the scenes of X4K1000FPS, TYPE/SCENE/0000.png, found none")
     for folder in scenes:
         count = len(list_images(folder))
-        if count != FRAMES:
-            raise FormatError(f"{folder}: expected a scene of {FRAMES} frames, got {count}")
+        if count != _FRAMES:
+            raise FormatError(f"{folder}: expected a scene of {_FRAMES} frames, got {count}")
     return (between(f"{folder.parent.name}/{folder.name}", folder, last, last // factor) for folder in scenes)

@@ -34,7 +34,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, target: str = "auto", 
     """Write keyframes to paste.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the text file.
         target: "position", a Transform / Position block a track; "point", a Point Control a track; "auto", position
             for a single track and points for more.

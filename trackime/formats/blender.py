@@ -73,7 +73,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, start_frame: int = 1) 
     """Write the script.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the .py file.
         start_frame: the clip's number of the video's first frame.
 

@@ -126,10 +126,10 @@ def _tracks(size: tuple[int, int], table: dict[str, Float64], about: Any, xyt: A
 
 
 def _count(column: Float64, known: int | None) -> int:
-    """How many values a counting column goes through: what the comments say, else its last value and one."""
+    """How many values a counting column goes through: from the comments, else its last value and one."""
     if known is not None or not len(column):
         return known or 0
     if not (np.isfinite(column).all() and (column >= 0).all() and (column == np.round(column)).all()):
         raise FormatError("expected query and frame to be whole numbers of 0 or more")
-    # No more than there are rows: nothing is allocated on the word of a cell.
+    # No more than there are rows: no cell decides how much is allocated.
     return int(min(column.max() + 1, len(column)))

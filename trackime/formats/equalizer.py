@@ -26,7 +26,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, start_frame: int = 1) 
     """Write 2-D points.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the text file.
         start_frame: 3DEqualizer's number of the video's first frame.
 

@@ -39,7 +39,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, start_frame: int = 1) 
     """Write a Tracker4 node.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the .nk file.
         start_frame: Nuke's number of the video's first frame.
 

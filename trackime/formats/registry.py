@@ -1,7 +1,7 @@
-"""Tracks in and out: `save(tracks, path)`, `load(path)`, `formats()`. The format is told from the suffix, or named.
+"""Tracks in and out: `save(tracks, path)`, `load(path)`, `formats()`. The format follows from the suffix, or is named.
 
-Every format keeps positions; what else it keeps, and in which coordinates, is said in its own module. Files are
-written whole or not at all, and no path is ever made from what a file contains.
+Every format keeps positions; its own module states what else it keeps, and in which coordinates. Files are written
+atomically, and no path is ever made from a file's content.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from trackime.types import Tracks
 
 @dataclass(frozen=True)
 class Format:
-    """One way to keep tracks in a file.
+    """A file format of tracks.
 
     Attributes:
-        name: what `save` and `load` know it by.
-        suffix: how its files' names end.
+        name: its name for `save` and `load`.
+        suffix: suffix of its files.
         loads: it can be read back; otherwise it is for another program.
         summary: one line for a list of formats.
         module: the module with its `save` and, where it `loads`, its `load`.
@@ -65,12 +65,12 @@ def formats() -> MappingProxyType[str, Format]:
 
 
 def save(tracks: Tracks, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> None:
-    """Write tracks to a file; a file that exists is whole.
+    """Write tracks to a file; atomic.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the file; missing folders are made.
-        format: a name of `formats()`; None: told from the path's suffix.
+        format: a name of `formats()`; None: by the path's suffix.
         options: of the format's own `save`, e.g. `start_frame` for nuke.
 
     Raises:
@@ -90,13 +90,13 @@ def load(path: str | os.PathLike[str], format: str | None = None, **options: Any
 
     Args:
         path: the file.
-        format: a name of `formats()` that loads; None: told from the path's suffix.
+        format: a name of `formats()` that loads; None: by the path's suffix.
         options: of the format's own `load`, e.g. `width` and `height` for tapvid.
 
     Raises:
         UnknownNameError: no such format, a suffix of none, or a format that is only written.
         InputError: an option the format does not take.
-        FormatError: no such file, or it does not hold what its format says.
+        FormatError: no such file, or its content is of another format.
     """
     chosen = _choose(path, format)
     if not chosen.loads:

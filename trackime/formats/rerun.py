@@ -25,7 +25,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, radius: float = 2.0) -
     """Write a recording.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the .rrd file.
         radius: of the points drawn, in pixels.
 

@@ -31,7 +31,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, start_frame: int = 0) 
     """Write 2-D tracker paths.
 
     Args:
-        tracks: what to write.
+        tracks: the tracks.
         path: the text file.
         start_frame: SynthEyes' number of the video's first frame.
 

@@ -18,12 +18,10 @@ benchmark's "query first").
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import BoolArray, Float64
+from trackime.arrays import AnyArray, BoolArray, Float64
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic, read_npz, reading
 from trackime.types import Queries, Tracks, VideoInfo
@@ -55,8 +53,8 @@ def load(
 
     Args:
         path: the npz.
-        width: frame width in pixels, for a file that does not tell.
-        height: frame height in pixels, for a file that does not tell.
+        width: frame width in pixels, for a file without it.
+        height: frame height in pixels, for a file without it.
         fps: frames a second, for a file without times.
 
     Raises:
@@ -81,7 +79,7 @@ def load(
 
 
 def _size(
-    path: str | os.PathLike[str], data: dict[str, npt.NDArray[Any]], width: int | None, height: int | None
+    path: str | os.PathLike[str], data: dict[str, AnyArray], width: int | None, height: int | None
 ) -> tuple[int, int]:
     if width is not None and height is not None:
         return width, height
@@ -97,7 +95,7 @@ def _size(
     return shape[2], shape[1]
 
 
-def _queries(data: dict[str, npt.NDArray[Any]], xy: Float64, occluded: BoolArray) -> npt.NDArray[Any]:
+def _queries(data: dict[str, AnyArray], xy: Float64, occluded: BoolArray) -> AnyArray:
     """[N, 3] (x, y, t)."""
     if "query_points" in data:
         return data["query_points"][:, ::-1]

@@ -1,4 +1,4 @@
-"""What the formats made of text share: atomic writing, names of tracks, and numbers that survive the round trip."""
+"""Shared by the text formats: atomic writing, names of tracks, and numbers that survive the round trip."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import AnyArray
 from trackime.errors import InputError
 from trackime.files import atomic
 
@@ -28,12 +28,12 @@ def track_name(index: int) -> str:
     return f"p{index:04d}"
 
 
-def shortest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def shortest(values: AnyArray) -> AnyArray:
     """The shortest decimal text of each value that reads back as the same float of its precision."""
     return np.asarray(values).astype(str)
 
 
-def decimals(values: npt.NDArray[Any]) -> list[Any]:
+def decimals(values: AnyArray) -> list[Any]:
     """Nested lists of Python floats that print as short as the array's own precision allows."""
     # float32 0.1 as a float64 prints 0.10000000149011612; through its own shortest text it is 0.1.
     nested: list[Any] = shortest(values).astype(np.float64).tolist()

@@ -1,4 +1,4 @@
-"""Pixel conventions and pinhole cameras."""
+"""Pixel conventions, pinhole cameras, epipolar distances."""
 
 import lazy_loader as _lazy
 

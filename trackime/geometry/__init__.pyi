@@ -1,5 +1,6 @@
 from .cameras import NEAR as NEAR
 from .cameras import Cameras as Cameras
+from .epipolar import sampson_distance as sampson_distance
 from .pixels import cut_windows as cut_windows
 from .pixels import resize_frames as resize_frames
 from .pixels import sample as sample
@@ -13,6 +14,7 @@ __all__ = [
     "cut_windows",
     "resize_frames",
     "sample",
+    "sampson_distance",
     "scale_points",
     "to_torch",
     "window_offsets",

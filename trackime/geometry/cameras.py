@@ -16,7 +16,7 @@ NEAR = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """Where the camera of each frame stands and how it maps points to pixels.
+    """Pose and intrinsics of the camera of each frame.
 
     OpenCV axes (x right, y down, z forward); depth is z, not the length of the ray. Pixels are of the source video, the
     centre of the top-left one at (0.5, 0.5), the principal point at (width / 2, height / 2).
@@ -28,7 +28,7 @@ class Cameras:
 
     Raises:
         ShapeError: poses not [F, 4, 4] or focal not [F].
-        InputError: numbers that are not finite, rotations that are none, focal lengths not above 0.
+        InputError: numbers that are not finite, invalid rotations, focal lengths not above 0.
     """
 
     poses: Float64
@@ -51,7 +51,7 @@ class Cameras:
         rotation = poses[:, :3, :3]
         off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)
         if off > 1e-4 or (np.linalg.det(rotation) < 0).any():
-            raise InputError("poses: expected rotations in the upper left 3x3, got matrices that are none")
+            raise InputError("poses: expected rotations in the upper left 3x3, got other matrices")
         if not (np.isfinite(focal) & (focal > 0)).all():
             raise InputError("focal: expected positive numbers of pixels, got others")
 

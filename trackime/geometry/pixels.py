@@ -1,4 +1,4 @@
-"""Pixel conventions in one place: resizing, windows (crops), sampling, and the way back.
+"""Pixel conventions: resizing, windows (crops), sampling.
 
 A point is (x, y) with pixel centres at half-integers: the frame spans [0, W] x [0, H]. Resizing a frame from
 (h, w) to (h2, w2) therefore maps x to x * w2 / w with no half-pixel terms, and a window whose first column is
@@ -48,7 +48,7 @@ def sample(maps: Tensor, xy: Tensor, padding: str = "border") -> Tensor:
     Args:
         maps: [B, C, h, w].
         xy: [B, N, 2] in pixels of `maps`.
-        padding: what lies outside, as torch's grid_sample: "border" or "zeros".
+        padding: values outside, as torch's grid_sample: "border" or "zeros".
 
     Returns:
         [B, N, C].
@@ -57,7 +57,7 @@ def sample(maps: Tensor, xy: Tensor, padding: str = "border") -> Tensor:
         ShapeError: ranks or batch sizes that do not agree.
     """
     if maps.ndim != 4 or xy.ndim != 3 or xy.shape[-1] != 2 or len(maps) != len(xy):
-        raise ShapeError("xy", f"[{len(maps)}, N, 2] beside maps [B, C, h, w]", xy.shape)
+        raise ShapeError("xy", f"[{len(maps)}, N, 2] with maps [B, C, h, w]", xy.shape)
     h, w = maps.shape[-2:]
     # align_corners=False puts -1 and 1 on the frame's edges: exactly our [0, w] x [0, h].
     grid = xy * 2 / xy.new_tensor([w, h]) - 1
@@ -109,6 +109,6 @@ def to_torch(frames: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """uint8 frames [T, H, W, 3] as float [T, 3, H, W] in [0, 1] on `device`."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ShapeError("frames", "uint8 [T, H, W, 3]", frames.shape)
-    # Bytes travel, floats are made on the device: a quarter of the transfer.
+    # Bytes are transferred and converted on the device: a quarter of the transfer.
     tensor = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
     return tensor.permute(0, 3, 1, 2).to(torch.float32).div_(255)

@@ -40,7 +40,7 @@ class ImeConfig:
     window_scales: tuple[float, ...] = option(
         (960 / 1080, 512 / 1080), "sides of the windows as shares of the frame's shorter side, coarse to fine"
     )
-    windows_px: tuple[int, ...] = option((), "sides of the windows in pixels, instead of shares (published: 960 384)")
+    windows_px: tuple[int, ...] = option((), "sides of the windows in pixels, instead of shares (published: 960,384)")
     resample: bool = option(False, "sample and average neighbours again inside each window (TrackIME); off: InstaTAP")
     fuse_full: bool = option(False, "the full-frame pass takes part in the fusion")
     joint_masks: bool = option(False, "weigh neighbours by the instance's mask in each frame (one more pass)")

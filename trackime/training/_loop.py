@@ -1,4 +1,4 @@
-"""A run of training, in slices: each goes on exactly where the last one stopped."""
+"""A run of training, in slices: each continues exactly where the last one ended."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from trackime.trackers.networks import TrackimeS
 from trackime.training._config import TrainConfig
 from trackime.training._state import load_state, save_state
 from trackime.training._step import forward
-from trackime.training._team import Team
+from trackime.training._team import ProcessTeam
 from trackime.training.data import Clips, Maker, batches
 
 log = logging.getLogger(__name__)
 
 STATE, CONFIG, LOG, VALIDATION = "state", "config.json", "log.csv", "validation.csv"
 BEST = "best"
-"""The mean weights that validation liked best, as a state of their own."""
+"""State of the mean weights with the best validation score."""
 BETAS = (0.9, 0.99)
-"""AdamW's: batches are small and runs are short."""
+"""AdamW's betas, for small batches and short runs."""
 PATIENCE = 20
-"""Steps in a row that may come to nothing before the run is given up."""
+"""Consecutive steps without a finite gradient after which the run fails."""
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """Scores of a network, `d_avg` among them."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How a slice is paced; none of it changes what is learned.
+class SliceSchedule:
+    """Duration and output of a slice; it does not affect the result.
 
     Attributes:
         minutes: end the slice after this long; None: run to the end.
         until: end the slice before this step; None: run to the end.
         save_minutes: write the state this often.
-        log_every: steps that a line of the log sums up.
+        log_every: steps a line of the log.
         validate_every: steps between validations; 0: none.
-        workers: processes that make worlds; 0: this one.
+        workers: processes that render worlds; 0: this one.
     """
 
     minutes: float | None = None
@@ -63,19 +63,19 @@ def rate_at(step: int, config: TrainConfig) -> float:
     return config.rate * rise * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
-class Run:
-    """Weights, their means and the optimiser, and the step that comes next.
+class TrainingRun:
+    """Weights, their means, the optimiser, and the number of the next step.
 
     Args:
-        config: what is run.
-        device: where.
-        team: the processes that share each step.
+        config: its configuration.
+        device: device to train on.
+        team: processes that share each step.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
-        self.config, self.device, self.step, self.team = config, device, 0, team or Team()
+    def __init__(self, config: TrainConfig, device: torch.device, team: ProcessTeam | None = None) -> None:
+        self.config, self.device, self.step, self.team = config, device, 0, team or ProcessTeam()
         self.best = -math.inf
-        # Weights depend on the seed alone: the program's own random numbers are left as they were.
+        # Weights depend on the seed alone; the program's random state is not changed.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = TrackimeS(config.size)
@@ -86,7 +86,7 @@ class Run:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that goes on, by name."""
+        """All state by name."""
         out: dict[str, Tensor] = {}
         for name, parameter in self.network.named_parameters():
             out[f"weight.{name}"] = parameter
@@ -103,7 +103,7 @@ class Run:
         save_state(folder, self.tensors(), {"step": self.step, "best": self.best if self.best > -math.inf else None})
 
     def load(self, folder: Path) -> None:
-        """Go on from a state. Raises InputError, FormatError."""
+        """Restore a state. Raises InputError, FormatError."""
         tensors, about = load_state(folder)
         wanted = {name: t.shape for name, t in self.tensors().items()}
         if {name: t.shape for name, t in tensors.items()} != wanted:
@@ -127,7 +127,7 @@ class Run:
         return network.eval().requires_grad_(False)
 
     def advance(self, clips: Clips) -> dict[str, float]:
-        """One step on a batch: what the log says of it. A step without a finite gradient changes no weights."""
+        """One step on a batch; returns values for the log. A step without a finite gradient changes no weights."""
         config, step = self.config, self.step
         rate = rate_at(step, config)
         for group in self.optimiser.param_groups:
@@ -148,8 +148,8 @@ class Run:
                 for name, parameter in self.network.named_parameters():
                     self.mean[name].lerp_(parameter, 1 - decay)
         self.step += 1
-        told = {name: float(value.detach()) for name, value in losses.items()}
-        return {"loss": float(total.detach()), **told, "d_avg": share, "norm": norm, "rate": rate}
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        return {"loss": float(total.detach()), **values, "d_avg": share, "norm": norm, "rate": rate}
 
 
 def train(
@@ -157,30 +157,30 @@ def train(
     config: TrainConfig,
     make: Maker,
     device: torch.device,
-    pace: Pace,
+    pace: SliceSchedule,
     validate: Validate | None = None,
-    team: Team | None = None,
-) -> Run:
+    team: ProcessTeam | None = None,
+) -> TrainingRun:
     """Run a slice.
 
     Args:
-        folder: of the run; made if it is not there, gone on with if it is.
-        config: what is run. Of a run that is gone on with only `steps` may be another: the cosine is then stretched.
-        make: makes worlds.
-        device: where to compute.
-        pace: how long, how often.
+        folder: of the run; created, or continued if it exists.
+        config: its configuration. A continued run may change `steps` only: the cosine is then stretched.
+        make: renders worlds.
+        device: device to train on.
+        pace: duration and output.
         validate: scores of the mean weights.
-        team: the processes that share each step, `config.processes` of them; only the one that leads writes.
+        team: the processes that share each step, `config.processes` of them; only the leading one writes.
 
     Raises:
         InputError: the folder holds another run.
-        SolveError: the gradients are not finite any more.
+        SolveError: the gradients are no longer finite.
     """
-    team = team or Team()
-    run = Run(config, device, team)
+    team = team or ProcessTeam()
+    run = TrainingRun(config, device, team)
     if (folder / STATE).exists():
         run.load(folder / STATE)
-        log.info("going on at step %d of %d", run.step, config.steps)
+        log.info("continuing at step %d of %d", run.step, config.steps)
     if team.leads:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / CONFIG) as temporary:
@@ -192,13 +192,13 @@ def train(
     source = batches(config, make, run.step, pace.workers, team.rank)
     try:
         while run.step < last:
-            told = run.advance(next(source))
-            lost = 0 if math.isfinite(told["norm"]) else lost + 1
+            values = run.advance(next(source))
+            lost = 0 if math.isfinite(values["norm"]) else lost + 1
             if lost == PATIENCE:
-                raise SolveError(f"training: {PATIENCE} steps in a row have no finite gradient, at step {run.step}")
+                raise SolveError(f"training: {PATIENCE} steps in a row had no finite gradient, at step {run.step}")
             now = time.monotonic()
             if team.leads:
-                summary.add(run.step, told, now - begun, pace.log_every)
+                summary.add(run.step, values, now - begun, pace.log_every)
                 if validate is not None and pace.validate_every and run.step % pace.validate_every == 0:
                     _validate(run, validate, folder)
                 if now - saved > 60 * pace.save_minutes:
@@ -213,8 +213,8 @@ def train(
     return run
 
 
-def _validate(run: Run, validate: Validate, folder: Path) -> None:
-    """Score the mean weights, and keep them where they are the best so far."""
+def _validate(run: TrainingRun, validate: Validate, folder: Path) -> None:
+    """Score the mean weights, and save them if they are the best so far."""
     network = run.mean_network()
     scores = validate(network)
     _append(folder / VALIDATION, {"step": run.step, **scores})
@@ -226,19 +226,19 @@ def _validate(run: Run, validate: Validate, folder: Path) -> None:
 
 @dataclass
 class _Summary:
-    """Means of some steps, a line of the log each."""
+    """Means over some steps, one line of the log each."""
 
     path: Path
     rows: list[dict[str, float]] = field(default_factory=list)
 
-    def add(self, step: int, told: dict[str, float], seconds: float, every: int) -> None:
-        self.rows.append(told)
+    def add(self, step: int, values: dict[str, float], seconds: float, every: int) -> None:
+        self.rows.append(values)
         if step % every:
             return
         means = {}
-        for name in told:
-            values = [row[name] for row in self.rows if math.isfinite(row[name])]
-            means[name] = sum(values) / len(values) if values else math.nan
+        for name in values:
+            finite = [row[name] for row in self.rows if math.isfinite(row[name])]
+            means[name] = sum(finite) / len(finite) if finite else math.nan
         _append(self.path, {"step": step, "seconds": seconds, **means})
         log.info("step %d: loss %.3f, d_avg %.3f, %.0f s", step, means["loss"], means["d_avg"], seconds)
         self.rows.clear()

@@ -1,4 +1,4 @@
-"""What the network is trained to do.
+"""Losses of the embedded tracker.
 
 Positions by a Huber loss whose weight grows from one iteration to the next (as in RAFT, Teed and Deng, ECCV 2020),
 visibility and expected error by cross-entropy (as in TAPIR, Doersch et al., ICCV 2023), the search of whole frames by
@@ -24,17 +24,17 @@ class LossConfig:
 
     Attributes:
         position: of the Huber loss.
-        fine: of the logarithm of the distance, which points that are nearly right have the most say in.
+        fine: of the logarithm of the distance, which small errors dominate.
         delta_px: pixels from which the Huber loss is linear.
-        hidden: weight of a hidden position, a visible one's being 1.
+        hidden: weight of a hidden position relative to a visible one.
         decay: weight of an iteration's losses relative to the next one's.
         visibility: of its cross-entropy.
         error: of the expected error's cross-entropy.
-        error_px: positions further off than this many pixels are wrong.
+        error_px: positions with a larger error in pixels are wrong.
         search: of the cost map's cross-entropy.
-        match: of the cross-entropy of each level's correlations by themselves.
+        match: of the cross-entropy of each level's correlations.
         sharpness: factor of correlations, as logits.
-        objectness: of the objectness loss, beside `position`; 0: none.
+        objectness: of the objectness loss; 0: none.
     """
 
     position: float = 0.01
@@ -52,13 +52,13 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is true of B x N points in T frames.
+class ClipTruth:
+    """Ground truth of B x N points in T frames.
 
     Attributes:
         xy: [B, N, T, 2] pixels.
         visible: bool [B, N, T].
-        scored: bool [B, N, T]: what counts; not the query's own frame.
+        scored: bool [B, N, T]: cells that are scored; not the query's own frame.
         object: int64 [B, N], 0 for the background.
         masks: integer [B, T, H, W], 0 for the background.
     """
@@ -75,14 +75,14 @@ def mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def huber(xy: Tensor, truth: Truth, config: LossConfig) -> Tensor:
-    """Huber's function of the distance in pixels, meaned over visible frames and (less) hidden ones.
+def huber(xy: Tensor, truth: ClipTruth, config: LossConfig) -> Tensor:
+    """Huber's function of the distance in pixels, averaged over visible frames and (less) hidden ones.
 
     Args:
         xy: [B, N, T, 2] predicted.
     """
     squared = (xy - truth.xy).square().sum(-1)
-    # The root's slope at zero is infinite, and only its linear branch is ever taken there.
+    # The root's slope at zero is infinite; below delta the quadratic branch is used.
     distance = squared.clamp(min=1e-12).sqrt()
     delta = config.delta_px
     values = torch.where(distance < delta, 0.5 * squared, delta * (distance - 0.5 * delta))
@@ -90,10 +90,10 @@ def huber(xy: Tensor, truth: Truth, config: LossConfig) -> Tensor:
     return mean(values, weight)
 
 
-def fine_loss(xy: Tensor, truth: Truth) -> Tensor:
-    """log(1 + d) of the distance d in pixels, meaned over visible frames.
+def fine_loss(xy: Tensor, truth: ClipTruth) -> Tensor:
+    """log(1 + d) of the distance d in pixels, averaged over visible frames.
 
-    Those that are lost pull a Huber loss wherever they may; what could be a pixel better is lost in that.
+    Lost points dominate a Huber loss; this loss lets points that are nearly right improve by a pixel.
 
     Args:
         xy: [B, N, T, 2] predicted.
@@ -102,20 +102,20 @@ def fine_loss(xy: Tensor, truth: Truth) -> Tensor:
     return mean(torch.log1p(distance), (truth.scored & truth.visible).to(xy.dtype))
 
 
-def visibility_loss(logits: Tensor, truth: Truth) -> Tensor:
+def visibility_loss(logits: Tensor, truth: ClipTruth) -> Tensor:
     """Cross-entropy of visibility [B, N, T]."""
     values = F.binary_cross_entropy_with_logits(logits, truth.visible.to(logits.dtype), reduction="none")
     return mean(values, truth.scored.to(logits.dtype))
 
 
-def error_loss(logits: Tensor, xy: Tensor, truth: Truth, config: LossConfig) -> Tensor:
+def error_loss(logits: Tensor, xy: Tensor, truth: ClipTruth, config: LossConfig) -> Tensor:
     """Cross-entropy of "the position is wrong" [B, N, T] on visible frames. Its target has no gradient."""
     wrong = ((xy.detach() - truth.xy).square().sum(-1) > config.error_px**2).to(logits.dtype)
     values = F.binary_cross_entropy_with_logits(logits, wrong, reduction="none")
     return mean(values, (truth.scored & truth.visible).to(logits.dtype))
 
 
-def search_loss(maps: Tensor, stride: int, truth: Truth) -> Tensor:
+def search_loss(maps: Tensor, stride: int, truth: ClipTruth) -> Tensor:
     """Cross-entropy of the true cells over whole frames, where the point is visible.
 
     The target is shared by the four cells around the true place as bilinear sampling shares it.
@@ -138,7 +138,7 @@ def search_loss(maps: Tensor, stride: int, truth: Truth) -> Tensor:
     return mean(values, (truth.scored & truth.visible).to(values.dtype))
 
 
-def objectness(xy: Tensor, truth: Truth) -> Tensor:
+def objectness(xy: Tensor, truth: ClipTruth) -> Tensor:
     """L1 distance in pixels of visible points that fall into another object's mask than the truth's.
 
     Outside of the frame there is no mask to fall into: the nearest pixel's is taken.
@@ -157,7 +157,7 @@ def objectness(xy: Tensor, truth: Truth) -> Tensor:
     return mean(values, (truth.scored & truth.visible).to(xy.dtype))
 
 
-def iteration_losses(estimate: Estimate, truth: Truth, config: LossConfig) -> dict[str, Tensor]:
+def iteration_losses(estimate: Estimate, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
     """The weighted losses of one estimate."""
     losses = {
         "position": config.position * huber(estimate.xy, truth, config),
@@ -171,7 +171,7 @@ def iteration_losses(estimate: Estimate, truth: Truth, config: LossConfig) -> di
     return losses
 
 
-def window_losses(result: Result, truth: Truth, config: LossConfig) -> dict[str, Tensor]:
+def window_losses(result: Result, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
     """The weighted losses of a window by name; iterations by decay, their weights summing to 1.
 
     Args:

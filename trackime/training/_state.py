@@ -1,4 +1,4 @@
-"""Where a run stands, on disk: everything that goes on is in small files, and is back to the last bit."""
+"""State of a run on disk, in small files, restored bit by bit."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch import Tensor
 from trackime.errors import FormatError, InputError
 from trackime.files import atomic
 
-PART = 3_750_000
+_PART = 3_750_000
 """Floats a file: 15 MB."""
-INDEX = "index.json"
+_INDEX = "index.json"
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and a few facts as a folder that is whole or not there.
+    """Write tensors and metadata as a folder; atomic.
 
-    All tensors are laid out in one row of float32, cut into files of `PART`.
+    All tensors are concatenated as float32 and split into files of `_PART`.
 
     Args:
-        folder: replaced if it is there.
+        folder: replaced if it exists.
         tensors: float32 by name.
-        about: whatever JSON holds.
+        about: metadata for JSON.
 
     Raises:
         OutputError: it cannot be written.
@@ -38,25 +38,25 @@ def save_state(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     with atomic(folder) as temporary:
         temporary.mkdir()
         digests = []
-        for i, part in enumerate(row.split(PART)):
+        for i, part in enumerate(row.split(_PART)):
             data = part.numpy().astype("<f4").tobytes()
             (temporary / f"part-{i:02d}.bin").write_bytes(data)
             digests.append(hashlib.sha256(data).hexdigest())
         index = {"shapes": shapes, "sha256": digests, "about": dict(about)}
-        (temporary / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (temporary / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_state` wrote: tensors and facts.
+    """Tensors and metadata that `save_state` wrote.
 
     Raises:
         InputError: no such folder.
         FormatError: a file is missing, cut short or changed.
     """
-    if not (folder / INDEX).is_file():
-        raise InputError(f"{folder}: expected the state of a run, found no {INDEX}")
+    if not (folder / _INDEX).is_file():
+        raise InputError(f"{folder}: expected the state of a run, found no {_INDEX}")
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         shapes, digests, about = index["shapes"], index["sha256"], index["about"]
         parts = []
         for i, digest in enumerate(digests):

@@ -1,4 +1,4 @@
-"""One step of training: follow the points of a batch, in one window or in two, and say how wrong that was."""
+"""One step of training: track the points of a batch in one window or in two, and compute the losses."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from trackime.metrics import THRESHOLDS
 from trackime.trackers.networks import Estimate, Points, TrackimeS
-from trackime.training._losses import LossConfig, Truth, window_losses
+from trackime.training._losses import ClipTruth, LossConfig, window_losses
 from trackime.training.data import Clips
 
 
 def forward(
     network: TrackimeS, clips: Clips, losses: LossConfig, chained: bool = False
 ) -> tuple[dict[str, Tensor], float]:
-    """The losses of a batch by name, and the share of visible points within the thresholds, meaned over these.
+    """The losses of a batch by name, and the share of visible points within the thresholds, averaged over these.
 
     Args:
         clips: on the network's device, frames as float.
@@ -51,7 +51,7 @@ def forward(
     return total, sum(shares) / 2
 
 
-def _cut(truth: Truth, t0: int, t1: int, counted: Tensor) -> Truth:
+def _cut(truth: ClipTruth, t0: int, t1: int, counted: Tensor) -> ClipTruth:
     """Frames t0 .. t1 - 1 of the truth, scored for some points [B, N]."""
     span = slice(t0, t1)
     return replace(
@@ -64,8 +64,8 @@ def _cut(truth: Truth, t0: int, t1: int, counted: Tensor) -> Truth:
 
 
 @torch.no_grad()
-def within(xy: Tensor, truth: Truth) -> float:
-    """Share of visible scored points within TAP-Vid's thresholds, in pixels of the frames, meaned over these."""
+def within(xy: Tensor, truth: ClipTruth) -> float:
+    """Share of visible scored points within TAP-Vid's thresholds, in pixels of the frames, averaged over these."""
     counted = truth.visible & truth.scored
     distance = (xy - truth.xy).norm(dim=-1)[counted]
     if not len(distance):

@@ -1,4 +1,4 @@
-"""Processes that train one network together: each has its own worlds, and every step takes the mean gradient."""
+"""Data-parallel training: each process has its own worlds, and every step uses the mean gradient."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 
-class Team:
-    """One process of some.
+class ProcessTeam:
+    """One process of several.
 
     Args:
         rank: its number.
-        size: how many there are.
+        size: number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -26,11 +26,11 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether it writes files and the log."""
+        """Whether this process writes files and the log."""
         return self.rank == 0
 
     def average(self, parameters: Iterable[Tensor]) -> None:
-        """Make every gradient the mean of all processes'."""
+        """Replace every gradient by the mean over all processes."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -41,12 +41,12 @@ class Team:
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, flag: bool) -> bool:
-        """Whether the process that leads says so."""
+        """The flag of the leading process."""
         if self.size == 1:
             return flag
-        told = torch.tensor(float(flag))
-        dist.broadcast(told, 0)
-        return bool(told)
+        shared = torch.tensor(float(flag))
+        dist.broadcast(shared, 0)
+        return bool(shared)
 
 
 def together(size: int, work: Callable[..., None], *arguments: Any) -> None:
@@ -57,17 +57,17 @@ def together(size: int, work: Callable[..., None], *arguments: Any) -> None:
         work: a function of a module, so that processes can be started with it.
     """
     if size == 1:
-        work(Team(), *arguments)
+        work(ProcessTeam(), *arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
         spawn(_join, (size, str(Path(folder) / "meeting"), work, arguments), nprocs=size)
 
 
 def _join(rank: int, size: int, meeting: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    # Processes that all use all cores get in each other's way.
+    # One thread each: processes that use all cores slow each other down.
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     try:
-        work(Team(rank, size), *arguments)
+        work(ProcessTeam(rank, size), *arguments)
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What `python -m trackime.training` does: train in slices, validate, export."""
+"""`python -m trackime.training`: train in slices, validate, export."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from trackime.errors import InputError, TrackimeError
 from trackime.trackers import EmbeddedTracker, PointTracker, save_weights
 from trackime.trackers.networks import TrackimeS
 from trackime.training._config import PRESETS, TrainConfig
-from trackime.training._loop import BEST, CONFIG, LOG, STATE, VALIDATION, Pace, Run, train
+from trackime.training._loop import BEST, CONFIG, LOG, STATE, VALIDATION, SliceSchedule, TrainingRun, train
 from trackime.training._pictures import draw_curve, draw_sheet
 from trackime.training._state import load_state
-from trackime.training._team import Team, together
-from trackime.training.data import Clips, Worlds
-from trackime.training.validate import CALIBRATION_SEED, Held, Watch, calibrate, score
+from trackime.training._team import ProcessTeam, together
+from trackime.training.data import Clips, WorldClips
+from trackime.training.validate import CALIBRATION_SEED, ValidationSet, Validator, calibrate, score
 
-_SHOW = "draw the validation worlds in which a tracker does worst"
+_SHOW = "draw the validation worlds with the worst scores"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 1 for a failure told in one line."""
+    """The command line. Returns the exit code: 1 for a failure, with one line on stderr."""
     parser = argparse.ArgumentParser("python -m trackime.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_train(commands.add_parser("train", help="run a slice of training, or go on with a run"))
-    _add_validate(commands.add_parser("validate", help="score a tracker on worlds that were never trained on"))
+    _add_train(commands.add_parser("train", help="start a run, or continue one"))
+    _add_validate(commands.add_parser("validate", help="score a tracker on held-out worlds"))
     _add_export(commands.add_parser("export", help="write the weights that the tracker loads"))
     _add_pictures(commands.add_parser("curve", help="draw the curve of a run"), commands.add_parser("show", help=_SHOW))
     options = parser.parse_args(arguments)
@@ -53,11 +53,11 @@ def _add_worlds(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of the run; gone on with if it is there")
+    parser.add_argument("run", type=Path, help="folder of the run; continued if it exists")
     _add_worlds(parser)
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="of a new run")
-    parser.add_argument("--config", type=Path, help="of a new run: a file as runs have, in place of a preset")
-    parser.add_argument("--steps", type=int, help="steps of the whole run; of one begun: stretches its cosine")
+    parser.add_argument("--config", type=Path, help="of a new run: a configuration file instead of a preset")
+    parser.add_argument("--steps", type=int, help="steps of the whole run; of an existing run: stretches its cosine")
     parser.add_argument("--minutes", type=float, help="end the slice after this long")
     parser.add_argument("--until", type=int, help="end the slice before this step")
     parser.add_argument("--processes", type=int, help="of a new run: processes that share each step")
@@ -80,15 +80,17 @@ def _train(options: argparse.Namespace) -> None:
     if options.steps is not None:
         config = replace(config, steps=options.steps)
     device = resolve_device(options.device)
-    worlds = Worlds(options.images, options.sprites, "train", tuple(config.world.items()), str(device))
-    pace = Pace(options.minutes, options.until, log_every=options.log_every,
+    worlds = WorldClips(options.images, options.sprites, "train", tuple(config.world.items()), str(device))
+    pace = SliceSchedule(options.minutes, options.until, log_every=options.log_every,
                 validate_every=options.validate_every, workers=options.workers)  # fmt: skip
     together(config.processes, _slice, options.run, config, worlds, device, pace)
 
 
-def _slice(team: Team, run: Path, config: TrainConfig, worlds: Worlds, device: torch.device, pace: Pace) -> None:
+def _slice(
+    team: ProcessTeam, run: Path, config: TrainConfig, worlds: WorldClips, device: torch.device, pace: SliceSchedule
+) -> None:
     logging.basicConfig(level=logging.INFO if team.leads else logging.ERROR, format="%(asctime)s %(message)s")
-    train(run, config, worlds, device, pace, Watch(replace(worlds, split="val")), team)
+    train(run, config, worlds, device, pace, Validator(replace(worlds, split="val")), team)
 
 
 def _add_held(parser: argparse.ArgumentParser) -> None:
@@ -106,11 +108,11 @@ def _add_validate(parser: argparse.ArgumentParser) -> None:
 
 
 def _held(options: argparse.Namespace) -> tuple[PointTracker, Iterable[Clips]]:
-    """The tracker, and the clips it is tried on."""
+    """The tracker, and the validation clips."""
     device = resolve_device(options.device)
     tracker = trackers.create(options.tracker, device=str(device))
-    held = Held(options.clips, options.side, options.frames, options.points)
-    return tracker, held.make(Worlds(options.images, options.sprites, "val", device=str(device)))
+    held = ValidationSet(options.clips, options.side, options.frames, options.points)
+    return tracker, held.make(WorldClips(options.images, options.sprites, "val", device=str(device)))
 
 
 def _validate(options: argparse.Namespace) -> None:
@@ -121,10 +123,10 @@ def _validate(options: argparse.Namespace) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
-    parser.add_argument("--last", action="store_true", help="the last mean weights, not those validation liked best")
+    parser.add_argument("--last", action="store_true", help="the last mean weights instead of the best ones")
     _add_worlds(parser)
-    told = "set the threshold of visibility on N held-out worlds; 0: leave it at 0.5"
-    parser.add_argument("--calibrate", type=int, default=0, metavar="N", help=told)
+    text = "set the threshold of visibility on N held-out worlds; 0: leave it at 0.5"
+    parser.add_argument("--calibrate", type=int, default=0, metavar="N", help=text)
     parser.set_defaults(work=_export)
 
 
@@ -133,7 +135,7 @@ def _export(options: argparse.Namespace) -> None:
         raise InputError(f"{options.run}: expected the folder of a run, found no {CONFIG}")
     config = TrainConfig.from_json((options.run / CONFIG).read_text(encoding="utf-8"))
     if options.last or not (options.run / BEST).exists():
-        run = Run(config, torch.device("cpu"))
+        run = TrainingRun(config, torch.device("cpu"))
         run.load(options.run / STATE)
         network = run.mean_network()
     else:
@@ -141,8 +143,8 @@ def _export(options: argparse.Namespace) -> None:
         network.load_state_dict(load_state(options.run / BEST)[0])
     if options.calibrate:
         device = resolve_device(options.device)
-        worlds = Worlds(options.images, options.sprites, "val", device=str(device))
-        held = Held(options.calibrate, seed=CALIBRATION_SEED)
+        worlds = WorldClips(options.images, options.sprites, "val", device=str(device))
+        held = ValidationSet(options.calibrate, seed=CALIBRATION_SEED)
         network.threshold = calibrate(EmbeddedTracker(network.eval(), device), held.make(worlds))
     save_weights(network, options.output)
     digest = hashlib.sha256(options.output.read_bytes()).hexdigest()

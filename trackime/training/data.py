@@ -1,4 +1,4 @@
-"""Clips to train on: made by number, so that a run is the same however it is cut into slices."""
+"""Training clips, rendered by number, so that a run does not depend on its division into slices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trackime.training._config import Stage, TrainConfig
-from trackime.training._losses import Truth
+from trackime.training._config import CurriculumStage, TrainConfig
+from trackime.training._losses import ClipTruth
 
 _AHEAD = 3
-"""Batches made ahead by each worker."""
+"""Batches that each worker renders ahead."""
 _SEEDS = 10_000_000
 """Worlds of a run; those of validation have seeds from `VALIDATION_SEED` on."""
 VALIDATION_SEED = 2_000_000_000
@@ -49,7 +49,7 @@ class Clips:
         return Clips(**moved)
 
     def compact(self) -> Clips:
-        """Frames as bytes: a quarter of what travels between processes."""
+        """Frames as uint8: a quarter of the transfer between processes."""
         if self.frames.dtype == torch.uint8:
             return self
         return replace(self, frames=(self.frames * 255 + 0.5).clamp(0, 255).to(torch.uint8))
@@ -65,27 +65,27 @@ class Clips:
         """float32 [B, N, 3] (x, y, t), as trackers take them."""
         return torch.cat([self.query_xy, self.query_frame[..., None].float()], -1)
 
-    def truth(self) -> Truth:
-        """What is true of all frames, scored but for the query's."""
+    def truth(self) -> ClipTruth:
+        """Ground truth of all frames; all are scored but the query's."""
         frames = torch.arange(self.xy.shape[2], device=self.xy.device)
         scored = frames != self.query_frame[..., None]
-        return Truth(self.xy, self.visible, scored, self.object, self.masks)
+        return ClipTruth(self.xy, self.visible, scored, self.object, self.masks)
 
 
-Maker = Callable[[int, Stage], Clips]
+Maker = Callable[[int, CurriculumStage], Clips]
 """Clips of a seed, for a stage of the curriculum."""
 
 
 @dataclass(frozen=True)
-class Worlds:
-    """Makes clips of `trackime.worlds.make_batch`; what they are made from is read once in each process.
+class WorldClips:
+    """Renders clips by `trackime.worlds.make_batch`; images are read once in each process.
 
     Attributes:
         images: folder of photographs; None: procedural textures alone.
         sprites: folder of cut-outs.
-        split: train or val: sources of images are held out whole.
+        split: train or val: all images of a source are in one split.
         options: of the worlds.
-        device: where they are made.
+        device: where they are rendered.
     """
 
     images: str | None = None
@@ -94,7 +94,7 @@ class Worlds:
     options: tuple[tuple[str, Any], ...] = ()
     device: str = "cpu"
 
-    def __call__(self, seed: int, stage: Stage) -> Clips:
+    def __call__(self, seed: int, stage: CurriculumStage) -> Clips:
         """Clips of a seed."""
         from trackime.worlds import BatchOptions, make_batch
 
@@ -112,7 +112,7 @@ class Worlds:
 _POOLS: dict[tuple[str | None, str | None, str, str], Any] = {}
 
 
-def _pool(worlds: Worlds) -> Any:
+def _pool(worlds: WorldClips) -> Any:
     key = (worlds.images, worlds.sprites, worlds.split, worlds.device)
     if key not in _POOLS:
         from trackime.worlds import TexturePool
@@ -122,12 +122,12 @@ def _pool(worlds: Worlds) -> Any:
     return _POOLS[key]
 
 
-def _vary(clips: Clips, generator: torch.Generator, anew: bool) -> Clips:
-    """Square clips mirrored, transposed, reversed in time, their colours exchanged, at random.
+def _vary(clips: Clips, generator: torch.Generator, requery: bool) -> Clips:
+    """Square clips mirrored, transposed, time-reversed and with permuted colour channels, at random.
 
     Args:
         generator: on the CPU.
-        anew: ask for the points in other frames, too.
+        requery: choose other query frames, too.
     """
 
     def toss() -> bool:
@@ -148,7 +148,7 @@ def _vary(clips: Clips, generator: torch.Generator, anew: bool) -> Clips:
         query = frames.shape[1] - 1 - query
     if toss():
         frames = frames[:, :, torch.randperm(3, generator=generator)]
-    if anew:
+    if requery:
         lots = torch.rand(visible.shape, generator=generator).to(visible.device)
         query = (lots * visible).argmax(-1)
     return Clips(frames.contiguous(), xy, visible, query, clips.object, masks)
@@ -160,19 +160,19 @@ def batches(
     """The batches of steps first, first + 1, ... to the end of the run.
 
     Args:
-        workers: processes that make them; 0: this one. It changes nothing but time.
+        workers: processes that render them; 0: this one. It changes no result.
         rank: which of the `config.processes` that share each step.
     """
     for step, clips in zip(range(first, config.steps), _worlds(config, make, first, workers, rank), strict=False):
         generator = torch.Generator().manual_seed(1_000_003 * (config.seed + 1) + step * config.processes + rank)
-        yield _vary(clips, generator, anew=step % config.uses > 0)
+        yield _vary(clips, generator, requery=step % config.uses > 0)
 
 
 def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: int) -> Generator[Clips, None, None]:
     """A batch of worlds a step, each `config.uses` times."""
     numbers = range(first // config.uses, -(-config.steps // config.uses))
 
-    def arguments(number: int) -> tuple[int, Stage]:
+    def arguments(number: int) -> tuple[int, CurriculumStage]:
         return config.seed * _SEEDS + number * config.processes + rank, config.stage(number * config.uses)
 
     skip = first % config.uses
@@ -183,7 +183,7 @@ def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: in
                 yield clips
             skip = 0
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread) as pool:
         queue: list[Future[Clips]] = []
         remaining = iter(numbers)
         try:
@@ -204,6 +204,6 @@ def _worlds(config: TrainConfig, make: Maker, first: int, workers: int, rank: in
                 future.cancel()
 
 
-def _settle() -> None:
-    # Two processes that both use all cores get in each other's way.
+def _use_one_thread() -> None:
+    # One thread each: processes that use all cores slow each other down.
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""How well a tracker does on worlds that were never trained on: other seeds, and sources held out whole."""
+"""Validation on held-out worlds: other seeds, and other sources of images."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from trackime.arrays import inside
 from trackime.metrics import THRESHOLDS, found_again, tap_vid
 from trackime.trackers import EmbeddedTracker, PointTracker
 from trackime.trackers.networks import TrackimeS
-from trackime.training._config import Stage
+from trackime.training._config import CurriculumStage
 from trackime.training.data import VALIDATION_SEED, Clips, Maker
 
 CALIBRATION_SEED = VALIDATION_SEED + 100_000
 _CUTS = tuple(i / 20 for i in range(2, 17))
-"""Thresholds of visibility that are tried."""
+"""Candidate thresholds of visibility."""
 _KEYS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "J1": "jaccard_1"}
 
 
 @dataclass(frozen=True)
-class Held:
-    """The fixed set.
+class ValidationSet:
+    """The fixed validation clips.
 
     Attributes:
-        clips: how many.
+        clips: number of clips.
         side: height in pixels, and width where that is not given; scores are in pixels at 256x256.
         frames: of a clip.
         points: of a clip.
@@ -43,18 +44,18 @@ class Held:
 
     def make(self, maker: Maker) -> Iterable[Clips]:
         """Its clips, one at a time."""
-        stage = Stage(1.0, self.side, self.frames, 1, self.points, width=self.width)
+        stage = CurriculumStage(1.0, self.side, self.frames, 1, self.points, width=self.width)
         return (maker(self.seed + i, stage) for i in range(self.clips))
 
 
 def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
-    """TAP-Vid's measures over all frames but the query's, and what becomes of hidden points.
+    """TAP-Vid's measures over all frames but the query's, and errors of hidden points.
 
     Returns:
         AJ, d_avg, OA, J1 and d1 (means over clips, in shares); error_visible and error_hidden, median pixels at 256;
-        d_hidden, the share of hidden points within the same thresholds (as far as they are in the frame), meaned;
+        d_hidden, the share of hidden points within the same thresholds (of those inside the frame), averaged;
         found, the share of points that come back after long gaps and are found again (see `found_again`), and returns,
-        how many of these there were.
+        the number of these.
     """
     rows: list[dict[str, float]] = []
     visible_errors, hidden_errors, found = [], [], []
@@ -64,16 +65,16 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
         scale = 256 / np.array([whole.frames.shape[-1], whole.frames.shape[-2]])
         for b in range(len(whole.query_frame)):
             at, true, seen = (part[b].numpy() for part in (whole.query_frame, whole.xy, whole.visible))
-            xy, told = predicted[b].cpu().numpy() * scale, visibility[b].cpu().numpy() > 0.5
+            xy, predicted_visible = predicted[b].cpu().numpy() * scale, visibility[b].cpu().numpy() > 0.5
             true = true * scale
-            row = tap_vid(at, true, seen, xy, told, "strided")
+            row = tap_vid(at, true, seen, xy, predicted_visible, "strided")
             rows.append({name: float(row[key]) for name, key in _KEYS.items()} | {"d1": float(row["pts_within_1"])})
             error = np.linalg.norm(xy - true, axis=-1)
             others = np.arange(seen.shape[1]) != at[:, None]
-            inside = ((true >= 0) & (true <= 256)).all(-1)
+            within = inside(true, (256, 256))
             visible_errors.append(error[seen & others])
-            hidden_errors.append(error[~seen & others & inside])
-            found += found_again(at, seen, told, error)
+            hidden_errors.append(error[~seen & others & within])
+            found += found_again(at, seen, predicted_visible, error)
     hidden = np.concatenate(hidden_errors)
     out = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
     return {
@@ -87,11 +88,11 @@ def score(tracker: PointTracker, clips: Iterable[Clips]) -> dict[str, float]:
 
 
 def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
-    """The threshold of visibility with the best AJ (mean over clips); the network's own is left as it was.
+    """The threshold of visibility with the best AJ (mean over clips); the network's own is not changed.
 
     Args:
         tracker: with weights as trained.
-        clips: others than those it will be scored on.
+        clips: other clips than those it is scored on.
     """
     network, own = tracker.network, tracker.network.threshold
     totals = dict.fromkeys(_CUTS, 0.0)
@@ -109,16 +110,16 @@ def calibrate(tracker: EmbeddedTracker, clips: Iterable[Clips]) -> float:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Validation while training: a few clips, made once.
+class Validator:
+    """Validation while training: a few clips, rendered once.
 
     Attributes:
-        make: makes worlds of what was held out.
-        held: how many, how large.
+        make: renders held-out worlds.
+        held: their number and size.
     """
 
     make: Maker
-    held: Held = Held(clips=8, frames=16)
+    held: ValidationSet = ValidationSet(clips=8, frames=16)
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """Scores of a network, on its own device."""
@@ -129,5 +130,5 @@ class Watch:
 
 
 @lru_cache(maxsize=1)
-def _kept(watch: Watch) -> tuple[Clips, ...]:
+def _kept(watch: Validator) -> tuple[Clips, ...]:
     return tuple(watch.held.make(watch.make))

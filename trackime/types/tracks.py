@@ -1,4 +1,4 @@
-"""The data types every part of trackime speaks: `VideoInfo`, `Queries`, `Tracks`. Numpy only.
+"""Data types of the whole package: `VideoInfo`, `Queries`, `Tracks`. Numpy only.
 
 Points are (x, y) in pixels of the source video: x to the right, y down, the centre of the top-left pixel at
 (0.5, 0.5), so that the frame spans [0, W] x [0, H].
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trackime.arrays import BoolArray, FloatArray, Int64, IntArray
+from trackime.arrays import AnyArray, BoolArray, FloatArray, Int64, IntArray, inside
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import atomic, read_npz, reading
 
@@ -23,10 +23,10 @@ SCHEMA = "trackime-tracks/1"
 """Schema of the npz that `Tracks.save` writes."""
 
 VISIBLE = 0.5
-"""A point is called visible where its visibility is above this."""
+"""A point is visible where its visibility is above this."""
 
 
-def _frozen(value: npt.ArrayLike, dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
+def _frozen(value: npt.ArrayLike, dtype: npt.DTypeLike, name: str) -> AnyArray:
     """A read-only copy of `value` as `dtype`; InputError where it is not numbers at all."""
     try:
         # What overflows becomes infinite, and is refused where it is not allowed rather than warned of here.
@@ -49,7 +49,7 @@ def _whole(value: Any, name: str) -> int:
         raise InputError(f"{name}: expected a whole number, got {value!r}") from None
 
 
-def _ids(value: npt.ArrayLike) -> npt.NDArray[Any]:
+def _ids(value: npt.ArrayLike) -> AnyArray:
     """A read-only int32 copy of `value`; InputError where a cast would change it."""
     given = np.asarray(value)
     if given.size and given.dtype.kind not in "iub":
@@ -72,11 +72,11 @@ def _frame_name(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
-    """What is known of a video apart from its pixels.
+    """Size, times and names of a video's frames.
 
     Attributes:
-        width: frame width in pixels, after rotation metadata was applied.
-        height: frame height in pixels, after rotation metadata was applied.
+        width: frame width in pixels, rotation metadata applied.
+        height: frame height in pixels, rotation metadata applied.
         pts: float64 [T], presentation time of each frame in seconds, strictly increasing.
         names: T frame names without suffix (file stems of a frame folder, else ``00000`` on).
         source: where the frames come from, for messages and results; may be empty.
@@ -199,8 +199,8 @@ class Queries:
     def check(self, info: VideoInfo) -> None:
         """Raise InputError unless every query lies in the frame and in the length of `info`'s video."""
         x, y, t = self.xyt.T
-        outside = (x < 0) | (x > info.width) | (y < 0) | (y > info.height)
-        for bad in np.flatnonzero(outside | (t >= info.frames))[:1]:
+        outside = ~inside(self.xy, (info.height, info.width)) | (t >= info.frames)
+        for bad in np.flatnonzero(outside)[:1]:
             point = f"({x[bad]:g}, {y[bad]:g}) at frame {t[bad]:g}"
             allowed = f"x in [0, {info.width}], y in [0, {info.height}], t in [0, {info.frames - 1}]"
             raise InputError(f"query {bad} is outside the video: got {point}, allowed {allowed}")
@@ -228,11 +228,11 @@ class Queries:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """Where each query is in each frame of one video, and how surely it can be seen there.
+    """Position of each query in each frame of one video, and the probability that it is visible there.
 
     Attributes:
         xy: float32 [N, T, 2], source pixels. Finite; may lie outside the frame.
-        visibility: float32 [N, T], probability in [0, 1] that the point can be seen.
+        visibility: float32 [N, T], probability in [0, 1] that the point is visible.
         queries: the N queries.
         video: the T frames.
 

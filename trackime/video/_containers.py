@@ -21,30 +21,28 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float64, IntArray, UInt8
+from trackime.arrays import Float64, IntArray, PixelArray, UInt8
 from trackime.errors import VideoError
 from trackime.types import VideoInfo
 from trackime.video._packets import Packets, read_packets
-from trackime.video.decoded import PixelKind, display_matrix, kind_of
-from trackime.video.decoded import upright as upright
+from trackime.video.decoded import PixelKind, display_matrix, kind_of, upright
 
 _log = logging.getLogger(__name__)
 
-KEPT_BYTES = 64 << 20
+_KEPT_BYTES = 64 << 20
 """Memory for frames already decoded (in the codec's own pixel format): overlapping windows and reverse chunks reuse
 them instead of decoding their group of pictures again."""
 
-KEPT_FRAMES = 64
-"""And no more than these: of small frames a decoder's own tables are most of the memory."""
+_KEPT_FRAMES = 64
+"""At most so many: for small frames a decoder's own tables are most of the memory."""
 
-DEFAULT_FPS = Fraction(25)
+_DEFAULT_FPS = Fraction(25)
 
 
 @dataclass
 class _Scan:
-    """What a decode of the whole file gave: times in ticks (None: the container has none) and faults met."""
+    """Result of decoding the whole file: times in ticks (None: the container has none) and number of faults."""
 
     ticks: list[int | None]
     faults: int
@@ -54,8 +52,8 @@ class FileFrames:
     """Decoded frames of a file, by index.
 
     Times are the container's own (a file that begins at 5 s has pts[0] = 5). Rotation and mirroring metadata are
-    applied; `read` gives 8 bits without alpha, `pixels` what the file has; pixel aspect ratio and interlacing are left
-    as they are. Frames of another size than the first are resized to it.
+    applied; `read` gives 8 bits without alpha, `pixels` keeps depth and alpha; pixel aspect ratio and interlacing are
+    ignored. Frames of another size than the first are resized to it.
 
     Args:
         path: the file.
@@ -88,7 +86,7 @@ class FileFrames:
         return other
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._frames = None
         self._kept.clear()
         if self._container is not None:
@@ -99,13 +97,13 @@ class FileFrames:
         """Frames t0 .. t1 - 1, uint8 [t1 - t0, H, W, 3]."""
         return self._read(t0, t1, PixelKind(), False)
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+    def pixels(self, t0: int, t1: int) -> PixelArray:
         """The same frames as the file has them, converted exactly: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
         return self._read(t0, t1, self.kind, True)
 
     # Reading
 
-    def _read(self, t0: int, t1: int, kind: PixelKind, exact: bool) -> npt.NDArray[Any]:
+    def _read(self, t0: int, t1: int, kind: PixelKind, exact: bool) -> PixelArray:
         out = np.empty((t1 - t0, self.info.height, self.info.width, kind.channels), kind.dtype)
         if not self._fill(out, t0, kind, exact):
             self._give_up_seeking()
@@ -113,7 +111,7 @@ class FileFrames:
                 raise VideoError(f"{self.path}: frames {t0} .. {t1 - 1} do not decode any more: has the file changed?")
         return out
 
-    def _fill(self, out: npt.NDArray[Any], t0: int, kind: PixelKind, exact: bool) -> bool:
+    def _fill(self, out: PixelArray, t0: int, kind: PixelKind, exact: bool) -> bool:
         """Write frames t0 on into `out`; False where one of them does not decode or is damaged."""
         rows: dict[int, list[int]] = {}
         for row, number in enumerate(self._number[t0 : t0 + len(out)]):
@@ -142,10 +140,10 @@ class FileFrames:
     def _keep(self, number: int, frame: Any) -> None:
         size = max(1, sum(plane.buffer_size for plane in frame.planes))
         self._kept[number] = frame
-        while len(self._kept) > min(KEPT_FRAMES, max(2, KEPT_BYTES // size)):
+        while len(self._kept) > min(_KEPT_FRAMES, max(2, _KEPT_BYTES // size)):
             self._kept.popitem(last=False)
 
-    def _convert(self, frame: Any, out: npt.NDArray[Any], rows: list[int], kind: PixelKind, exact: bool) -> None:
+    def _convert(self, frame: Any, out: PixelArray, rows: list[int], kind: PixelKind, exact: bool) -> None:
         image = upright(frame, self._matrix, self._size, kind, exact)
         for row in rows:
             out[row] = image
@@ -168,7 +166,7 @@ class FileFrames:
         self._frames = self._match_frames(packets, None if place is None else self._starts[place][0])
 
     def _packets_from(self, place: int | None) -> Iterator[Any]:
-        """Packets from a starting place on; demuxers may land elsewhere than asked, so what comes is checked."""
+        """Packets from a starting place on; demuxers may seek elsewhere, so the packets are checked."""
         while place is not None and place >= 0:
             pts, dts = self._starts[place]
             for target in {dts if dts is not None else pts, pts}:
@@ -285,12 +283,12 @@ class FileFrames:
         times = [tick for tick in scan.ticks if tick is not None]
         increasing = len(times) == len(scan.ticks) and all(a < b for a, b in pairwise(times))
         if not increasing:
-            rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS
+            rate = self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_FPS
             self._warn(f"frame times are missing or do not increase: a regular {float(rate):g} frames/s is assumed")
             self._regular = Fraction(rate)
             times = list(range(len(scan.ticks)))
         self._use(packets, times)
-        # A file that only ends early is as good as a whole one up to there.
+        # A file that only ends early can be read by seeking up to there.
         if increasing and packets.reliable and times == packets.ticks[: len(times)]:
             self._ordinal = False
             self._reopen()
@@ -322,7 +320,7 @@ class FileFrames:
         return np.asarray(self._ticks * unit.numerator / unit.denominator, np.float64)
 
     def _give_up_seeking(self) -> None:
-        """Damage inside the file: from here on decode from the beginning, and say which frames are replaced."""
+        """Damage inside the file: decode from the beginning from now on, and report the replaced frames."""
         if self._ordinal:
             return
         self._ordinal = True
@@ -334,7 +332,7 @@ class FileFrames:
         self._number = np.maximum(np.searchsorted(order, self._ticks, side="right") - 1, 0)
         lost = np.flatnonzero(~np.isin(self._ticks, order))
         if len(lost):
-            self._warn(f"damaged file: not decoded, the frame before stands in: {_ranges(lost)}")
+            self._warn(f"damaged file: not decoded, replaced by the frame before: {_ranges(lost)}")
         else:
             self._warn("damaged file: some frames are flawed")
 

@@ -12,14 +12,14 @@ import av
 
 @dataclass
 class Packets:
-    """What a pass over a file's packets tells.
+    """Index of a file's packets.
 
     Attributes:
         ticks: presentation times of the frames that will be shown, increasing, in the stream's time base.
         starts: (pts, dts) of the packets from which all later frames decode exactly, in order.
         reliable: times are whole, unique and the container's own.
-        promise: what the header promises and the packets do not keep, in words; empty where all is well.
-        corrupt: the demuxer met damage.
+        promise: how the packets fall short of the header's duration, in words; empty where they do not.
+        corrupt: the demuxer found damage.
         dropped: frames before the first safe start, which do not decode.
         hole: frames that seem to be missing between others, in words; empty where there are none.
     """
@@ -34,7 +34,7 @@ class Packets:
 
     @property
     def trusted(self) -> bool:
-        """Whether the frames can be known from packets alone, without decoding the file once."""
+        """Whether the packets alone determine the frames, without decoding the file once."""
         return self.reliable and not self.promise and not self.corrupt and bool(self.ticks)
 
 
@@ -47,7 +47,7 @@ class _Packet:
 
 
 def read_packets(container: Any, stream: Any) -> Packets:
-    """Pass over all packets of all streams (the end of the others tells whether the file is whole)."""
+    """Pass over all packets of all streams (the end of the other streams shows whether the file is complete)."""
     found: list[_Packet] = []
     corrupt, end = False, 0.0
     try:
@@ -80,7 +80,7 @@ def _index(found: list[_Packet], corrupt: bool, container: Any, stream: Any, end
     times = [p.pts for p in found if p.pts is not None]
     ordered = all(a < b for a, b in pairwise(times))
     reliable = len(times) == len(found) and len(set(times)) == len(times)
-    # AVI has no presentation times: with reordered frames those that come are guesses.
+    # AVI has no presentation times: with reordered frames the demuxer's are guesses.
     reliable = reliable and (ordered or "avi" not in container.format.name.split(","))
     starts: list[tuple[int, int | None]] = []
     latest: int | None = None
@@ -102,7 +102,7 @@ def _index(found: list[_Packet], corrupt: bool, container: Any, stream: Any, end
 def _hole(container: Any, stream: Any, ticks: list[int]) -> str:
     """Jumps in the times of a Matroska file that is regular otherwise.
 
-    Its demuxer goes on behind damage without a word. (In mp4 damage moves no times; elsewhere the rate is not known.)
+    Its demuxer skips damage silently. (In mp4 damage shifts no times; elsewhere the rate is not known.)
     """
     if "matroska" not in container.format.name.split(",") or len(ticks) < 3:
         return ""
@@ -124,7 +124,7 @@ def _broken_promise(container: Any, stream: Any, packets: int, ticks: list[int],
         return ""
     if container.duration is None or not ticks:
         return ""
-    # Writers disagree whether an offset of the first frame counts: without it, nothing whole is called truncated.
+    # Writers disagree whether an offset of the first frame counts: without it no complete file counts as truncated.
     promised = container.duration / av.time_base
     gaps = sorted(b - a for a, b in pairwise(ticks))
     interval = float(gaps[len(gaps) // 2] * stream.time_base) if gaps else 0.04
@@ -175,7 +175,7 @@ def _is_recovery_point(unit: bytes) -> bool:
 
 
 def _units(data: bytes, codec: str, extradata: bytes | None) -> Iterator[bytes]:
-    """NAL units of a packet: with length prefixes (mp4, mkv; extradata says how long) or start codes."""
+    """NAL units of a packet: with length prefixes (mp4, mkv; their size is in extradata) or start codes."""
     minimum, offset = (23, 21) if codec == "hevc" else (7, 4)
     if extradata and len(extradata) >= minimum and extradata[0] == 1:
         width, place = (extradata[offset] & 3) + 1, 0

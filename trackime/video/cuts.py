@@ -1,45 +1,43 @@
 """Where new shots begin: hard cuts, found in one pass over small frames.
 
-Two frames belong to one shot if blocks of the one are found again near their place in the other (so pans, fast motion,
+Two frames belong to one shot if blocks of one match near their position in the other (so pans, fast motion,
 flashes and fades are no cuts) or if their colours agree. A cut is a place where neither holds, for any pair of
 frames across it, and which stands out from its surroundings. Gradual transitions (dissolves, fades) are not cuts.
-It errs on the side of missing a cut: a false one breaks every track that passes it.
+A missed cut is preferred to a false one, which breaks every track across it.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float32, UInt8
+from trackime.arrays import Float32, PixelArray, UInt8
 from trackime.errors import InputError
 from trackime.progress import Report
 from trackime.video.reader import Video, open_video
 
 _GRID = (96, 64)  # width, height frames are reduced to
-_BLOCK = 16  # side of the blocks that are looked for
+_BLOCK = 16  # side of the blocks that are matched
 _REACH = 14  # how far a block may have moved, in pixels of GRID: 15 % of the frame's width
-_ACROSS = 4  # frames looked at on either side of a cut: a flash this long or shorter is not one
+_ACROSS = 4  # frames compared on either side of a cut: a flash this long or shorter is not one
 _AROUND = 6  # frames on either side that a cut must stand out from
-_FLAT = 1.0  # standard deviation in grey levels below which a block has nothing to be found by
+_FLAT = 1.0  # standard deviation in grey levels below which a block cannot be matched
 _CHUNK = 16
 
 
 @dataclass
 class _Small:
-    """What is kept of a frame."""
+    """Reduced copy of a frame."""
 
-    grey: Float32  # [64, 96], smoothed a little: what remains of noise must not decide
+    grey: Float32  # [64, 96], smoothed slightly against noise
     colours: Float32  # [648], histogram of sum 1
 
 
 def find_cuts(
-    video: str | os.PathLike[str] | npt.NDArray[Any] | Video,
+    video: str | os.PathLike[str] | PixelArray | Video,
     threshold: float = 0.45,
     progress: Report | None = None,
 ) -> list[int]:
@@ -93,13 +91,13 @@ def _is_cut(t: int, steps: dict[int, float], small: dict[int, _Small], threshold
     step = steps[t]
     if step < threshold:
         return False
-    # Shaken or whipped cameras are dissimilar over several frames in a row: nothing can be told there.
+    # With a shaken or whipped camera several consecutive frames are dissimilar: undecidable.
     around = [steps[k] for k in range(t - _AROUND, t + _AROUND + 1) if k != t and k in steps]
     if around and step - float(np.median(around)) < 0.5 * threshold:
         return False
     if any(steps.get(k, 0.0) > step for k in (t - 1, t + 1)):
         return False
-    # A flash, a hand before the lens, a broken frame: what was before is there again after it.
+    # A flash, a hand in front of the lens, a broken frame: the frames before and after it match.
     for reach in range(2, _ACROSS + 1):
         for a in range(t - reach, t):
             b = a + reach
@@ -130,12 +128,12 @@ def _spread(histogram: Float32) -> Float32:
 
 
 def _dissimilarity(a: _Small, b: _Small) -> float:
-    """0 (same shot) .. 1: how little structure is found again, and how far the colours differ."""
+    """0 (same shot) .. 1: how little structure matches, and how far the colours differ."""
     colour = 1.0 - float(np.minimum(a.colours, b.colours).sum())
     if colour == 0.0:
         return 0.0
     lost = 0.5 * (_lost(a.grey, b.grey) + _lost(b.grey, a.grey))
-    # Geometric mean: both must speak for a cut. Lost structure in unchanged colours is motion, changed colours
+    # Geometric mean: a cut needs both. Lost structure in unchanged colours is motion, changed colours
     # over found structure is light.
     return float(np.sqrt(lost * min(1.0, 1.5 * colour)))
 
@@ -160,7 +158,7 @@ def _lost(a: Float32, b: Float32) -> float:
             # Chance alone finds 0.6 of a smooth block somewhere near: that is where "not at all" begins.
             lost += contrast * float(np.clip((0.95 - found) / 0.35, 0.0, 1.0))
             weights += contrast
-    # Flat blocks (black, sky) have no structure to lose: their colours alone speak.
+    # Flat blocks (black, sky) have no structure to lose: only their colours count.
     blocks = (height // _BLOCK) * (width // _BLOCK)
     if not weights:
         return 1.0

@@ -1,4 +1,4 @@
-"""From a decoded frame to an array: the right depth, colours, alpha, and the right way up."""
+"""Conversion of decoded frames to arrays: depth, colours, alpha, rotation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import Interpolation
+
+from trackime.arrays import PixelArray
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _EXACT |= Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-# Shrunk chroma is enlarged smoothly, too: the fast way's error is 2 levels of 1023 on a smooth ramp.
+# Chroma is interpolated, too: the fast conversion's error is 2 levels of 1023 on a smooth ramp.
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class PixelKind:
 
 
 def kind_of(frame: Any) -> PixelKind:
-    """What a decoded frame's pixels hold. Palettes count as opaque unless their format says otherwise."""
+    """Kind of a decoded frame's pixels. Palettes are opaque unless their format has alpha."""
     components = frame.format.components
     depth = max((int(c.bits) for c in components), default=8)
     alpha = any(c.is_alpha for c in components)
@@ -66,14 +67,14 @@ def upright(
     size: tuple[int, int],
     kind: PixelKind = PixelKind(),
     exact: bool = False,
-) -> npt.NDArray[Any]:
+) -> PixelArray:
     """A decoded frame as RGB [H, W, C] of `size` (width, height before turning), turned by `matrix`.
 
-    The matrix and the range of YUV are the frame's own (BT.601, limited, where it does not say). FFmpeg's fast way is
-    three times as fast as the exact one, and about a level of 255 darker: nothing to who looks for motion, too much for
-    who writes frames again.
+    The matrix and the range of YUV are the frame's own (BT.601, limited, where it does not say). FFmpeg's fast
+    conversion is three times as fast as the exact one and about a level of 255 darker: harmless for tracking, too much
+    for frames that are written again.
     """
-    image: npt.NDArray[Any]
+    image: PixelArray
     layouts = ("rgb24", "rgba") if kind.depth == 8 else ("rgb48le", "rgba64le")
     how = _EXACT if exact else None
     image = frame.reformat(width=size[0], height=size[1], format=layouts[kind.alpha], interpolation=how).to_ndarray()

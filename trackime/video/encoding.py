@@ -1,4 +1,4 @@
-"""What frames are encoded with: the encoder, its pixel format and quality, colours; and frames made ready for it."""
+"""Encoders, their pixel formats, quality and colours, and the conversion of frames for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import PixelArray
 from trackime.errors import InputError, ShapeError
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ CODECS = {
     ".webm": ("libvpx-vp9", "libvpx"),
     ".avi": ("mpeg4",),
 }
-"""Encoders by suffix, best first; the next one serves where this build of FFmpeg lacks the first."""
+"""Encoders by suffix, best first; the next one is used where this build of FFmpeg lacks the first."""
 
 _DEEP_CODECS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv"), ("libx264", "libx265", "libsvtav1")),
@@ -38,24 +38,24 @@ _PIXELS = {8: ("yuv420p", "yuv422p", "yuv444p"), 10: ("yuv420p10le", "yuv422p10l
 """Pixel formats by bits a channel, the most widely played first."""
 
 _LEFT_SITED = ("libx264", "libx265")
-"""Encoders whose readers know where 4:2:0's colours lie: at the left pixel of two, between two rows."""
+"""Encoders whose decoders take 4:2:0's chroma to be at the left pixel of two, between two rows."""
 
 TICK = Fraction(1, 90_000)
 """Time base of frames with times of their own; 90,000 holds 24, 25, 30, 50 and 60 frames/s and 30000/1001 exactly."""
 
 MPEG4_TICK = Fraction(1, 60_000)  # MPEG-4 part 2 takes denominators up to 65,535
-# Colour codes of ITU-T H.273, the same for matrix, primaries and transfer. AVI has no place to say which matrix was
-# used, and without a word readers take BT.601's.
+# Colour codes of ITU-T H.273, the same for matrix, primaries and transfer. AVI does not store the matrix,
+# and decoders then assume BT.601.
 _BT709, _BT601 = 1, 6
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames of one size are encoded; `make` chooses what is left open.
+    """How frames of one size are encoded; `make` fills in the defaults.
 
     Attributes:
         codec: name of an FFmpeg encoder.
-        width, height: of the frames that come. Odd ones, which 4:2:0 does not have, are padded by repeating the last
+        width, height: of the frames. Odd ones, which 4:2:0 does not have, are padded by repeating the last
             column or row.
         tick: time base in seconds.
         rate: frames a second, where they are regular; else a mere hint to the encoder.
@@ -143,7 +143,7 @@ class Encoding:
             expected = f"[{self.height}, {self.width}, 3] of {np.dtype(dtype)}, not {frame.dtype}"
             raise ShapeError("frame", expected, frame.shape)
 
-    def picture(self, frame: npt.NDArray[Any], ticks: int) -> Any:
+    def picture(self, frame: PixelArray, ticks: int) -> Any:
         """A frame, as `check` wants it, as the encoder wants it, shown at `ticks`."""
         self.check(frame)
         if self.height % 2 or self.width % 2:

@@ -1,51 +1,37 @@
-"""Image files as frames: what their headers say, and their pixels."""
+"""Image files as frames: headers and pixels."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import UInt8
+from trackime.arrays import PixelArray, UInt8
 from trackime.errors import OutputError, VideoError
 from trackime.video.decoded import PixelKind
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a png or jpg says of itself, before any EXIF rotation: (width, height), and what a pixel holds."""
+    """Of a png or jpg: (width, height) before any EXIF rotation, and what a pixel holds."""
 
     size: tuple[int, int]
     kind: PixelKind
 
 
 def image_header(file: Path) -> ImageHeader | None:
-    """The header of a png or jpg; None where it holds none."""
+    """The header of a png or jpg; None where it is neither, or damaged."""
+    from PIL import Image
+
     try:
-        with open(file, "rb") as data:
-            head = data.read(26)
-            if head.startswith(b"\x89PNG") and len(head) == 26:
-                # PNG 11.2.2: colour types 4 and 6 have alpha. (That of tRNS chunks is dropped.)
-                size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-                return ImageHeader(size, PixelKind(max(8, head[24]), head[25] in (4, 6)))
-            if not head.startswith(b"\xff\xd8"):
-                return None
-            data.seek(2)
-            while len(segment := data.read(4)) == 4 and segment[0] == 0xFF:
-                length = int.from_bytes(segment[2:4], "big")
-                # SOF0 .. SOF15 hold the size; C4, C8 and CC in that range are tables (ITU-T T.81, B.1.1.3).
-                if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):
-                    _, high, wide = data.read(1), data.read(2), data.read(2)
-                    return ImageHeader((int.from_bytes(wide, "big"), int.from_bytes(high, "big")), PixelKind())
-                data.seek(length - 2, os.SEEK_CUR)
-    except OSError:
-        pass
-    return None
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            # Pillow has no 16-bit RGB: the depth is in how it would decode the data. (Alpha of tRNS chunks is dropped.)
+            deep = image.format == "PNG" and str(image.tile[0][3]).endswith("16B")
+            return ImageHeader(image.size, PixelKind(16 if deep else 8, image.mode in ("LA", "RGBA")))
+    except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError):
+        return None
 
 
 def read_image(file: Path) -> UInt8:
@@ -57,10 +43,10 @@ def read_image(file: Path) -> UInt8:
     return np.ascontiguousarray(_decode(file, cv2.IMREAD_COLOR)[..., ::-1], dtype=np.uint8)
 
 
-def read_pixels(file: Path, kind: PixelKind) -> npt.NDArray[Any]:
+def read_pixels(file: Path, kind: PixelKind) -> PixelArray:
     """`kind.dtype` [H, W, `kind.channels`]: RGB, or RGB not premultiplied and alpha; grey is repeated.
 
-    What the file has less is filled in: 8 bits to the full scale of 16, alpha opaque.
+    8 bits are scaled to the full range of 16 where `kind` has more, and missing alpha is opaque.
 
     Raises:
         VideoError: it cannot be read.
@@ -77,7 +63,7 @@ def read_pixels(file: Path, kind: PixelKind) -> npt.NDArray[Any]:
     return np.ascontiguousarray(cv2.cvtColor(image, colour))
 
 
-def write_image(path: Path, image: npt.NDArray[Any]) -> None:
+def write_image(path: Path, image: PixelArray) -> None:
     """Write a png of uint8 or uint16 [H, W, 3 or 4], RGB or RGB and alpha not premultiplied. Not atomic.
 
     Raises:
@@ -93,7 +79,7 @@ def write_image(path: Path, image: npt.NDArray[Any]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _decode(file: Path, how: int) -> npt.NDArray[Any]:
+def _decode(file: Path, how: int) -> PixelArray:
     try:
         data = np.fromfile(file, np.uint8)
     except OSError as error:

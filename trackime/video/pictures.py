@@ -1,4 +1,4 @@
-"""The frames that motion is estimated on: which there are around a pair, and what they look like, small enough."""
+"""The frames that motion is estimated on: neighbours of a pair within its shot, at a bounded size."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LARGEST = 1920 * 1088
 
 
 class Pictures:
-    """Frames of a video as motion estimation sees them: those that count, shot by shot, at a bounded size.
+    """Frames of a video for motion estimation: without duplicates, shot by shot, at a bounded size.
 
     Args:
         video: the frames.
         cuts: frames that begin a shot.
-        duplicates: frames that show nothing of their own and are passed over.
-        kept: frames held, so that each is read once; stretches of points want all of theirs.
+        duplicates: repeated frames, which are skipped.
+        kept: frames cached, so that each is read once.
 
     Attributes:
         shrink: the video's pixels are so many times smaller than the pictures', a power of two.
@@ -35,7 +35,7 @@ class Pictures:
         self, video: Video, cuts: Collection[int] = (), duplicates: Collection[int] = (), kept: int = 8
     ) -> None:
         self.video, self._most = video, kept
-        self._reader = video.again()  # ahead of who makes frames
+        self._reader = video.again()  # reads ahead of the main reader
         self._cuts, gone = sorted(cuts), set(duplicates)
         self._frames = [t for t in range(len(video)) if t not in gone]
         self.shrink, info = 1, video.info
@@ -46,7 +46,7 @@ class Pictures:
         self._grey: OrderedDict[int, UInt8] = OrderedDict()
 
     def shot(self, t: int) -> list[int]:
-        """The frames that count of the shot of frame t."""
+        """The frames of the shot of frame t, without duplicates."""
         place = bisect_right(self._cuts, t)
         start = self._cuts[place - 1] if place else 0
         stop = self._cuts[place] if place < len(self._cuts) else len(self.video)

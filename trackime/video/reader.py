@@ -1,6 +1,6 @@
-"""Videos as numbered frames with exact times, whatever they come from: files, folders of frames, arrays.
+"""Videos as numbered frames with exact times: files, folders of frames, arrays.
 
-Reading is lazy and windowed: memory follows the window that is read, never the length of the video.
+Reading is lazy and windowed: memory is proportional to the window read, not to the length of the video.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float64, UInt8
+from trackime.arrays import Float64, PixelArray, UInt8
 from trackime.errors import InputError, ShapeError, VideoError
 from trackime.types import VideoInfo
 from trackime.video._containers import FileFrames
 from trackime.video.decoded import PixelKind
 from trackime.video.images import image_header, read_image, read_pixels
-from trackime.video.writing import VideoWriter as VideoWriter
 from trackime.video.writing import exact_rate
 
 IMAGES = (".jpg", ".jpeg", ".png")
@@ -33,7 +32,7 @@ _FOLDER_FPS = 25
 
 
 class Source(Protocol):
-    """Where the frames of a `Video` come from."""
+    """Source of the frames of a `Video`."""
 
     info: VideoInfo
     kind: PixelKind
@@ -42,21 +41,21 @@ class Source(Protocol):
     def read(self, t0: int, t1: int) -> UInt8:
         """Frames t0 .. t1 - 1 as a new array uint8 [t1 - t0, H, W, 3]."""
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
-        """The same frames, exact: `kind.dtype` [t1 - t0, H, W, `kind.channels`], depth and alpha of the source."""
+    def pixels(self, t0: int, t1: int) -> PixelArray:
+        """The same frames with the source's depth and alpha: `kind.dtype` [t1 - t0, H, W, `kind.channels`]."""
 
     def again(self) -> Source:
-        """The same frames, with a state of its own where reading has any."""
+        """The same frames with a decoder of its own, where there is one."""
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close files."""
 
 
 class Video:
-    """Frames of a video by index, read when asked for; `open_video` makes one.
+    """Frames of a video by index, read on demand; made by `open_video`.
 
-    UInt8 are uint8 RGB [H, W, 3], upright (rotation metadata applied); `pixels` has what the source has beyond that,
-    depth and alpha. Negative indices are not taken: `v[-1]` would hide an off-by-one of a time-reversed pass.
+    Frames are uint8 RGB [H, W, 3], upright (rotation metadata applied); `pixels` keeps the source's depth and alpha.
+    Negative indices are refused: `v[-1]` would hide an off-by-one of a time-reversed pass.
 
     Attributes:
         info: size, exact presentation times, frame names. For a clip, of the clip.
@@ -65,7 +64,8 @@ class Video:
     def __init__(self, source: Source, t0: int = 0, t1: int | None = None, owner: bool = True) -> None:
         self._source, self._t0, self._owner, self._closed = source, t0, owner, False
         self._t1 = source.info.frames if t1 is None else t1
-        self._readers: list[Video] = []
+        self._parent: Video | None = None
+        self._children: WeakSet[Video] = WeakSet()
         whole = (self._t0, self._t1) == (0, source.info.frames)
         self.info = source.info if whole else source.info.window(self._t0, self._t1)
 
@@ -88,7 +88,7 @@ class Video:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with the video and was worked around so far: truncation, damage, times that were made up.
+        """Faults of the video that were worked around so far: truncation, damage, assumed frame times.
 
         Damage inside a file shows only when the frames are read. A frame that does not decode is replaced by the one
         before it, so that the length holds.
@@ -119,7 +119,7 @@ class Video:
         """
         return self._source.read(*self._window(t0, t1))
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+    def pixels(self, t0: int, t1: int) -> PixelArray:
         """Frames t0 .. t1 - 1 with the depth and alpha of the source, a new array.
 
         Returns:
@@ -136,20 +136,27 @@ class Video:
         t0, t1 = _whole(t0), _whole(t1)
         if not 0 <= t0 <= t1 <= len(self):
             raise InputError(f"frames: expected 0 <= t0 <= t1 <= {len(self)}, got [{t0}, {t1})")
-        if self._closed:
-            raise VideoError(f"{self.info.source or 'video'}: closed already")
+        self._check_open()
         return self._t0 + t0, self._t0 + t1
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise VideoError(f"{self.info.source or 'video'}: closed already")
+
     def clip(self, t0: int, t1: int) -> Video:
-        """Frames t0 .. t1 - 1 as a video of their own; nothing is read yet. Closing it leaves this one open.
+        """Frames t0 .. t1 - 1 as a video of their own; nothing is read yet.
+
+        It shares this video's file: closing the clip leaves this video open, closing this video closes the clip.
 
         Raises:
             InputError: not 0 <= t0 < t1 <= T.
+            VideoError: the video was closed.
         """
+        self._check_open()
         t0, t1 = _whole(t0), _whole(t1)
         if not 0 <= t0 < t1 <= len(self):
             raise InputError(f"clip: expected 0 <= t0 < t1 <= {len(self)}, got [{t0}, {t1})")
-        return Video(self._source, self._t0 + t0, self._t0 + t1, owner=False)
+        return self._adopt(Video(self._source, self._t0 + t0, self._t0 + t1, owner=False))
 
     def chunks(
         self, size: int, start: int = 0, stop: int | None = None, reverse: bool = False
@@ -179,25 +186,28 @@ class Video:
         return ((t0, self.read(t0, min(t0 + size, stop))) for t0 in order)
 
     def again(self) -> Video:
-        """The same frames by a reader of its own, for who reads at another place than others do at the same time.
+        """The same frames with a decoder of its own, for reading at two places of the video alternately.
 
-        A file is decoded from where a reader stands: two that take turns would send it back and forth. Closed with
-        this one at the latest.
+        A file is decoded sequentially: two places read in turn by one decoder would seek for every frame. Closing this
+        video closes the new one, too.
 
         Raises:
             VideoError: the video was closed, or its file can no longer be read.
         """
-        if self._closed:
-            raise VideoError(f"{self.info.source or 'video'}: closed already")
-        other = Video(self._source.again(), self._t0, self._t1)
-        self._readers.append(other)
-        return other
+        self._check_open()
+        return self._adopt(Video(self._source.again(), self._t0, self._t1))
+
+    def _adopt(self, child: Video) -> Video:
+        # A child holds its parent, so that what is in use can be reached from the video it was made from.
+        child._parent = self
+        self._children.add(child)
+        return child
 
     def close(self) -> None:
-        """Let go of the file. A clip leaves that to the video it was cut from."""
+        """Close the file, and all clips and readers made from this video. A clip leaves the file open."""
         self._closed = True
-        while self._readers:
-            self._readers.pop().close()
+        for child in list(self._children):
+            child.close()
         if self._owner:
             self._source.close()
 
@@ -208,8 +218,8 @@ class Video:
         self.close()
 
 
-def open_video(source: str | os.PathLike[str] | npt.NDArray[Any] | Video, fps: float | Fraction | None = None) -> Video:
-    """A video from what holds one.
+def open_video(source: str | os.PathLike[str] | PixelArray | Video, fps: float | Fraction | None = None) -> Video:
+    """A video from a file, a folder, an array or a Video.
 
     Args:
         source: a video file (mp4, mkv, webm, avi, ...); a folder of jpg or png frames of one size, in natural order
@@ -269,7 +279,7 @@ def _times(count: int, rate: Fraction) -> Float64:
 class _ArrayFrames:
     kind = PixelKind()
 
-    def __init__(self, array: npt.NDArray[Any], rate: Fraction) -> None:
+    def __init__(self, array: PixelArray, rate: Fraction) -> None:
         if array.ndim != 4 or array.shape[-1] != 3:
             raise ShapeError("video", "[T, H, W, 3]", array.shape)
         if array.dtype != np.uint8:
@@ -290,7 +300,7 @@ class _ArrayFrames:
         return self
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 class _ImageFrames:
@@ -299,7 +309,7 @@ class _ImageFrames:
         self._height, self._width = read_image(files[0]).shape[:2]
         depth, alpha = 8, False
         for file in files:
-            # Of a long folder better now than an hour later. EXIF may turn an image: sides in either order.
+            # Checked now, not after an hour of a long folder. EXIF may rotate an image: sides in either order.
             header = image_header(file)
             if header is None:
                 continue
@@ -314,10 +324,10 @@ class _ImageFrames:
     def read(self, t0: int, t1: int) -> UInt8:
         return self._read(t0, t1, PixelKind(), read_image)
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+    def pixels(self, t0: int, t1: int) -> PixelArray:
         return self._read(t0, t1, self.kind, lambda file: read_pixels(file, self.kind))
 
-    def _read(self, t0: int, t1: int, kind: PixelKind, load: Callable[[Path], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    def _read(self, t0: int, t1: int, kind: PixelKind, load: Callable[[Path], PixelArray]) -> PixelArray:
         out = np.empty((t1 - t0, self._height, self._width, kind.channels), kind.dtype)
         for row, file in enumerate(self._files[t0:t1]):
             image = load(file)

@@ -13,20 +13,19 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
+from trackime.arrays import PixelArray
 from trackime.errors import InputError, OutputError
 from trackime.files import atomic
-from trackime.video.encoding import CODECS as CODECS
 from trackime.video.encoding import Encoding
 
 _log = logging.getLogger(__name__)
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """Frames a second as the fraction that is meant: 29.97 is 30000/1001, 25.0 is 25.
+    """Frames a second as an exact fraction: 29.97 is 30000/1001, 25.0 is 25.
 
-    Rates within 0.0005 of n * 1000 / 1001 are taken for it (23.976, 29.97, 59.94), others to the nearest fraction
+    Rates within 0.0005 of n * 1000 / 1001 are taken as that (23.976, 29.97, 59.94), others to the nearest fraction
     with a denominator up to 1001.
 
     Raises:
@@ -49,11 +48,11 @@ def exact_rate(fps: float | Fraction) -> Fraction:
 
 
 class _Abandoned(Exception):
-    """Unwinds what was opened when the block of a `VideoWriter` fails."""
+    """Closes the file when the block of a `VideoWriter` fails."""
 
 
 class VideoWriter:
-    """Writes frames to a video file; a context manager. The file appears, whole, when the block ends well.
+    """Writes frames to a video file; a context manager. The file appears when the block succeeds.
 
     With an exception in the block, Ctrl-C included, nothing is left. Colours are BT.709 (avi: BT.601), limited range,
     4:2:0, and marked as such. Odd sizes, which 4:2:0 does not have, are padded by repeating the last column or row.
@@ -67,7 +66,7 @@ class VideoWriter:
             1/90000 s in mp4 and mov (1/60000 s with mpeg4), to 1 ms in mkv and webm. Where the first is below 0, all
             are moved to begin at 0.
         codec: name of an FFmpeg encoder; None: the best there is for the suffix. "libx264" falls back to "mpeg4".
-        crf: quality of x264, x265, VP9 and AV1, 0 (lossless) .. 51 or 63; 18 can hardly be told from the source.
+        crf: quality of x264, x265, VP9 and AV1, 0 (lossless) .. 51 or 63; 18 is visually nearly lossless.
         options: further options of the encoder, e.g. ``{"preset": "veryfast"}``.
         depth: bits a channel, 8 or 10 (where the encoder takes them).
 
@@ -118,7 +117,7 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, frame: npt.NDArray[Any], pts: float | None = None) -> None:
+    def write(self, frame: PixelArray, pts: float | None = None) -> None:
         """Append a frame.
 
         Args:
@@ -126,7 +125,7 @@ class VideoWriter:
             pts: its time in seconds, where neither `fps` nor `pts` was given to the writer.
 
         Raises:
-            ShapeError, InputError, OutputError: as the class says.
+            ShapeError, InputError, OutputError: see the class.
         """
         if self._container is None:
             raise InputError(f"{self.path}: expected write inside `with VideoWriter(...)`")
@@ -140,7 +139,7 @@ class VideoWriter:
         stack, self._stack = self._stack, None
         assert stack is not None
         if error is not None:
-            # The block's own error goes on as it is: an OSError of its own is not one of writing this file.
+            # The block's own error passes unchanged: its OSError is not one of writing this file.
             with suppress(_Abandoned), stack:
                 raise _Abandoned
             return
@@ -157,11 +156,11 @@ class VideoWriter:
     def _next_tick(self, pts: float | None) -> int:
         if self._rate is not None:
             if pts is not None:
-                raise InputError("write: expected no pts beside a regular fps")
+                raise InputError("write: expected no pts with a regular fps")
             return self.frames
         if self._times is not None:
             if pts is not None:
-                raise InputError("write: expected no pts beside those given to VideoWriter")
+                raise InputError("write: expected no pts in addition to those given to VideoWriter")
             pts = next(self._times, None)
             if pts is None:
                 raise InputError(f"{self.path}: more frames than times: expected {self.frames} frames")
@@ -179,7 +178,7 @@ class VideoWriter:
         return tick
 
     def _container_options(self) -> dict[str, str]:
-        # mp4 keeps when the first frame is shown in units of the whole movie: milliseconds, if not told otherwise.
+        # mp4 stores the time of the first frame in units of the movie, which are milliseconds by default.
         movie = self._rate is None and self.path.suffix.lower() in (".mp4", ".m4v", ".mov")
         return {"movie_timescale": str(self._tick.denominator)} if movie else {}
 

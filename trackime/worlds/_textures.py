@@ -1,6 +1,6 @@
-"""Procedural textures: rich enough to be tracked at full resolution, different enough to be told apart.
+"""Procedural textures: detailed enough for tracking at full resolution, and distinct from one another.
 
-Every texture is made on the CPU from one random generator, so that a world is the same whatever the device.
+Textures are generated on the CPU from one random generator, so that a world is the same on every device.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fractal(rng: Generator, h: int, w: int, coarse: float, fine: float = 2.5, pe
     """Multi-octave value noise of unit variance.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         h: rows.
         w: columns.
         coarse: wavelength of the first octave in pixels; each next one is half as long.
@@ -154,7 +154,7 @@ def make_texture(rng: Generator, kind: str, h: int, w: int, grain: float, palett
     """One texture image.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         kind: one of `KINDS`, or "smooth".
         h: rows.
         w: columns.

@@ -1,4 +1,4 @@
-"""How layers move: smooth random curves, paths that stay about the frame, cameras, and warps with exact inverses."""
+"""Motion of layers: smooth random curves, bounded paths, cameras, and warps with exact inverses."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def wander(
     box: tuple[float, float, float, float],
     jerky: bool = False,
 ) -> FloatArray:
-    """A path through a given place that turns back at the sides of a box.
+    """A path through a given point, reflected at the sides of a box.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         frames: T.
         speed: typical pixels a frame; it varies along the way.
         anchor: (frame, (x, y)) that the path passes through (nearly: corners are rounded afterwards).
         box: x0, y0, x1, y1.
-        jerky: straight dashes and stops of a few frames in place of smooth turns.
+        jerky: straight dashes and stops of a few frames instead of smooth turns.
 
     Returns:
         float64 [T, 2].
     """
-    # Some frames more on both sides: rounding corners off would slow the ends down.
+    # Extra frames on both sides: smoothing would slow the ends down.
     margin = 8
     total = frames + 2 * margin
     heading: FloatArray
@@ -100,7 +100,7 @@ def camera(rng: Generator, frames: int, width: int, height: int, speed: float, s
     """Homographies [T, 3, 3] of a plane behind everything: pan, zoom, roll and a little perspective.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         frames: T.
         width: frame width.
         height: frame height.
@@ -140,7 +140,7 @@ def plane(pan: FloatArray, zoom: FloatArray, roll: FloatArray, tilt: FloatArray,
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A non-rigid motion that can be undone exactly: C shears one after the other, each along a direction d.
+    """A non-rigid motion with an exact inverse: C shears one after the other, each along a direction d.
 
     Shear c moves p to p + d_c f_c(p . n_c), n_c perpendicular to d_c. It leaves p . n_c as it is, so its inverse
     is p - d_c f_c(p . n_c): no iteration, no error beyond rounding. (The additive coupling of NICE, Dinh et al. 2015,
@@ -190,7 +190,7 @@ class Warp:
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """Where a layer is at some frames: tensors that broadcast against points [..., 2].
+    """Pose of a layer at some frames: tensors that broadcast against points [..., 2].
 
     Attributes:
         matrix: [*S, 3, 3], layer to frame, after the warp.
@@ -221,7 +221,7 @@ class Pose:
         return torch.stack(self.unbend(x, y), -1)
 
     def unbend(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Layer coordinates of points whose homography has been undone already."""
+        """Layer coordinates of points after the inverse homography."""
         for c in reversed(range(len(self.directions))):
             x, y = self._shear(c, x, y, -1)
         return x, y

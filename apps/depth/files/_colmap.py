@@ -60,8 +60,8 @@ def write_colmap(
         InputError: other numbers of images than cameras, names that a model cannot hold, points of another video.
         ShapeError: colours not [P, 3].
     """
-    if len(images) != len(cameras) or world.trails.frames != len(cameras):
-        got = f"{len(images)} images and points of {world.trails.frames} frames"
+    if len(images) != len(cameras) or world.tracks.frames != len(cameras):
+        got = f"{len(images)} images and points of {world.tracks.frames} frames"
         raise InputError(f"colmap: expected as many images as cameras, {len(cameras)}, got {got}")
     check_images(images, text)
     shades = np.full((len(world), 3), 128, np.uint8) if colours is None else np.asarray(colours)
@@ -82,7 +82,7 @@ class _Model:
         self._cameras, self._names, self._world, self._colours = cameras, images, world, colours
         focal = cameras.focal
         self._one = bool(len(focal)) and bool((focal == focal[0]).all())
-        trails = world.trails
+        trails = world.tracks
         self._order = np.argsort(trails.frame, kind="stable")  # sightings by frame
         self._bounds = np.searchsorted(trails.frame[self._order], np.arange(len(cameras) + 1))
         # The place of each sighting in its image's list.
@@ -104,7 +104,7 @@ class _Model:
                 file.write(struct.pack("<iiQQ4d", k, _PINHOLE, width, height, *params))
 
     def images(self, file: BinaryIO, text: bool) -> None:
-        poses, trails, point = self._cameras.poses, self._world.trails, self._world.trails.point
+        poses, trails, point = self._cameras.poses, self._world.tracks, self._world.tracks.point
         turn = quaternions(poses[:, :3, :3].transpose(0, 2, 1))
         shift = -np.einsum("fji,fj->fi", poses[:, :3, :3], poses[:, :3, 3])
         if text:
@@ -126,7 +126,7 @@ class _Model:
                 file.write(struct.pack("<Q", len(rows)) + sightings.tobytes())
 
     def points(self, file: BinaryIO, text: bool) -> None:
-        world, trails = self._world, self._world.trails
+        world, trails = self._world, self._world.tracks
         members = np.zeros(len(trails.frame), _MEMBER)
         members["image"], members["index"] = trails.frame + 1, self._place
         if text:

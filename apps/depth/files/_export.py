@@ -191,7 +191,7 @@ def _mesh(result: DepthFolder, depths: DepthRange, figures: dict[str, float]) ->
 @contextmanager
 def _colmap(result: DepthFolder, world: WorldPoints, text: bool, figures: dict[str, float]) -> Iterator[_Add]:
     world = world.most_seen(MODEL_POINTS)
-    colours = PointColours(world.trails)
+    colours = PointColours(world.tracks)
     yield lambda frame: colours.add(frame.t, frame.image)
     names = [f"{name}.png" for name in result.info.names]
     write_colmap(result.folder / COLMAP / "sparse" / "0", result.cameras, names, world, colours.finish(), text)

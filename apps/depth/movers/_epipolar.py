@@ -1,4 +1,4 @@
-"""What two frames say about which points move: robust geometry of a pair and how far each point is from it."""
+"""Robust two-view geometry of a pair of frames, and the distance of each point from it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from trackime.arrays import Float64
+from trackime.geometry import sampson_distance
 
 LEAST = 16
 """Points a geometry is fitted to at least."""
@@ -20,7 +21,7 @@ FOCALS = np.geomspace(0.4, 3.0, 16)
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
+class PairGeometry:
     """Of a pair of frames.
 
     Attributes:
@@ -35,8 +36,8 @@ class Geometry:
 
     def turns(self, close: float) -> bool:
         """Whether the camera may only have turned, or rested: most points fit a homography that a turn makes, and
-        hardly fewer than fit an epipolar geometry: a wall behind the scene fits one, too, and what stands before it,
-        whose parallax the epipolar geometry explains, does not move."""
+        hardly fewer than fit an epipolar geometry: a wall behind the scene fits one, too, while static objects before
+        it have parallax that the epipolar geometry explains."""
         fits, parallax = ((off < close).mean() for off in (self.homography, self.fundamental))
         alone = fits > max(0.6, INSTEAD * parallax)
         return bool(alone and np.median(self.homography) < 0.4 * close and self.rotation < 2 * close)
@@ -45,16 +46,6 @@ class Geometry:
 def within(width: int, height: int) -> float:
     """Pixels up to which a point fits a geometry: 1.5 in frames of 320 x 240, in proportion in others, 1 at least."""
     return float(max(1.0, 1.5 * np.hypot(width, height) / 400))
-
-
-def sampson(matrix: Float64, a: Float64, b: Float64) -> Float64:
-    """Sampson distance [N] in pixels of matches a, b [N, 2] to b' F a = 0 (Hartley, Zisserman, Multiple view geometry,
-    2004, equation 11.9; the root of its summand)."""
-    p = np.concatenate((a, np.ones((len(a), 1))), 1)
-    q = np.concatenate((b, np.ones((len(b), 1))), 1)
-    there, here = p @ matrix.T, q @ matrix
-    scale = (there[:, :2] ** 2).sum(1) + (here[:, :2] ** 2).sum(1)
-    return np.asarray(np.abs((q * there).sum(1)) / np.sqrt(np.maximum(scale, 1e-12)))
 
 
 def transfer(matrix: Float64, a: Float64, b: Float64) -> Float64:
@@ -85,7 +76,7 @@ def turning(matrix: Float64, width: int, height: int) -> float:
 
 def geometry(
     a: Float64, b: Float64, width: int, height: int, close: float | None = None, seed: int = 0
-) -> Geometry | None:
+) -> PairGeometry | None:
     """The geometry most of the matches a, b [N, 2] of two frames fit; None below `LEAST` of them.
 
     Fitted with MAGSAC++ (Barath et al., CVPR 2020) as OpenCV has it, which looks for degenerate samples, too.
@@ -101,19 +92,19 @@ def geometry(
     p, q = a - middle, b - middle
     infinite = np.full(len(a), np.inf)
     f, h = _fit(cv2.findFundamentalMat, p, q, params), _fit(cv2.findHomography, p, q, params)
-    by_f = infinite if f is None else sampson(f, p, q)
+    by_f = infinite if f is None else sampson_distance(f, p, q)
     by_h, rotation = infinite, float("inf")
     if h is not None and abs(np.linalg.det(h)) > 1e-12:
         by_h = np.minimum(transfer(h, p, q), transfer(np.asarray(np.linalg.inv(h), np.float64), q, p))
         shift = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1]])
         rotation = turning(shift @ h @ np.linalg.inv(shift), width, height)
-    return Geometry(by_f, by_h, rotation)
+    return PairGeometry(by_f, by_h, rotation)
 
 
 def _fit(solve: Callable[..., Any], a: Float64, b: Float64, params: cv2.UsacParams) -> Float64 | None:
     """A matrix [3, 3], None where there is none."""
     try:
         matrix = solve(a, b, params)[0]
-    except cv2.error:  # raised where every sample is degenerate, instead of finding nothing
+    except cv2.error:  # raised where every sample is degenerate
         return None
     return matrix if matrix is not None and matrix.shape == (3, 3) and np.isfinite(matrix).all() else None

@@ -1,4 +1,4 @@
-"""Points that keep together tell of one another: evidence spread among neighbours that move alike."""
+"""Evidence shared among neighbouring points with the same motion."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from trackime.arrays import Float64
 from trackime.types import RaggedTracks
 
 NEIGHBOURS = 6
-"""Points around each that may tell of it."""
+"""Neighbours of each point that share their evidence with it."""
 APART = 2
 """Frames over which motion is compared, and between those that are looked at."""
 ALIKE_PX, ALIKE_SHARE = 0.4, 0.1
 """Difference in motion (standard deviation) over `APART` frames: pixels, and share of the motion itself."""
 
 
-def alike(trails: RaggedTracks, spacing: float) -> sparse.csr_matrix:
-    """How much points keep together: float64 [N, N], 1 for two always next to one another with the same motion.
+def alike(tracks: RaggedTracks, spacing: float) -> sparse.csr_matrix:
+    """Weights float64 [N, N] of shared evidence: 1 for two points always adjacent and with the same motion.
 
     Args:
-        trails: the points.
+        tracks: the points.
         spacing: pixels between neighbours, roughly.
     """
-    n = len(trails)
+    n = len(tracks)
     total = sparse.csr_matrix((n, n))
     rows, columns, values = [], [], []
     looked = np.zeros(n)
-    for t in range(0, max(0, trails.frames - APART), APART):
-        points, a, b = trails.between(t, t + APART)
+    for t in range(0, max(0, tracks.frames - APART), APART):
+        points, a, b = tracks.between(t, t + APART)
         looked[points] += 1
         if len(points) < 2:
             continue
-        xy = trails.xy[a].astype(np.float64)
-        move = trails.xy[b] - xy
+        xy = tracks.xy[a].astype(np.float64)
+        move = tracks.xy[b] - xy
         near, at = cKDTree(xy).query(xy, k=min(NEIGHBOURS + 1, len(points)))
         off = np.linalg.norm(move[:, None] - move[at], axis=2)
         spread = ALIKE_PX + ALIKE_SHARE * np.linalg.norm(move, axis=1)[:, None]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from trackime.arrays import BoolArray, FloatArray, UInt8
+from trackime.arrays import BoolArray, FloatArray, UInt8, pixels_at
 
 SIDE = 160
 """Shorter side the region is made at."""
@@ -19,7 +19,7 @@ MOST = 3.0
 
 
 def region(xy: FloatArray, moving: BoolArray, size: tuple[int, int], picture: UInt8 | None = None) -> BoolArray:
-    """bool [H, W]: where the points around a pixel that look like it mostly move.
+    """bool [H, W]: pixels whose neighbouring points of similar colour mostly move.
 
     Args:
         xy: [N, 2] points in a frame.
@@ -39,8 +39,7 @@ def region(xy: FloatArray, moving: BoolArray, size: tuple[int, int], picture: UI
     if picture is not None:
         small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         lab = cv2.cvtColor(cv2.GaussianBlur(small, (3, 3), 0), cv2.COLOR_RGB2LAB) / COLOUR
-        u = np.clip((xy[:, 0] * columns / w).astype(int), 0, columns - 1)
-        v = np.clip((xy[:, 1] * rows / h).astype(int), 0, rows - 1)
+        u, v = pixels_at(xy * (columns / w, rows / h), (rows, columns)).T
         at, pixels = np.concatenate((at, lab[v, u]), 1), np.concatenate((pixels, lab.reshape(-1, 3)), 1)
     count = min(VOTERS, len(xy))
     away, near = (v.reshape(len(pixels), -1) for v in cKDTree(at).query(pixels, k=count))

@@ -1,7 +1,7 @@
+from ._reprojection import Observations as Observations
+from ._reprojection import Views as Views
+from ._reprojection import errors as errors
 from ._triangulate import triangulate as triangulate
-from .bundle import Observed as Observed
-from .bundle import Views as Views
-from .bundle import errors as errors
 from .degeneracy import check_frames as check_frames
 from .incremental import reconstruct as reconstruct
 from .world_points import POINTS as POINTS
@@ -11,7 +11,7 @@ from .world_points import points_of as points_of
 
 __all__ = [
     "POINTS",
-    "Observed",
+    "Observations",
     "PointColours",
     "Views",
     "WorldPoints",

@@ -1,4 +1,4 @@
-"""The focal length from points alone, roughly: which one lets pairs of frames be views of one rigid scene.
+"""A coarse focal length from points alone: the one at which pairs of frames fit essential matrices best.
 
 Pairs of frames have an essential matrix at the true focal length only; at others fewer points fit it, and worse.
 Bundle adjustment refines what is found here.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from trackime.arrays import Float64, Int64
+from trackime.geometry import sampson_distance
 
 from ._keyframes import between
-from ._relative import FEWEST, essential, flat, sampson
-from ._sightings import Sightings
+from ._observations import TrackObservations
+from ._relative import FEWEST, essential, flat
 
 LOW, HIGH, STEPS = 0.5, 2.5, 12
 """Focal lengths tried, in longer sides of the picture: evenly in the logarithm."""
@@ -23,7 +24,7 @@ POINTS = 600
 PIXELS = 1.0
 """Distance from an epipolar line that counts as a miss."""
 FLAT = 0.95
-"""Share of points on one homography from which a pair tells nothing."""
+"""Share of points on one homography from which a pair is degenerate."""
 USUAL, SPREAD = 0.95, 0.5
 """Focal length of lenses in longer sides (55 degrees), and how far the logarithms of others are from it."""
 INDEPENDENT = 40.0
@@ -35,16 +36,16 @@ def candidates(size: int) -> Float64:
     return size * np.geomspace(LOW, HIGH, STEPS)
 
 
-def wide_pairs(sightings: Sightings, keys: Int64, focal: Float64, number: int) -> list[tuple[int, int]]:
-    """Pairs of keyframes with much parallax and many points, spread over the video, the best first."""
+def wide_pairs(observed: TrackObservations, keys: Int64, focal: Float64, number: int) -> list[tuple[int, int]]:
+    """Pairs of keyframes with large parallax and many points, spread over the video, the best first."""
     rated = []
     for gap in (1, 2, 3, 5, 8, 13):
         for at in range(0, len(keys) - gap, max(1, (len(keys) - gap) // 12)):
             i, j = int(keys[at]), int(keys[at + gap])
-            shared = len(sightings.between(i, j)[0])
+            shared = len(observed.between(i, j)[0])
             if shared >= 4 * FEWEST:
-                fair = min(1.0, shared / (0.3 * len(sightings.at(i))))
-                rated.append((between(sightings, i, j, focal) * fair, i, j))
+                fair = min(1.0, shared / (0.3 * len(observed.at(i))))
+                rated.append((between(observed, i, j, focal) * fair, i, j))
     rated.sort(key=lambda r: (-r[0], r[1], r[2]))
     out: list[tuple[int, int]] = []
     used: dict[int, int] = {}
@@ -57,14 +58,14 @@ def wide_pairs(sightings: Sightings, keys: Int64, focal: Float64, number: int) -
     return out
 
 
-def sweep(sightings: Sightings, pairs: list[tuple[int, int]], tried: Float64) -> Float64 | None:
-    """What each focal length [S] costs, a mean over points of all pairs between 0 (all fit) and 1 (none does).
+def sweep(observed: TrackObservations, pairs: list[tuple[int, int]], tried: Float64) -> Float64 | None:
+    """The cost of each focal length [S], a mean over points of all pairs between 0 (all fit) and 1 (none does).
 
     None where every pair is of a plane, which fits any focal length.
     """
     costs = []
     for i, j in pairs:
-        a, b = (sightings.xy[rows] for rows in sightings.between(i, j))
+        a, b = (observed.xy[rows] for rows in observed.between(i, j))
         if len(a) > POINTS:
             chosen = np.linspace(0, len(a) - 1, POINTS).astype(np.int64)
             a, b = a[chosen], b[chosen]
@@ -78,13 +79,14 @@ def _cost(a: Float64, b: Float64, focal: float) -> float:
     found = essential(a, b, focal, PIXELS)
     if found is None:
         return 1.0
-    return float(np.minimum((sampson(found[0], a, b, focal) / PIXELS) ** 2, 1.0).mean())
+    pixels = focal * sampson_distance(found[0], a / focal, b / focal)
+    return float(np.minimum((pixels / PIXELS) ** 2, 1.0).mean())
 
 
 def likely(tried: Float64, costs: Float64, size: int) -> float:
-    """The focal length in pixels that the costs [S] and what lenses usually are make most likely.
+    """The most likely focal length in pixels, given the costs [S] and a prior of usual lenses.
 
-    Where all fit alike (a camera that moves forward, say) it is the usual one.
+    Where all fit equally (a camera that moves forward, for example) it is the usual one.
     """
     score = INDEPENDENT * costs / max(float(costs.min()), 1e-3)
     score = score + 0.5 * (np.log(tried / (USUAL * size)) / SPREAD) ** 2

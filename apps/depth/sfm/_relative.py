@@ -9,8 +9,8 @@ import numpy as np
 
 from trackime.arrays import BoolArray, Float64
 
+from ._reprojection import Observations, Views
 from ._triangulate import angles, meet, rays
-from .bundle import Observed, Views
 
 FEWEST = 12
 """Points below which there is no motion to find."""
@@ -19,13 +19,13 @@ PIXELS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Relative:
+class RelativePose:
     """The second camera seen from the first: x2 = R x1 + t, |t| = 1; which points fit bool [N]; points [N, 3] (NaN
     where none) and the angle [N] in degrees between their rays."""
 
     rotation: Float64
     shift: Float64
-    fits: BoolArray
+    inliers: BoolArray
     points: Float64
     angle: Float64
 
@@ -62,17 +62,7 @@ def _params(cv2: Any, pixels: float) -> Any:
     return params
 
 
-def sampson(matrix: Float64, a: Float64, b: Float64, focal: float) -> Float64:
-    """First-order distances [N] in pixels of point pairs from an essential matrix (Hartley, Zisserman, eq. 11.9)."""
-    one = np.ones((len(a), 1))
-    u, v = np.concatenate((a / focal, one), 1), np.concatenate((b / focal, one), 1)
-    line, back = u @ matrix.T, v @ matrix
-    off = np.abs((v * line).sum(1))
-    slope = np.sqrt((line[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1))
-    return focal * off / np.maximum(slope, 1e-12)
-
-
-def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
+def relative_pose(a: Float64, b: Float64, focal: float) -> RelativePose | None:
     """The motion between two frames that puts most points before both; None where there is none.
 
     Args:
@@ -86,7 +76,7 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
         return None
     matrix, fits = found
     one, other, shift = (np.asarray(item, np.float64) for item in cv2.decomposeEssentialMat(matrix))
-    best: Relative | None = None
+    best: RelativePose | None = None
     for rotation in (one, other):
         for sign in (1.0, -1.0):
             trial = _lifted(a, b, focal, rotation, sign * shift.reshape(3), fits)
@@ -95,18 +85,20 @@ def relative(a: Float64, b: Float64, focal: float) -> Relative | None:
     return best
 
 
-def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Float64, fits: BoolArray) -> Relative:
+def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Float64, fits: BoolArray) -> RelativePose:
     turns = np.stack((np.eye(3), rotation))
     shifts = np.stack((np.zeros(3), shift))
     n = len(a)
     views = Views(turns, shifts, np.zeros((n, 3)), focal)
-    seen = Observed(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n))
+    seen = Observations(
+        np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.stack((a, b), 1).reshape(-1, 2), np.ones(2 * n)
+    )
     centre, ray = rays(views, seen)
     points = meet(centre[::2], ray[::2], centre[1::2], ray[1::2])
     with np.errstate(invalid="ignore"):
         ahead = (points[:, 2] > 0) & ((points @ rotation.T + shift)[:, 2] > 0) & fits
     points[~ahead] = np.nan
-    return Relative(rotation, shift, fits & ahead, points, angles(views, seen, n))
+    return RelativePose(rotation, shift, fits & ahead, points, angles(views, seen, n))
 
 
 def flat(a: Float64, b: Float64, pixels: float) -> float:

@@ -1,4 +1,4 @@
-"""How far a turning camera alone explains what two frames show: the parallax is what it leaves."""
+"""Parallax between two frames: the residual motion after the best rotation of the camera."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trackime.arrays import Float64
 ROUNDS = 8
 """Reweightings of the robust fit."""
 NARROW = 0.5
-"""Pixels below which all points count alike."""
+"""Pixels below which all points have equal weight."""
 
 
 def left_by_rotation(a: Float64, b: Float64, focal: Float64) -> Float64:
-    """What the rotation between two frames that explains most points best leaves of each, in pixels of the second.
+    """Residuals of the rotation between two frames that fits most points, in pixels of the second frame.
 
     A rotation R carries pixels by the homography K R K^-1. It is the one of the least sum of distances, by iteratively
     reweighted least squares on the rays (Kabsch 1976), so that points with parallax or on movers weigh little where

@@ -1,8 +1,8 @@
-"""Points from sightings in cameras that are known, all of them at once; sightings that do not fit are told apart.
+"""Robust triangulation of many points at once from known cameras.
 
-Each point is tried from several pairs of its sightings (RANSAC: Fischler, Bolles 1981), the one that most sightings
-agree with is refined over those, and those that still do not fit are outliers: trails drift, and some belong to what
-moves.
+Each point is tried from several pairs of its observations (RANSAC: Fischler, Bolles 1981), the one that most
+observations agree with is refined over those, and those that still do not fit are outliers: tracks drift, and some are
+on movers.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trackime.arrays import BoolArray, Float64, Int64
+from trackime.arrays import BoolArray, Float64, Int64, blocks
 
-from .bundle import Observed, Views, errors, jacobians
+from ._refine import refine_points
+from ._reprojection import Observations, Views, errors
 
 TOLERANCE = 2.0
-"""Pixels a sighting may be off."""
+"""Pixels an observation may be off."""
 PAIRS = 8
-"""Pairs of sightings tried."""
+"""Pairs of observations tried."""
 ENOUGH = 16
-"""Sightings of a point it is found from: of more, even ones; all are judged."""
+"""Observations a point is found from at most, evenly spread; inliers are found among all."""
 STEPS = 4
 """Gauss-Newton steps of the refinement."""
 CHUNK = 10_000
@@ -32,20 +33,20 @@ PARALLEL = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """P points [P, 3] (NaN where none), which of the K sightings fit bool [K], the widest angle between the rays
+class Triangulation:
+    """P points [P, 3] (NaN where none), which of the K observations fit bool [K], the widest angle between the rays
     of those that fit [P] in degrees, how many fit [P]."""
 
     points: Float64
-    fits: BoolArray
+    inliers: BoolArray
     angle: Float64
     count: Int64
 
 
-def rays(views: Views, seen: Observed) -> tuple[Float64, Float64]:
-    """Camera centres [K, 3] and unit directions [K, 3] of sightings, in the world."""
+def rays(views: Views, seen: Observations) -> tuple[Float64, Float64]:
+    """Camera centres [K, 3] and unit directions [K, 3] of observations, in the world."""
     turn = views.rotation[seen.camera]
-    centre = -np.einsum("kji,kj->ki", turn, views.shift[seen.camera])
+    centre = views.centres[seen.camera]
     local = np.concatenate((seen.xy / views.focal, np.ones((len(seen.xy), 1))), 1)
     local /= np.linalg.norm(local, axis=1, keepdims=True)
     return centre, np.einsum("kji,kj->ki", turn, local)
@@ -77,31 +78,29 @@ def thinned(group: Int64, size: int, most: int) -> Int64:
     return np.flatnonzero(fresh | (lengths[group] <= most))
 
 
-def triangulate(views: Views, seen: Observed, count: int, tolerance: float = TOLERANCE, seed: int = 0) -> Found:
-    """`count` points from their sightings; `views.points` is not used.
+def triangulate(
+    views: Views, seen: Observations, count: int, tolerance: float = TOLERANCE, seed: int = 0
+) -> Triangulation:
+    """`count` points from their observations; `views.points` is not used.
 
     Args:
         views: the cameras.
-        seen: sightings in order of point; points without any are not found.
+        seen: observations in order of point; points without any are not found.
         count: how many points there are.
-        tolerance: pixels a sighting may be off.
+        tolerance: pixels an observation may be off.
         seed: of the pairs that are tried.
     """
-    bounds = np.searchsorted(seen.point, np.arange(0, count + CHUNK, CHUNK))
-    parts = []
-    for k in range(len(bounds) - 1):
-        some = seen.take(np.arange(bounds[k], bounds[k + 1]))
-        size = min(CHUNK, count - k * CHUNK)
-        parts.append(_triangulated(views, replace(some, point=some.point - k * CHUNK), size, tolerance, seed + k))
-    if len(parts) == 1:
-        return parts[0]
-    names = ("points", "fits", "angle", "count")
-    if not parts:
-        return Found(np.zeros((0, 3)), np.zeros(0, bool), np.zeros(0), np.zeros(0, np.int64))
-    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    parts = [Triangulation(np.zeros((0, 3)), np.zeros(0, bool), np.zeros(0), np.zeros(0, np.int64))]
+    for number, block in enumerate(blocks(count, CHUNK)):
+        low, high = np.searchsorted(seen.point, (block.start, block.stop))
+        some = seen.take(slice(low, high))
+        some = replace(some, point=some.point - block.start)
+        parts.append(_triangulated(views, some, block.stop - block.start, tolerance, seed + number))
+    names = ("points", "inliers", "angle", "count")
+    return Triangulation(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, seed: int) -> Found:
+def _triangulated(views: Views, seen: Observations, count: int, tolerance: float, seed: int) -> Triangulation:
     every, seen = seen, seen.take(thinned(seen.point, count, ENOUGH))
     lengths = np.bincount(seen.point, minlength=count)
     first = np.concatenate(([0], np.cumsum(lengths)))
@@ -111,7 +110,7 @@ def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, se
     rng = np.random.default_rng(seed)
     far = FAR * max(float(np.ptp(centre, 0).max()), 1e-9) if len(centre) else 0.0
     for number in range(PAIRS + 1):
-        # The ends of a trail are usually the widest apart; a pair beyond them is needed where few agree.
+        # The ends of a track are usually the widest apart; a pair beyond them is needed where few agree.
         # At infinity first: what fits there may fit nearer as well.
         left = np.flatnonzero((lengths >= 2) & ((most < 0.8 * lengths) | (number < 2)))
         left = left if number < 3 else left[lengths[left] > 2]
@@ -136,50 +135,21 @@ def _triangulated(views: Views, seen: Observed, count: int, tolerance: float, se
     return _refined(views, seen, every, best, tolerance)
 
 
-def _refined(views: Views, seen: Observed, every: Observed, points: Float64, tolerance: float) -> Found:
+def _refined(views: Views, seen: Observations, every: Observations, points: Float64, tolerance: float) -> Triangulation:
+    seen = replace(seen, weight=np.ones(len(seen.weight)))
     for _ in range(2):
         fits = errors(replace(views, points=points), seen) <= tolerance
-        points = refine(views, seen.take(fits), points)
+        points = refine_points(replace(views, points=points), seen.take(fits), STEPS)
     fits = errors(replace(views, points=points), every) <= tolerance
     count = np.bincount(every.point[fits], minlength=len(points))
-    return Found(points, fits, angles(views, every.take(fits), len(points)), count)
+    return Triangulation(points, fits, angles(views, every.take(fits), len(points)), count)
 
 
-def refine(views: Views, seen: Observed, points: Float64, steps: int = STEPS) -> Float64:
-    """Points [P, 3] of the least squared errors over sightings, by damped Gauss-Newton steps from where they are."""
-    points = points.copy()
-    state = replace(views, points=points)
-    value = _squares(state, seen)
-    damping = np.full(len(points), 1e-6)
-    for _ in range(steps):
-        _, by_point, _, off = jacobians(state, seen)
-        matrix, slope = np.zeros((len(points), 3, 3)), np.zeros((len(points), 3))
-        for i in range(3):
-            slope[:, i] = np.bincount(seen.point, (by_point[:, :, i] * off).sum(1), len(points))
-            for j in range(i + 1):
-                sums = np.bincount(seen.point, (by_point[:, :, i] * by_point[:, :, j]).sum(1), len(points))
-                matrix[:, i, j] = matrix[:, j, i] = sums
-        scale = np.trace(matrix, axis1=1, axis2=2)
-        matrix += ((damping * scale) + 1e-12)[:, None, None] * np.eye(3)
-        trial = state.points - np.linalg.solve(matrix, slope[..., None])[..., 0]
-        after = _squares(replace(views, points=trial), seen)
-        better = after < value
-        state = replace(views, points=np.where(better[:, None], trial, state.points))
-        value = np.where(better, after, value)
-        damping = np.where(better, damping / 4, damping * 100)
-    return state.points
+def angles(views: Views, seen: Observations, count: int) -> Float64:
+    """The widest angle [count] in degrees between rays of each point's observations, 0 with fewer than two.
 
-
-def _squares(views: Views, seen: Observed) -> Float64:
-    squares = np.minimum(errors(views, seen), 1e6) ** 2
-    return np.asarray(np.bincount(seen.point, squares, len(views.points)), np.float64)
-
-
-def angles(views: Views, seen: Observed, count: int) -> Float64:
-    """The widest angle [count] in degrees between rays of each point's sightings, 0 with fewer than two.
-
-    Found by going to the ray farthest from the first, then to the one farthest from that: rays of a smooth camera path
-    lie along a curve, whose ends this finds.
+    Triangulation by going to the ray farthest from the first, then to the one farthest from that: rays of a smooth
+    camera path lie along a curve, whose ends this finds.
     """
     _, ray = rays(views, seen)
     lengths = np.bincount(seen.point, minlength=count)

@@ -5,7 +5,6 @@ from .config import check_gauge as check_gauge
 from .handles import Grid as Grid
 from .problem import Matches as Matches
 from .problem import Problem as Problem
-from .rotations import exp_rotation as exp_rotation
 from .solution import Solution as Solution
 
-__all__ = ["GRIDS", "Grid", "Matches", "Problem", "Solution", "SolverConfig", "check_gauge", "exp_rotation", "solve"]
+__all__ = ["GRIDS", "Grid", "Matches", "Problem", "Solution", "SolverConfig", "check_gauge", "solve"]

@@ -79,11 +79,6 @@ class Elimination:
             torch.tensor(turned, dtype=torch.bool, device=device), total,
         )  # fmt: skip
 
-    def operations(self, block: int) -> float:
-        """Floating-point operations of a factorisation with blocks of `block` unknowns."""
-        degrees = (len(around) for around in self.later)
-        return float(sum(block**3 * (1 / 3 + q + q * (q + 1)) for q in degrees))
-
     def memory(self, block: int) -> int:
         """Bytes of a factor."""
         return 8 * block * block * (self.blocks + len(self.order))

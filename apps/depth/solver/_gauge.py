@@ -1,4 +1,4 @@
-"""What the cost leaves open: where the world is, and how large.
+"""The gauge: conditions on what the cost leaves free, the pose of the world and its scale.
 
 Every set of frames that matches join has its first frame's pose fixed. The scale: the mean of that frame's handles
 keeps its value; or, as the published method has it, every frame's median depth is 1. A mean or a median is one linear
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ._pairs import Pairs
-from ._state import Layout, State
-from ._system import System
+from ._frame_pairs import FramePairs
+from ._normal_equations import NormalEquations
+from ._state import Layout, SolverState
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Gauge:
         normal[:, layout.header :] = unit
         return cls(frames, normal, fixed)
 
-    def apply(self, system: System) -> None:
+    def apply(self, system: NormalEquations) -> None:
         """Put the conditions into the equations, in place."""
         system.reflect(self.frames, self.normal)
         system.fix(self.fixed)
@@ -58,7 +58,7 @@ class Gauge:
         return step
 
     def basis(self, layout: Layout) -> torch.Tensor:
-        """[F, m, c]: pose (and free focal) and scale of each frame, as the conditioned equations know them."""
+        """[F, m, c]: pose (and free focal) and scale of each frame, in the conditioned equations."""
         p = layout.header
         basis = self.normal.new_zeros(layout.frames, layout.block, p + 1)
         head = torch.arange(p, device=basis.device)
@@ -73,12 +73,12 @@ class FirstScale:
     def __init__(self, layout: Layout, anchors: torch.Tensor) -> None:
         self.layout, self.anchors = layout, anchors
 
-    def gauge(self, state: State) -> Gauge:
+    def gauge(self, state: SolverState) -> Gauge:
         """The conditions at `state`."""
         condition = state.theta.new_ones(len(self.anchors), self.layout.handles)
         return Gauge.of(self.layout, self.anchors, self.anchors, condition)
 
-    def settle(self, state: State) -> State:
+    def settle(self, state: SolverState) -> SolverState:
         """`state` as it is: a linear condition holds by itself."""
         return state
 
@@ -86,7 +86,7 @@ class FirstScale:
 class MedianScale:
     """The median depth of every frame, over its matches' ends, is 1."""
 
-    def __init__(self, layout: Layout, anchors: torch.Tensor, pairs: Pairs) -> None:
+    def __init__(self, layout: Layout, anchors: torch.Tensor, pairs: FramePairs) -> None:
         self.layout, self.anchors = layout, anchors
         m = pairs.matches
         frame = torch.cat((m.i, m.j))
@@ -96,7 +96,7 @@ class MedianScale:
         self._count = torch.bincount(frame, minlength=layout.frames)
         self._seen = (self._count > 0).nonzero()[:, 0]
 
-    def _medians(self, state: State) -> tuple[torch.Tensor, torch.Tensor]:
+    def _medians(self, state: SolverState) -> tuple[torch.Tensor, torch.Tensor]:
         """The place [F'] among the samples, and the log of the depth, of the median sample of each frame seen."""
         handles, weights = state.grid.place(self._x)
         theta = state.theta.reshape(-1)[handles + self._frame * self.layout.handles]
@@ -107,7 +107,7 @@ class MedianScale:
         middle = order[(first + (self._count - 1).clamp(min=0) // 2)[self._seen]]
         return middle, depth[middle]
 
-    def gauge(self, state: State) -> Gauge:
+    def gauge(self, state: SolverState) -> Gauge:
         """The conditions at `state`: the median sample stays where it is."""
         middle, _ = self._medians(state)
         handles, weights = state.grid.place(self._x[middle])
@@ -115,7 +115,7 @@ class MedianScale:
         condition.scatter_add_(1, handles.T, weights.T)
         return Gauge.of(self.layout, self.anchors, self._seen, condition)
 
-    def settle(self, state: State) -> State:
+    def settle(self, state: SolverState) -> SolverState:
         """`state` with every frame's depth scaled to a median of 1."""
         _, depth = self._medians(state)
         shift = state.theta.new_zeros(state.frames)
@@ -123,4 +123,4 @@ class MedianScale:
         return replace(state, theta=state.theta - shift[:, None])
 
 
-Scale = FirstScale | MedianScale
+ScaleGauge = FirstScale | MedianScale

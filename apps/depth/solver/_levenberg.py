@@ -13,13 +13,13 @@ import math
 from dataclasses import dataclass, field
 
 from trackime.errors import SolveError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 
-from ._assemble import Cost, Objective
 from ._cholesky import NotPositiveError
-from ._gauge import Scale
-from ._state import State
-from ._steps import Linear
+from ._gauge import ScaleGauge
+from ._linear_solver import LinearSolver
+from ._objective import Objective, RobustCost
+from ._state import SolverState
 
 START = 1e-4
 """Damping a stage starts with."""
@@ -27,8 +27,19 @@ MOST = 1e12
 """Damping beyond which no step is left."""
 
 
+@dataclass(frozen=True)
+class SolverStage:
+    """One minimisation: its name, handles, whether focal and shift are solved for, the loss's scale."""
+
+    name: str
+    grid: str
+    whole: bool
+    widen: float
+    tolerance: float
+
+
 @dataclass
-class Trace:
+class StageTrace:
     """What one stage did.
 
     Attributes:
@@ -47,38 +58,37 @@ class Trace:
     rejected: int = 0
     linear: int = 0
     ended: str = "iterations"
-    last: Cost = field(default_factory=lambda: Cost(0.0, 0, 1.0))
+    last: RobustCost = field(default_factory=lambda: RobustCost(0.0, 0, 1.0))
 
 
 def minimise(
     objective: Objective,
-    state: State,
-    scale: Scale,
-    linear: Linear,
-    stage: str,
+    state: SolverState,
+    scale: ScaleGauge,
+    linear: LinearSolver,
+    stage: SolverStage,
     iterations: int,
-    tolerance: float,
-    progress: Report | None = None,
-) -> tuple[State, Trace]:
+    progress: Report = silent,
+) -> tuple[SolverState, StageTrace]:
     """The unknowns of the least cost near `state`, and how they were found.
 
     Raises:
         SolveError: the cost or the equations are not finite, or cannot be solved at any damping.
     """
-    trace = Trace(stage)
+    name, tolerance = stage.name, stage.tolerance
+    trace = StageTrace(name)
     state = scale.settle(state)
     cost = objective.cost(state)
-    _finite(stage, cost.value)
+    _finite(name, cost.value)
     trace.costs.append(cost.value)
     trace.dropped.append(cost.dropped)
     damping, growth = START, 2.0
     for done in range(iterations):
-        if progress is not None:
-            progress(stage, done, iterations)
+        progress(name, done, iterations)
         system = objective.linearise(state)
         gauge = scale.gauge(state)
         gauge.apply(system)
-        _finite(stage, float(system.slope.abs().sum() + system.slope_top.abs().sum()))
+        _finite(name, float(system.slope.abs().sum() + system.slope_top.abs().sum()))
         basis = gauge.basis(objective.layout)
         moved, first = None, True
         while moved is None:
@@ -102,7 +112,7 @@ def minimise(
             damping, growth = damping * growth, growth * 2
             if damping > MOST:
                 if step is None:
-                    raise SolveError(f"depth solver, {stage}: the equations of a step cannot be solved")
+                    raise SolveError(f"depth solver, {name}: the equations of a step cannot be solved")
                 trace.ended = "stalled"
                 break
         if moved is None or after is None:
@@ -119,8 +129,7 @@ def minimise(
             trace.ended = "converged"
             break
     trace.last = cost
-    if progress is not None:
-        progress(stage, iterations, iterations)
+    progress(name, iterations, iterations)
     return state, trace
 
 

@@ -8,8 +8,8 @@ A match i -> j lifts x_i with the corrected depth d'_i, moves it into camera j a
 
 The loss is a^2/2 log(1 + |r|^2 / a^2), times the weight of the match. d' = exp(theta(x)) d, or, for disparity with a
 shift s, d' = exp(theta(x)) / (1/d + s). A match behind the camera (z <= 0) or beyond infinity (1/d + s <= 0) is
-dropped: it has no derivatives and costs as much as one that is off by the diagonal of the frame and ten times the
-depth, lest throwing points behind the camera pay.
+dropped: it has no derivatives and costs as much as an error of the frame's diagonal and ten times the depth, so that
+moving points behind the camera never lowers the cost.
 
 Derivatives are taken for a twist of the pair's relative motion, Y + omega x Y + v, instead of both poses: with
 (u, v) = (x, y) / z, d(u, v) and d log z are the interaction matrix of visual servoing (Chaumette, Hutchinson 2006,
@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ._pairs import Pairs
-from ._state import Layout, State
+from ._frame_pairs import FramePairs
+from ._rotations import cross_matrix
+from ._state import Layout, SolverState
 from .config import SolverConfig
-from .rotations import cross_matrix
 
 RCVD_ROBUST = 0.5
 """Cauchy's scale of the published residual."""
@@ -35,8 +35,8 @@ PLANE = 1e-8
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What residuals need to know besides matches and unknowns: pixels of a frame, the config, the loss's scale."""
+class ResidualSettings:
+    """What residuals depend on besides matches and unknowns: a frame's size, the config, the loss's scale."""
 
     width: int
     height: int
@@ -50,10 +50,10 @@ class Frame:
         return (self.config.robust if self.config.residual == "default" else RCVD_ROBUST) * self.widen
 
 
-class View:
+class RelativeMotions:
     """Unknowns as matches need them: relative motions and focals of directed pairs, handles in a row."""
 
-    def __init__(self, state: State, pairs: Pairs) -> None:
+    def __init__(self, state: SolverState, pairs: FramePairs) -> None:
         r_i, r_j = state.rotation[pairs.i], state.rotation[pairs.j]
         self.to_j = r_j.mT  # [P, 3, 3] world to camera j
         self.rotation = self.to_j @ r_i  # [P, 3, 3]
@@ -74,7 +74,7 @@ class View:
         return out
 
 
-class Points:
+class MatchResiduals:
     """Matches of one chunk at given unknowns: residuals, weights, and what their derivatives are made of.
 
     Attributes:
@@ -84,8 +84,8 @@ class Points:
         good: bool [m], not dropped.
     """
 
-    def __init__(self, view: View, pairs: Pairs, chunk: slice, frame: Frame) -> None:
-        config, m = frame.config, pairs.matches
+    def __init__(self, view: RelativeMotions, pairs: FramePairs, chunk: slice, settings: ResidualSettings) -> None:
+        config, m = settings.config, pairs.matches
         pair = pairs.pair[chunk]
         (
             self.r00, self.r01, self.r02, self.r10, self.r11, self.r12, self.r20, self.r21, self.r22,
@@ -96,7 +96,7 @@ class Points:
         self.handles_j, self.weights_j = view.grid.place(x_j)
         theta_i = (view.theta[self.handles_i + pairs.i[pair] * view.handles] * self.weights_i).sum(0)
         theta_j = (view.theta[self.handles_j + pairs.j[pair] * view.handles] * self.weights_j).sum(0)
-        if frame.disparity:
+        if settings.disparity:
             e_i, e_j = m.d_i[chunk].reciprocal() + view.shift, m.d_j[chunk].reciprocal() + view.shift
             near = (e_i > 0) & (e_j > 0)
             self.e_i, self.e_j = (torch.where(near, e, 1).reciprocal() for e in (e_i, e_j))
@@ -104,14 +104,14 @@ class Points:
         else:
             log_i, log_j = theta_i + m.d_i[chunk].log(), theta_j + m.d_j[chunk].log()
         d = log_i.exp()
-        cx, cy = frame.width / 2, frame.height / 2
+        cx, cy = settings.width / 2, settings.height / 2
         px, py = (x_i[:, 0] - cx) / f_i * d, (x_i[:, 1] - cy) / f_i * d
         self.qx = self.r00 * px + self.r01 * py + self.r02 * d
         self.qy = self.r10 * px + self.r11 * py + self.r12 * d
         self.qz = self.r20 * px + self.r21 * py + self.r22 * d
         z = self.qz + tz
         self.good = z > PLANE * d
-        if frame.disparity:
+        if settings.disparity:
             self.good &= near
         z = torch.where(self.good, z, 1)
         if not bool(self.good.all()):  # nothing infinite may reach the sums, not even times zero
@@ -119,7 +119,7 @@ class Points:
         self.u, self.v, self.z, self.d, self.f_j = (self.qx + tx) / z, (self.qy + ty) / z, z, d, f_j
         ex, ey = f_j * self.u + (cx - x_j[:, 0]), f_j * self.v + (cy - x_j[:, 1])
         self.off = (ex, ey)
-        a2 = frame.robust**2
+        a2 = settings.robust**2
         if config.residual == "default":
             self.sx = self.sy = sigma.reciprocal()
             self.residual = torch.stack((ex * self.sx, ey * self.sx, (z.log() - log_j) / config.sigma_z))
@@ -129,10 +129,10 @@ class Points:
             loss = torch.log1p(parts).sum(0)
             w = (1 + parts).reciprocal() * (weight * self.good)
             self.weights = torch.stack((w[0], w[0], w[1]))
-            diagonal = (frame.width**2 + frame.height**2) / a2 * self.sx.square()
+            diagonal = (settings.width**2 + settings.height**2) / a2 * self.sx.square()
             dropped = torch.log1p(diagonal) + math.log1p((math.log(10) / config.sigma_z) ** 2 / a2)
         else:
-            self.sx, self.sy = torch.full_like(z, 2 / frame.width), torch.full_like(z, 2 / frame.height)
+            self.sx, self.sy = torch.full_like(z, 2 / settings.width), torch.full_like(z, 2 / settings.height)
             inverse = torch.exp(-log_j)
             self.residual = torch.stack((ex * self.sx, ey * self.sy, z.reciprocal() - inverse))
             self.along, self.other = -z.reciprocal(), inverse  # type: ignore[assignment]

@@ -10,22 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from trackime.devices import resolve_device
 from trackime.errors import SolveError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 
-from ._assemble import Objective
 from ._cholesky import Elimination
-from ._gauge import FirstScale, MedianScale, Scale
-from ._levenberg import Trace, minimise
-from ._pairs import Pairs, components
-from ._residuals import Frame
-from ._state import Layout, State
-from ._steps import Linear
+from ._frame_pairs import FramePairs, components
+from ._gauge import FirstScale, MedianScale, ScaleGauge
+from ._levenberg import SolverStage, StageTrace, minimise
+from ._linear_solver import LinearSolver
+from ._objective import Objective
+from ._residuals import ResidualSettings
+from ._state import Layout, SolverState
 from .config import GRIDS, SolverConfig, check_gauge
 from .handles import Grid
 from .problem import Problem
@@ -34,40 +33,29 @@ from .solution import Solution
 WIDE = (64.0, 16.0, 4.0)
 """Scales of the loss before its own while poses are first found."""
 DROPPED, FITTING = 0.5, 0.1
-"""A result with more of its matches dropped, or less of their weight fitting, is none."""
+"""A result with a larger share of its matches dropped, or a smaller share of their weight fitting, is an error."""
 FACTOR = 10.0
-"""A focal length that changed by more is none."""
+"""A focal length that changed by a larger factor is an error."""
 SPREAD = 1e4
-"""A frame whose scale differs from the first's by more has collapsed or run away."""
+"""A frame whose scale differs from the first's by more has diverged."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One minimisation: its name, handles, whether focal and shift are solved for, the loss's scale."""
-
-    name: str
-    grid: str
-    whole: bool
-    widen: float
-    tolerance: float
-
-
-def stages(config: SolverConfig) -> list[Stage]:
+def stages(config: SolverConfig) -> list[SolverStage]:
     """The stages of a solve, in order."""
     wide = WIDE if config.residual == "default" else ()
     loose = max(config.tolerance, 1e-3)
-    out = [Stage(f"poses, loss x{w:g}", "1x1", False, w, loose) for w in wide]
-    out.append(Stage("poses", "1x1", False, 1.0, loose))
+    out = [SolverStage(f"poses, loss x{w:g}", "1x1", False, w, loose) for w in wide]
+    out.append(SolverStage("poses", "1x1", False, 1.0, loose))
     grids = GRIDS[: GRIDS.index(config.grid) + 1]
     for grid in grids:
         tolerance = config.tolerance if grid == config.grid else loose
-        out.append(Stage(f"cameras and depth {grid}", grid, True, 1.0, tolerance))
+        out.append(SolverStage(f"cameras and depth {grid}", grid, True, 1.0, tolerance))
     return out
 
 
 def solve(
     problem: Problem, config: SolverConfig | None = None, *, device: str | torch.device = "cpu",
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> Solution:  # fmt: skip
     """Cameras and depth of a video.
 
@@ -106,13 +94,13 @@ class _Solver:
     def __init__(self, problem: Problem, config: SolverConfig, device: torch.device) -> None:
         self.problem, self.config, self.device = problem, config, device
         check_gauge(config, problem.disparity)
-        self.pairs = Pairs.of(problem.matches.to(device), problem.frames)
+        self.pairs = FramePairs.of(problem.matches.to(device), problem.frames)
         self.component = components(problem.frames, self.pairs.low, self.pairs.high)
         self.plan = Elimination.of(problem.frames, self.pairs.low, self.pairs.high)
         disparity = torch.cat((self.pairs.matches.d_i, self.pairs.matches.d_j)).reciprocal()
         self.sigma_shift = config.sigma_shift * float(disparity.median().clamp(min=1e-12)) if len(disparity) else 1.0
 
-    def start(self) -> State:
+    def start(self) -> SolverState:
         """Where the unknowns start: all cameras the same unless poses are given, depth as it is."""
         frames = self.problem.frames
         poses = torch.eye(4, dtype=torch.float64, device=self.device).repeat(frames, 1, 1)
@@ -120,17 +108,17 @@ class _Solver:
             given = self.problem.poses.to(self.device, torch.float64)
             poses = torch.linalg.inv(given[0]) @ given
         grid = Grid.named("1x1", self.problem.width, self.problem.height)
-        return State(
+        return SolverState(
             poses[:, :3, :3], poses[:, :3, 3], poses.new_zeros(frames, 1),
             poses.new_full((frames,), math.log(self.problem.focal)), poses.new_zeros(()), grid,
         )  # fmt: skip
 
-    def run(self, progress: Report | None) -> Solution:
+    def run(self, progress: Report) -> Solution:
         """All stages."""
-        state, traces = self.start(), list[Trace]()
+        state, traces = self.start(), list[StageTrace]()
         if not len(self.pairs.pair):
             return Solution.of(state, self.component, traces, self.problem.disparity)
-        few = Pairs.of(self.pairs.thinned(self.config.coarse), self.problem.frames)
+        few = FramePairs.of(self.pairs.thinned(self.config.coarse), self.problem.frames)
         for stage in stages(self.config):
             pairs = self.pairs if stage.grid == self.config.grid else few
             state = state.refined(Grid.named(stage.grid, self.problem.width, self.problem.height))
@@ -140,23 +128,25 @@ class _Solver:
         self._check_fit(traces[-1])
         return Solution.of(state, self.component, traces, self.problem.disparity)
 
-    def _stage(self, state: State, stage: Stage, pairs: Pairs, progress: Report | None) -> tuple[State, Trace]:
+    def _stage(
+        self, state: SolverState, stage: SolverStage, pairs: FramePairs, progress: Report
+    ) -> tuple[SolverState, StageTrace]:
         config, problem = self.config, self.problem
         whole = stage.whole
         layout = Layout(
             problem.frames, state.grid.count, whole and config.focal == "free", whole and config.focal == "shared",
             whole and problem.disparity,
         )  # fmt: skip
-        frame = Frame(problem.width, problem.height, problem.disparity, config, stage.widen)
-        objective = Objective(pairs, frame, layout, math.log(problem.focal), self.sigma_shift)
+        settings = ResidualSettings(problem.width, problem.height, problem.disparity, config, stage.widen)
+        objective = Objective(pairs, settings, layout, math.log(problem.focal), self.sigma_shift)
         anchors = torch.unique(self.component).to(self.device)
-        scale: Scale = FirstScale(layout, anchors)
+        scale: ScaleGauge = FirstScale(layout, anchors)
         if config.gauge == "median":
             scale = MedianScale(layout, anchors, pairs)
-        linear = Linear(self.plan, config.linear, config.forcing)
-        return minimise(objective, state, scale, linear, stage.name, config.iterations, stage.tolerance, progress)
+        linear = LinearSolver(self.plan, config.linear, config.forcing)
+        return minimise(objective, state, scale, linear, stage, config.iterations, progress)
 
-    def _check(self, state: State, trace: Trace) -> None:
+    def _check(self, state: SolverState, trace: StageTrace) -> None:
         """Raise SolveError where the unknowns of a stage cannot be right."""
         where = f"depth solver, {trace.stage}: diverged"
         if not state.finite():
@@ -172,7 +162,7 @@ class _Solver:
                 f"{where}: the scale of a frame differs {math.exp(min(spread, 700)):.1g} times from the first's"
             )
 
-    def _check_fit(self, trace: Trace) -> None:
+    def _check_fit(self, trace: StageTrace) -> None:
         """Raise SolveError where the last stage's matches do not fit its cameras: those before it may not fit yet."""
         where = f"depth solver, {trace.stage}: diverged"
         if trace.last.dropped > DROPPED * len(self.pairs.pair):

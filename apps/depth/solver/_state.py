@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ._rotations import exp_rotation, orthonormal
 from .handles import Grid
-from .rotations import exp_rotation, orthonormal
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class SolverState:
     """Values of the unknowns.
 
     Attributes:
@@ -70,14 +70,14 @@ class State:
         """F."""
         return self.rotation.shape[0]
 
-    def moved(self, layout: Layout, step: torch.Tensor, top: torch.Tensor) -> State:
+    def moved(self, layout: Layout, step: torch.Tensor, top: torch.Tensor) -> SolverState:
         """After a step float64 [F, block] of the frames and [globals] of the rest: R exp(delta), the others added."""
         log_focal = self.log_focal
         if layout.free_focal:
             log_focal = log_focal + step[:, 6]
         elif layout.shared_focal:
             log_focal = log_focal + top[0]
-        return State(
+        return SolverState(
             orthonormal(self.rotation @ exp_rotation(step[:, :3])),
             self.center + step[:, 3:6],
             self.theta + step[:, layout.header :],
@@ -86,7 +86,7 @@ class State:
             self.grid,
         )
 
-    def refined(self, grid: Grid) -> State:
+    def refined(self, grid: Grid) -> SolverState:
         """The same depth on a finer grid."""
         return replace(self, theta=self.grid.upsampled(self.theta, grid), grid=grid)
 

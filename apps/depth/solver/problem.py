@@ -1,4 +1,4 @@
-"""What the solver of consistent depth is asked: frames and matches between them.
+"""The input of the solver of consistent depth: frames and matches between them.
 
 Pixels have the centre of the top-left one at (0.5, 0.5); cameras have OpenCV's axes (x right, y down, z forward), their
 principal point is (W/2, H/2); depth is z.

@@ -1,17 +1,17 @@
-"""What the solver of consistent depth hands back."""
+"""The result of the solver of consistent depth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from scipy.spatial.transform import Rotation, Slerp
 
 from trackime.errors import InputError, ShapeError
 
-from ._levenberg import Trace
-from ._state import State
+from ._levenberg import StageTrace
+from ._state import SolverState
 from .handles import Grid
-from .rotations import exp_rotation, log_rotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class Solution:
         focal: float64 [F] pixels; the principal point is (W/2, H/2).
         theta: float64 [F, ny, nx], logarithms of the factors on depth at the handles.
         shift: added to the initial disparity; 0 where the backend gives depth.
-        component: int64 [F], the first of the frames that matches join a frame with. Poses of different components do
-            not know of each other. A frame without any match is its own; its camera is interpolated.
+        component: int64 [F], the first of the frames that matches join a frame with. Poses of different components
+            are unrelated. A frame without any match is its own; its camera is interpolated.
         traces: a stage each.
         grid: where the handles are.
         disparity: the initial depth has a shift in disparity.
@@ -35,7 +35,7 @@ class Solution:
     theta: torch.Tensor
     shift: float
     component: torch.Tensor
-    traces: tuple[Trace, ...]
+    traces: tuple[StageTrace, ...]
     grid: Grid
     disparity: bool
 
@@ -74,7 +74,7 @@ class Solution:
         return torch.where(good, factor * torch.where(good, initial, 0), 0)
 
     @classmethod
-    def of(cls, state: State, component: torch.Tensor, traces: list[Trace], disparity: bool) -> Solution:
+    def of(cls, state: SolverState, component: torch.Tensor, traces: list[StageTrace], disparity: bool) -> Solution:
         """From the solver's unknowns: on the CPU, the world moved to the first camera."""
         rotation, center, theta = (v.cpu() for v in (state.rotation, state.center, state.theta))
         rotation, center, theta = _bridge(rotation, center, theta, component)
@@ -105,7 +105,8 @@ def _bridge(
         if component[a] != component[b]:  # nothing is known of the way from one to the other
             b = a
         part = (k - a) / (b - a) if b != a else 0.0
-        rotation[k] = rotation[a] @ exp_rotation(part * log_rotation(rotation[a].T @ rotation[b]))
+        between = Slerp([0, 1], Rotation.from_matrix(rotation[[a, b]].numpy()))
+        rotation[k] = torch.from_numpy(between(part).as_matrix())
         center[k] = (1 - part) * center[a] + part * center[b]
         theta[k] = (1 - part) * theta[a] + part * theta[b]
     return rotation, center, theta

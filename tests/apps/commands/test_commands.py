@@ -1,6 +1,8 @@
 """`vos`, `demo` and `doctor` from the outside."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from PIL import Image
 from trackime.errors import MissingExtraError
 from trackime.types import Queries, Tracks
 from trackime.video import read_mask, write_mask
-from trackime_apps.commands import demo, doctor
+from trackime_apps.commands import demo, depth, doctor, interpolate, track, vos
 from trackime_apps.commands.vos import MaskAt
+from trackime_apps.run import read_config
 
 W, H, T = 96, 64, 6
 VOS = ["confidence.csv", "config.toml", "frames.csv", "masks", "overlay.mp4", "result.json", "sheet.png", "tracks.npz"]
@@ -142,8 +145,16 @@ class TestDemo:
         ):
             assert (tmp_path / "out" / name).stat().st_size
         assert len(Tracks.load(tmp_path / "out" / "track" / "tracks.npz")) == demo._POINTS
+        for name, part in (("track", track), ("vos", vos), ("depth", depth), ("interpolate", interpolate)):
+            assert read_config(tmp_path / "out" / name / "config.toml", part.command)  # as its command takes it
         assert run("demo", "-o", tmp_path / "out").code == 1
         assert "skipped" in run("demo", "-o", tmp_path / "out", "--resume").out
+
+
+def test_doctor_checks_every_dependency_and_extra() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+    assert set(doctor._PACKAGES) == {re.split("[<>=]", line)[0] for line in project["dependencies"]}
+    assert set(doctor._EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
 
 
 class TestDoctor:

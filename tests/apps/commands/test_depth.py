@@ -314,7 +314,8 @@ class TestCommand:
         [
             (("--depth-model", "nothing"), 2, "nothing"),
             (("--depth-folder", "nowhere"), 2, "nowhere"),
-            (("--depth-folder", "maps", "--depth-kind", "disparity", "--gauge", "median"), 2, "gauge"),
+            (("--depth-folder", "maps", "--depth-kind", "disparity", "--config", "median.toml"), 2, "gauge"),
+            (("--gauge", "median"), 2, "--gauge"),  # only in files
             (("--exr",), 1, "trackime[exr]"),
             (("--mesh",), 1, "trackime[open3d]"),
             (("--colmap", "text"), 2, "'a b.png'"),
@@ -328,6 +329,7 @@ class TestCommand:
             monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setattr("trackime_apps.depth.run.solve_shot", None)
         monkeypatch.setattr("trackime_apps.depth.run.find_cuts", None)
+        (tmp_path / "median.toml").write_text('[solver]\ngauge = "median"\n')
         (tmp_path / "maps").mkdir()
         (tmp_path / "frames").mkdir()
         for name in ("a b", "c", "d"):

@@ -21,9 +21,8 @@ import pytest
 
 from tests.apps.interp.clips import H, W, clip, shown, textures
 from trackime.errors import InputError
-from trackime.video import open_video, write_image
+from trackime.video import VideoWriter, open_video, write_image
 from trackime.video._containers import FileFrames
-from trackime.video.reader import VideoWriter
 from trackime_apps.interp import InterpConfig, interpolate, methods
 
 MEAN = ["--method", "mean"]
@@ -414,7 +413,7 @@ class TestCost:
         path, restarts = clip(tmp_path / "long.mp4", np.concatenate([textures(50)] * 2)), list[FileFrames]()
         real = FileFrames._restart
         monkeypatch.setattr(FileFrames, "_restart", lambda self, n: (restarts.append(self), real(self, n))[1])
-        monkeypatch.setattr("trackime.video._containers.KEPT_FRAMES", 2)
+        monkeypatch.setattr("trackime.video._containers._KEPT_FRAMES", 2)
         with open_video(path) as video:
             result = interpolate(video, InterpConfig(fps="40", cuts=0.0, method=method, points=8))
             restarts.clear()

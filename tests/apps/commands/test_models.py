@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoints.test_store import SHA, row
+from tests.registry_rows import SHA, row
 from tests.server import BODY, Server, running, serve, status
 from trackime.checkpoints import CHECKPOINTS
 from trackime.checkpoints import store as models
@@ -110,20 +110,20 @@ def test_usage(run: Any, known: Server, words: list[str], said: str) -> None:
     assert ran.code == 2 and said in ran.err and ran.err.count("\n") == 1
 
 
-def test_ctrl_c_is_130_and_can_be_resumed(run: Any, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_130_and_leaves_no_file(run: Any, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     real = models.download
 
-    def stopped(url: str, target: Path, sha256: str | None, report: Any, patience: Any) -> str:
-        def stop(done: int, total: int | None) -> None:
+    def stopped(url: str, target: Path, sha256: str | None, label: str, report: Any, patience: Any) -> str:
+        def stop(stage: str, done: int, total: int) -> None:
             if done:
                 raise KeyboardInterrupt
 
-        return real(url, target, sha256, stop, patience)
+        return real(url, target, sha256, label, stop, patience)
 
     monkeypatch.setattr(models, "download", stopped)
     ran = run("models", "fetch", "one")
     assert ran.code == 130 and ran.err.endswith("interrupted\n")
-    assert states(run("models", "list").out)["one"] == "partial"
+    assert states(run("models", "list").out)["one"] == "absent"
     monkeypatch.setattr(models, "download", real)
     assert run("models", "fetch", "one").code == 0
 
@@ -152,7 +152,7 @@ class TestOffline:
     @pytest.fixture
     def tracker(self, monkeypatch: pytest.MonkeyPatch) -> None:
 
-        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.checkpoints.test_store:toy")
+        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.registry_rows:toy")
 
     @pytest.mark.usefixtures("tracker")
     def test_no_download_and_one_line(self, run: Any, known: Server, video: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ class TestDoctor:
 
     def test_a_real_load(self, known: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
-        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.checkpoints.test_store:toy")
+        monkeypatch.setitem(registry._REGISTRY.builtin, "one", "tests.registry_rows:toy")
         models.fetch("one")
         (finding,) = (f for f in doctor._registered("tracker", "cpu", doctor._try_tracker) if f.name == "one")
         assert finding.state == doctor._BAD and "one.pt: refused, nothing in it was run" in finding.detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +209,13 @@ class TestBatch:
 def test_formats_stand_beside_the_masks(
     run: Any, video: Path, mask: Path, tmp_path: Path, tracked: list[Queries]
 ) -> None:
-    typed = [word for name in ("coco", "mots", "yolo", "rgba", "rgba-objects") for word in ("--format", name)]
+    typed = [word for name in ("coco,mots", "yolo", "rgba,rgba-objects") for word in ("--format", name)]
     out = tmp_path / "out"
     assert run("vos", video, "--mask", mask, "-o", out, *typed).code == 0
     record = json.loads((out / "result.json").read_text())
     assert {"coco.json", "mots.txt", "yolo", "rgba", "rgba-objects"} <= set(record["files"])
-    assert "export" in record["seconds"] and 'format = ["coco", "mots",' in (out / "config.toml").read_text()
+    settings = tomllib.loads((out / "config.toml").read_text())
+    assert "export" in record["seconds"] and settings["format"] == ["coco", "mots", "yolo", "rgba", "rgba-objects"]
     got = json.loads((out / "coco.json").read_text())
     assert len(got["annotations"]) == T and got["images"][2]["file_name"] == "shot_02.png"
     sure = [row["object_1"] for row in csv.DictReader((out / "confidence.csv").read_text().splitlines())]

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from trackime.types import RaggedTracks
-from trackime_apps.depth.sfm import Observed, Views, bundle
+from trackime_apps.depth.sfm import Observations, Views, _bundle
+from trackime_apps.depth.sfm._reprojection import project
 
 
 def views_of(seed: int = 0, cameras: int = 5, points: int = 40, focal: float = 150.0) -> Views:
@@ -20,12 +21,12 @@ def views_of(seed: int = 0, cameras: int = 5, points: int = 40, focal: float = 1
     return Views(turn, -np.einsum("mij,mj->mi", turn, centre), cloud, focal)
 
 
-def seen_by(views: Views, noise: float = 0.0, share: float = 1.0, seed: int = 0) -> Observed:
+def seen_by(views: Views, noise: float = 0.0, share: float = 1.0, seed: int = 0) -> Observations:
     """What the cameras see of the points, in order of point, then camera; a share of it."""
     rng = np.random.default_rng(seed)
     point, camera = np.nonzero(rng.random((len(views.points), len(views.rotation))) <= share)
-    empty = Observed(camera, point, np.zeros((len(point), 2)), rng.uniform(0.5, 2, len(point)))
-    return replace(empty, xy=bundle.project(views, empty)[0] + rng.normal(0, noise, (len(point), 2)))
+    empty = Observations(camera, point, np.zeros((len(point), 2)), rng.uniform(0.5, 2, len(point)))
+    return replace(empty, xy=project(views, empty)[0] + rng.normal(0, noise, (len(point), 2)))
 
 
 def shaken(views: Views, size: float, seed: int = 0) -> Views:
@@ -33,10 +34,10 @@ def shaken(views: Views, size: float, seed: int = 0) -> Views:
     m, p = len(views.rotation), len(views.points)
     cameras = rng.normal(0, size, (m, 6))
     cameras[0] = 0
-    return bundle._moved(views, cameras, rng.normal(0, size, (p, 3)), rng.normal(0, size))
+    return _bundle._moved(views, cameras, rng.normal(0, size, (p, 3)), rng.normal(0, size))
 
 
-def trails_of(views: Views, width: int, height: int, noise: float = 0.0, seed: int = 0) -> RaggedTracks:
+def tracks_of(views: Views, width: int, height: int, noise: float = 0.0, seed: int = 0) -> RaggedTracks:
     """Every point in every frame that it is inside of."""
     full = seen_by(views, noise, 1.0, seed)
     xy = full.xy + np.array([width / 2, height / 2])

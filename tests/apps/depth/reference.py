@@ -7,7 +7,8 @@ import math
 import torch
 
 from trackime_apps.depth.solver import Grid, Problem, SolverConfig
-from trackime_apps.depth.solver._state import Layout, State
+from trackime_apps.depth.solver._normal_equations import NormalEquations
+from trackime_apps.depth.solver._state import Layout, SolverState
 
 
 def theta_at(theta: torch.Tensor, grid: Grid, x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +29,7 @@ class Reference:
     """Residuals and cost as functions of a step p [F block + globals] from `state`."""
 
     def __init__(
-        self, problem: Problem, config: SolverConfig, state: State, layout: Layout, sigma_shift: float
+        self, problem: Problem, config: SolverConfig, state: SolverState, layout: Layout, sigma_shift: float
     ) -> None:
         self.problem, self.config, self.state, self.layout = problem, config, state, layout
         self.sigma_shift = sigma_shift
@@ -118,3 +119,17 @@ class Reference:
         plain = torch.autograd.functional.jacobian(self.plain, zero, vectorize=True)
         flat = jacobian.reshape(-1, self.size)
         return flat.T @ (w.reshape(-1, 1) * flat) + plain.T @ plain
+
+
+def dense(system: NormalEquations) -> tuple[torch.Tensor, torch.Tensor]:
+    """H [F m + g, F m + g] and gradient [F m + g] of block-sparse normal equations."""
+    f, m, g = system.border.shape
+    full = torch.zeros(f, m, f, m, dtype=torch.float64)
+    for k in range(f):
+        full[k, :, k] = system.diagonal[k]
+    for a, b, link in zip(system.low.tolist(), system.high.tolist(), system.links, strict=True):
+        full[a, :, b], full[b, :, a] = link, link.T
+    side = system.border.reshape(f * m, g)
+    rows = torch.cat((full.reshape(f * m, f * m), side), 1)
+    matrix = torch.cat((rows, torch.cat((side.T, system.corner), 1)))
+    return matrix, torch.cat((system.slope.reshape(-1), system.slope_top))

@@ -14,7 +14,7 @@ import torch
 from benchmarks.solver_scene import make_scene
 from tests.apps.depth.reference import Reference
 from trackime_apps.depth.solver import Grid, SolverConfig, solve
-from trackime_apps.depth.solver._state import Layout, State
+from trackime_apps.depth.solver._state import Layout, SolverState
 
 pyceres = pytest.importorskip("pyceres")
 
@@ -87,7 +87,7 @@ def test_the_same_cost(residual: str) -> None:
     layout = Layout(3, grid.count, False, True, False)
     like = scene.poses.new_zeros
     focal = torch.full((3,), math.log(problem.focal), dtype=torch.float64)
-    start = State(scene.poses[:, :3, :3], scene.poses[:, :3, 3], like(3, grid.count), focal, like(()), grid)
+    start = SolverState(scene.poses[:, :3, :3], scene.poses[:, :3, 3], like(3, grid.count), focal, like(()), grid)
     basis = free(layout)
     rows = Rows(Reference(problem, config, start, layout, 1.0), basis)
     y, count = np.zeros(basis.shape[1]), len(problem.matches)

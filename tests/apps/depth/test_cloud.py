@@ -158,18 +158,18 @@ def test_points_come_from_depth_and_tracks() -> None:
     static = np.ones(len(trails), bool)
     static[3] = False
     world = points_of(wrong, static, cameras, depth)
-    which = world.trails.instance
+    which = world.tracks.instance
     assert len(world) >= 25 and trails.instance[3] not in which
     error = np.abs(world.points - np.array([true[list(trails.instance).index(k)] for k in which]))
     assert np.median(error[:, :2]) < 0.02 and np.median(error[:, 2]) < 0.15
-    assert np.median(world.error) < 0.2 and world.error.max() < 4 and (world.trails.length >= 2).all()
+    assert np.median(world.error) < 0.2 and world.error.max() < 4 and (world.tracks.length >= 2).all()
     # Better than depth alone: the same without refinement.
     for k in range(len(world)):
-        rows = slice(*world.trails.first[k : k + 2])
-        miss = [cameras.project(world.points[k : k + 1], t)[0][0] for t in world.trails.frame[rows]]
-        assert world.error[k] == pytest.approx(np.hypot(*(miss - world.trails.xy[rows]).T).mean(), abs=1e-9)
+        rows = slice(*world.tracks.first[k : k + 2])
+        miss = [cameras.project(world.points[k : k + 1], t)[0][0] for t in world.tracks.frame[rows]]
+        assert world.error[k] == pytest.approx(np.hypot(*(miss - world.tracks.xy[rows]).T).mean(), abs=1e-9)
     fewer = world.most_seen(7)
-    assert len(fewer) == 7 and fewer.trails.length.min() >= np.sort(world.trails.length)[-7:].min()
+    assert len(fewer) == 7 and fewer.tracks.length.min() >= np.sort(world.tracks.length)[-7:].min()
 
 
 def test_no_points_are_points_too(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_colmap_models_are_read_by_others(tmp_path: Path, text: bool, shared: bo
             and rgb == tuple(colours[k])
             and error == pytest.approx(world.error[k], rel=1e-5)
         )
-        assert [image - 1 for image, _ in track] == world.trails.frame[slice(*world.trails.first[k : k + 2])].tolist()
+        assert [image - 1 for image, _ in track] == world.tracks.frame[slice(*world.tracks.first[k : k + 2])].tolist()
         for image, place in track:
             quaternion, shift, camera, _, seen = images[image]
             x, y, owner = seen[place]
@@ -214,8 +214,8 @@ def test_colmap_models_are_read_by_others(tmp_path: Path, text: bool, shared: bo
             fx, fy, cx, cy = found[camera][3]
             pixel = (fx * local[0] / local[2] + cx, fy * local[1] / local[2] + cy)
             assert owner == k + 1 and np.allclose(pixel, (x, y), atol=1e-3)
-    assert sum(len(image[4]) for image in images.values()) == len(world.trails.frame)
-    longest = np.sort(np.argsort(-world.trails.length, kind="stable")[:5])
+    assert sum(len(image[4]) for image in images.values()) == len(world.tracks.frame)
+    longest = np.sort(np.argsort(-world.tracks.length, kind="stable")[:5])
     write_colmap(tmp_path / "few", cameras, names, world.most_seen(5), colours[longest], text=text)
     few = readers.colmap(tmp_path / "few")[2]
     assert [few[k + 1][1] for k in range(5)] == [tuple(colours[j]) for j in longest] and len(few) == 5
@@ -229,7 +229,7 @@ def test_pycolmap_reads_the_model_and_agrees_on_errors(tmp_path: Path, text: boo
     write_colmap(tmp_path / "0", cameras, [f"{t}.png" for t in range(FRAMES)], world, text=text)
     model = pycolmap.Reconstruction(str(tmp_path / "0"))
     assert model.num_reg_images() == FRAMES and model.num_points3D() == len(world)
-    assert model.compute_num_observations() == len(world.trails.frame)
+    assert model.compute_num_observations() == len(world.tracks.frame)
     for t in range(FRAMES):
         image = model.image(t + 1)
         pose = np.linalg.inv(np.vstack((image.cam_from_world().matrix(), [0, 0, 0, 1])))

@@ -28,5 +28,5 @@ def test_no_geometry_says_nothing(name: str, monkeypatch: pytest.MonkeyPatch) ->
         failed, other = other, failed
     assert np.isinf(failed).all() and np.isfinite(other).all()
     frame, xy = np.tile([0, 1], 60), np.stack([a, b], 1).reshape(-1, 2)
-    trails = RaggedTracks(2, np.arange(0, 121, 2), frame, xy, np.full(120, 0.1), np.full(60, -1))
-    assert movers.find(trails, 64, 48).static.all()
+    tracks = RaggedTracks(2, np.arange(0, 121, 2), frame, xy, np.full(120, 0.1), np.full(60, -1))
+    assert movers.find(tracks, 64, 48).static.all()

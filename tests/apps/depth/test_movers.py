@@ -11,7 +11,7 @@ from trackime.types import RaggedTracks
 from trackime.video import open_video
 from trackime_apps.depth._reconstruction import Reconstruction
 from trackime_apps.depth.movers import Movers, movers
-from trackime_apps.depth.movers._epipolar import geometry, sampson, turning
+from trackime_apps.depth.movers._epipolar import geometry, turning
 from trackime_apps.depth.movers._groups import alike, share
 from trackime_apps.depth.movers._region import region
 
@@ -38,7 +38,7 @@ def cameras(kind: str, frames: int = FRAMES) -> Cameras:
     return Cameras(poses, np.full(frames, FOCAL), W, H)
 
 
-def trails_of(
+def tracks_of(
     view: Cameras, moving: int, velocity: tuple[float, float, float], noise: float = 0.2, seed: int = 0
 ) -> tuple[RaggedTracks, np.ndarray, np.ndarray]:
     """RaggedTracks of 300 random points of a room and `moving` of an object; which move, and their depths [K]."""
@@ -60,10 +60,10 @@ def trails_of(
     _, index = np.unique(points, return_inverse=True)
     first = np.concatenate(([0], np.cumsum(np.bincount(index))))
     noisy = np.array(xy) + rng.normal(0, noise, (len(xy), 2))
-    trails = RaggedTracks(
+    tracks = RaggedTracks(
         frames, first, frame, noisy, np.full(len(frame), max(noise, 0.05)), np.full(len(first) - 1, -1)
     )
-    return trails, np.unique(points) >= 300, np.array(depth)
+    return tracks, np.unique(points) >= 300, np.array(depth)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
@@ -75,21 +75,21 @@ def test_nothing_moves_where_nothing_is_seen(frames: int) -> None:
 
 
 def test_bad_input() -> None:
-    trails = RaggedTracks(2, [0, 2], [0, 1], [[1, 1], [2, 2]], [1, 1], [-1])
+    tracks = RaggedTracks(2, [0, 2], [0, 1], [[1, 1], [2, 2]], [1, 1], [-1])
     with pytest.raises(ShapeError, match="static"):
-        Movers(trails, np.ones(3, bool), W, H)
+        Movers(tracks, np.ones(3, bool), W, H)
     with pytest.raises(ShapeError, match="cameras"):
-        movers._again(trails, known_by(cameras("moves", 3)))
-    assert movers.find(trails, W, H).static.all()
-    assert movers._again(trails, known_by(cameras("moves", 2))).all()
-    assert movers._again(RaggedTracks.none(2), known_by(cameras("moves", 2))).shape == (0,)
+        movers._static_by_cameras(tracks, known_by(cameras("moves", 3)))
+    assert movers.find(tracks, W, H).static.all()
+    assert movers._static_by_cameras(tracks, known_by(cameras("moves", 2))).all()
+    assert movers._static_by_cameras(RaggedTracks.none(2), known_by(cameras("moves", 2))).shape == (0,)
     assert geometry(np.zeros((3, 2)), np.zeros((3, 2)), W, H) is None
 
 
 @pytest.mark.parametrize("kind", ["moves", "turns", "rests"])
 def test_an_object_is_found_whatever_the_camera_does(kind: str) -> None:
-    trails, moving, _ = trails_of(cameras(kind), 60, (0.0, 0.035, 0.02))
-    static = movers.find(trails, W, H).static
+    tracks, moving, _ = tracks_of(cameras(kind), 60, (0.0, 0.035, 0.02))
+    static = movers.find(tracks, W, H).static
     assert (~static[moving]).mean() > 0.9
     assert (~static[~moving]).mean() < 0.02
 
@@ -97,13 +97,13 @@ def test_an_object_is_found_whatever_the_camera_does(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["moves", "turns", "rests", "sideways"])
 @pytest.mark.parametrize("noise", [0.05, 0.6])
 def test_a_scene_that_stands_still_raises_no_alarm(kind: str, noise: float) -> None:
-    trails, _, _ = trails_of(cameras(kind), 0, (0, 0, 0), noise, seed=3)
-    assert (~movers.find(trails, W, H).static).mean() <= 0.005
+    tracks, _, _ = tracks_of(cameras(kind), 0, (0, 0, 0), noise, seed=3)
+    assert (~movers.find(tracks, W, H).static).mean() <= 0.005
 
 
 def test_each_shot_is_told_by_its_own_camera() -> None:
-    one, moving, _ = trails_of(cameras("turns"), 40, (0.0, 0.035, 0.02))
-    two, _, _ = trails_of(cameras("moves"), 0, (0, 0, 0), seed=5)
+    one, moving, _ = tracks_of(cameras("turns"), 40, (0.0, 0.035, 0.02))
+    two, _, _ = tracks_of(cameras("moves"), 0, (0, 0, 0), seed=5)
     parts = [
         RaggedTracks(2 * FRAMES, part.first, part.frame + shift, part.xy, part.sigma, part.instance)
         for part, shift in ((one, 0), (two, FRAMES))
@@ -114,10 +114,10 @@ def test_each_shot_is_told_by_its_own_camera() -> None:
 
 
 def test_an_object_that_is_known_is_called_one_thing() -> None:
-    trails, moving, _ = trails_of(cameras("moves"), 60, (0.0, 0.035, 0.02))
+    tracks, moving, _ = tracks_of(cameras("moves"), 60, (0.0, 0.035, 0.02))
     # Of the object and of one that stands still.
-    instance = np.where(moving, 7, np.where(np.arange(len(trails)) < 50, 3, -1))
-    known = RaggedTracks(trails.frames, trails.first, trails.frame, trails.xy, trails.sigma, instance)
+    instance = np.where(moving, 7, np.where(np.arange(len(tracks)) < 50, 3, -1))
+    known = RaggedTracks(tracks.frames, tracks.first, tracks.frame, tracks.xy, tracks.sigma, instance)
     static = movers.find(known, W, H).static
     assert not static[moving].any() and static[:50].all()
 
@@ -134,9 +134,9 @@ def known_by(view: Cameras, known: np.ndarray | None = None, part: np.ndarray | 
 def test_cameras_show_what_pairs_of_frames_do_not(noise: float, speed: float) -> None:
     """An object so slow that no pair of frames tells it from noise."""
     view = cameras("moves")
-    trails, moving, _ = trails_of(view, 60, (0.0, speed, 0.0), noise)
-    blind = movers.find(trails, W, H)
-    static = blind.again(known_by(view)).static
+    tracks, moving, _ = tracks_of(view, 60, (0.0, speed, 0.0), noise)
+    blind = movers.find(tracks, W, H)
+    static = blind.with_cameras(known_by(view)).static
     assert (~blind.static[moving]).mean() < 0.1
     assert (~static[moving]).mean() > 0.9 and static[~moving].mean() > 0.97
 
@@ -145,52 +145,33 @@ def test_cameras_show_what_pairs_of_frames_do_not(noise: float, speed: float) ->
 @pytest.mark.parametrize("noise", [0.05, 1.0])
 def test_cameras_raise_no_alarm_where_nothing_moves(kind: str, noise: float) -> None:
     view = cameras(kind)
-    trails, _, _ = trails_of(view, 0, (0, 0, 0), noise)
-    assert movers._again(trails, known_by(view)).mean() > 0.995
+    tracks, _, _ = tracks_of(view, 0, (0, 0, 0), noise)
+    assert movers._static_by_cameras(tracks, known_by(view)).mean() > 0.995
     # Errors larger than expected everywhere are the cameras', not those of what moves.
-    sure = RaggedTracks(trails.frames, trails.first, trails.frame, trails.xy, trails.sigma / 3, trails.instance)
-    assert movers._again(sure, known_by(view)).mean() > 0.98
+    sure = RaggedTracks(tracks.frames, tracks.first, tracks.frame, tracks.xy, tracks.sigma / 3, tracks.instance)
+    assert movers._static_by_cameras(sure, known_by(view)).mean() > 0.98
 
 
 def test_cameras_that_are_not_known_say_nothing() -> None:
     view = cameras("moves")
-    trails, moving, _ = trails_of(view, 60, (0.0, 0.035, 0.02))
+    tracks, moving, _ = tracks_of(view, 60, (0.0, 0.035, 0.02))
     wrong = view.poses.copy()
     wrong[::2, :3, 3] += 1.0
     spoiled = Cameras(wrong, view.focal, W, H)
-    static = movers._again(trails, known_by(spoiled, known=np.arange(FRAMES) % 2 == 1))
+    static = movers._static_by_cameras(tracks, known_by(spoiled, known=np.arange(FRAMES) % 2 == 1))
     assert (~static[moving]).mean() > 0.9 and static[~moving].mean() > 0.98
-    assert movers._again(trails, known_by(spoiled, known=np.zeros(FRAMES, bool))).all()
+    assert movers._static_by_cameras(tracks, known_by(spoiled, known=np.zeros(FRAMES, bool))).all()
 
 
 def test_parts_of_a_video_are_worlds_of_their_own() -> None:
     view = cameras("moves")
-    trails, moving, _ = trails_of(view, 60, (0.0, 0.035, 0.02))
+    tracks, moving, _ = tracks_of(view, 60, (0.0, 0.035, 0.02))
     poses, part = view.poses.copy(), (np.arange(FRAMES) >= FRAMES // 2).astype(int)
     for t in np.flatnonzero(part):  # begins anew, in another scale
         poses[t] = np.linalg.inv(view.poses[FRAMES // 2]) @ view.poses[t]
         poses[t, :3, 3] *= 3
-    static = movers._again(trails, known_by(Cameras(poses, view.focal, W, H), part=part))
+    static = movers._static_by_cameras(tracks, known_by(Cameras(poses, view.focal, W, H), part=part))
     assert (~static[moving]).mean() > 0.9 and static[~moving].mean() > 0.98
-
-
-def test_sampson_is_the_distance_to_the_nearest_pair_that_fits() -> None:
-    # To first order, so nearly for small distances: moved along its gradient by it, a match fits.
-    rng = np.random.default_rng(1)
-    matrix = rng.normal(size=(3, 3)) @ np.diag([1e-2, 1e-2, 1])
-    a, b = rng.uniform(-100, 100, (2, 50, 2))
-
-    def value(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        one = np.ones((len(p), 1))
-        return (np.concatenate((q, one), 1) * (np.concatenate((p, one), 1) @ matrix.T)).sum(1)
-
-    step = 1e-5
-    gradient = np.stack(
-        [(value(a + d[:2], b + d[2:]) - value(a - d[:2], b - d[2:])) / (2 * step) for d in step * np.eye(4)],
-        1,
-    )
-    slow = np.abs(value(a, b)) / np.linalg.norm(gradient, axis=1)
-    np.testing.assert_allclose(sampson(matrix, a, b), slow, rtol=1e-6)
 
 
 def test_turns_are_told_from_other_homographies() -> None:
@@ -208,8 +189,8 @@ def test_neighbours_that_move_alike_share_what_they_know() -> None:
     start = np.concatenate([np.stack([x + 20, np.full(10, y)], 1) for y in (100.0, 106.0)])
     move = np.repeat([[3.0, 0], [-3.0, 0]], 10, axis=0)
     xy = np.stack([start + t * move for t in range(6)], 1).reshape(-1, 2)
-    trails = RaggedTracks(6, np.arange(0, 126, 6), np.tile(np.arange(6), 20), xy, np.ones(120), np.full(20, -1))
-    together = alike(trails, 8.0)
+    tracks = RaggedTracks(6, np.arange(0, 126, 6), np.tile(np.arange(6), 20), xy, np.ones(120), np.full(20, -1))
+    together = alike(tracks, 8.0)
     assert together[:10, 10:].max() < 1e-3 < together[:10, :10].max() <= 1
     evidence = np.zeros((20, 2))
     evidence[0], evidence[10] = (1, 1), (0, 1)
@@ -239,10 +220,10 @@ def test_masks_are_of_the_frame_asked_for() -> None:
     n = len(x)
     moving = x < 30
     xy[moving, 1, 0] += 40
-    trails = RaggedTracks(
+    tracks = RaggedTracks(
         2, np.arange(0, 2 * n + 1, 2), np.tile([0, 1], n), xy.reshape(-1, 2), np.ones(2 * n), np.full(n, 0)
     )
-    found = Movers(trails, ~moving, 80, 60, open_video(video))
+    found = Movers(tracks, ~moving, 80, 60, open_video(video))
     assert found.mask(0)[30, 10] and not found.mask(0)[30, 70]
     assert found.mask(1)[30, 55] and not found.mask(1)[30, 2]
 
@@ -264,5 +245,5 @@ def test_a_wall_behind_the_scene_is_no_camera_that_turns() -> None:
     world = np.concatenate((wall, near))
     xy = np.stack([view.project(world, t)[0] for t in range(8)], 1) + rng.normal(0, 0.1, (310, 8, 2))
     first, frame = np.arange(0, 310 * 8 + 1, 8), np.tile(np.arange(8), 310)
-    trails = RaggedTracks(8, first, frame, xy.reshape(-1, 2), np.full(310 * 8, 0.1), np.full(310, -1))
-    assert movers.find(trails, W, H).static.mean() > 0.99
+    tracks = RaggedTracks(8, first, frame, xy.reshape(-1, 2), np.full(310 * 8, 0.1), np.full(310, -1))
+    assert movers.find(tracks, W, H).static.mean() > 0.99

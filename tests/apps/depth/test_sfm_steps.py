@@ -1,4 +1,4 @@
-"""The steps of structure from motion on trails, each against a slow reference."""
+"""The steps of structure from motion on tracks, each against a slow reference."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import torch
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from tests.apps.depth.cloud import seen_by, shaken, trails_of, views_of
+from tests.apps.depth.cloud import seen_by, shaken, tracks_of, views_of
+from trackime.geometry import sampson_distance
 from trackime.types import RaggedTracks
-from trackime_apps.depth.sfm import Observed, Views, bundle, errors, triangulate
+from trackime_apps.depth.sfm import Observations, Views, _bundle, errors, triangulate
+from trackime_apps.depth.sfm._bundle import Prior, _cost, _linearise, adjust
 from trackime_apps.depth.sfm._focal import candidates, likely, sweep
 from trackime_apps.depth.sfm._keyframes import keyframes
-from trackime_apps.depth.sfm._relative import relative, sampson
-from trackime_apps.depth.sfm._resection import refine_poses, resect
+from trackime_apps.depth.sfm._observations import TrackObservations
+from trackime_apps.depth.sfm._refine import refine_poses
+from trackime_apps.depth.sfm._relative import relative_pose
+from trackime_apps.depth.sfm._reprojection import BEHIND, jacobians, project
+from trackime_apps.depth.sfm._resection import resect
 from trackime_apps.depth.sfm._rotation import explained, parallax
-from trackime_apps.depth.sfm._sightings import Sightings
 from trackime_apps.depth.sfm._triangulate import angles, meet, thinned
-from trackime_apps.depth.sfm.bundle import Prior, _cost, _linearise, adjust
-from trackime_apps.depth.solver import exp_rotation
+from trackime_apps.depth.solver._rotations import exp_rotation
 
 # ---- bundle adjustment
 
@@ -29,7 +32,7 @@ from trackime_apps.depth.solver import exp_rotation
 def test_jacobians_are_those_of_autograd() -> None:
     views = views_of()
     seen = seen_by(views, 3.0, 0.6)
-    by_camera, by_point, by_focal, off = bundle.jacobians(views, seen)
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
 
     def pixels(camera: torch.Tensor, point: torch.Tensor, log_focal: torch.Tensor, k: int) -> torch.Tensor:
         turn = torch.from_numpy(views.rotation[seen.camera[k]])
@@ -56,9 +59,9 @@ def test_the_gradient_is_that_of_the_robust_cost() -> None:
     got = flat_step(system.slope_c, system.slope_p, system.slope_f)
 
     def value(step: np.ndarray) -> float:
-        return _cost(bundle._moved(views, step[:18].reshape(3, 6), step[18:-1].reshape(8, 3), step[-1]), seen, prior)
+        return _cost(_bundle._moved(views, step[:18].reshape(3, 6), step[18:-1].reshape(8, 3), step[-1]), seen, prior)
 
-    far = np.linalg.norm(bundle.project(views, seen)[0] - seen.xy, axis=1) * seen.weight
+    far = np.linalg.norm(project(views, seen)[0] - seen.xy, axis=1) * seen.weight
     assert (far > 1).any() and (far < 1).any()  # both branches of the loss
     small = 1e-6 * np.eye(len(got))
     want = [(value(d) - value(-d)) / 2e-6 for d in small]
@@ -73,9 +76,9 @@ def test_the_schur_step_is_that_of_a_dense_solve(focal: bool, fixed: tuple[int, 
     free = np.ones(5, bool)
     free[list(fixed)] = False
     damping = 1e-2
-    got = flat_step(*bundle._step(_linearise(views, seen, prior), seen, free, focal, damping))
+    got = flat_step(*_bundle._step(_linearise(views, seen, prior), seen, free, focal, damping))
 
-    by_camera, by_point, by_focal, off = bundle.jacobians(views, seen)
+    by_camera, by_point, by_focal, off = jacobians(views, seen)
     dense = np.zeros((len(off), 2, 30 + 3 * 230 + 1))
     for k, (c, p) in enumerate(zip(seen.camera, seen.point, strict=True)):
         dense[k, :, 6 * c : 6 * c + 6] = by_camera[k]
@@ -111,7 +114,7 @@ def test_a_point_behind_the_camera_costs_and_pulls_nothing() -> None:
     seen = seen_by(views)
     behind = replace(views, points=views.points * [1, 1, -1])
     assert np.isinf(errors(behind, seen)).all()
-    assert _cost(behind, seen) == pytest.approx(float((bundle.BEHIND * seen.weight - 0.5).sum()))
+    assert _cost(behind, seen) == pytest.approx(float((BEHIND * seen.weight - 0.5).sum()))
     assert not _linearise(behind, seen).slope_p.any()
 
 
@@ -139,13 +142,13 @@ def test_triangulation_is_least_squares_and_leaves_outliers_out() -> None:
     bad = bad.reshape(-1)
     spoiled = replace(seen, xy=seen.xy + np.where(bad[:, None], [25.0, -20.0], 0.0))
     found = triangulate(views, spoiled, 30)
-    assert (found.fits == ~bad).mean() > 0.98 and (found.count >= 5).all()
+    assert (found.inliers == ~bad).mean() > 0.98 and (found.count >= 5).all()
     for n in range(30):
-        rows = (spoiled.point == n) & found.fits
+        rows = (spoiled.point == n) & found.inliers
         mine = replace(spoiled.take(rows), point=np.zeros(rows.sum(), np.int64))
 
-        def off(x: np.ndarray, mine: Observed = mine) -> np.ndarray:
-            return (bundle.project(replace(views, points=x[None]), mine)[0] - mine.xy).ravel()
+        def off(x: np.ndarray, mine: Observations = mine) -> np.ndarray:
+            return (project(replace(views, points=x[None]), mine)[0] - mine.xy).ravel()
 
         want = least_squares(off, views.points[n]).x
         assert np.linalg.norm(off(found.points[n])) <= np.linalg.norm(off(want)) + 1e-3
@@ -158,7 +161,7 @@ def test_points_come_out_alike_however_many_are_found_at_a_time(monkeypatch: pyt
     monkeypatch.setattr("trackime_apps.depth.sfm._triangulate.CHUNK", 7)
     parts = triangulate(views, seen, 40)
     np.testing.assert_allclose(parts.points, whole.points, rtol=1e-3)
-    assert (parts.fits == whole.fits).mean() > 0.99
+    assert (parts.inliers == whole.inliers).mean() > 0.99
     assert len(triangulate(views, seen.take(slice(0, 0)), 0).points) == 0
 
 
@@ -199,13 +202,13 @@ def test_the_motion_between_two_frames() -> None:
     seen = seen_by(true, 0.2)
     a, b = seen.xy[::2].copy(), seen.xy[1::2].copy()
     b[:60] += np.random.default_rng(0).uniform(-40, 40, (60, 2))
-    found = relative(a, b, 150.0)
-    assert found is not None and found.fits[60:].mean() > 0.9 and found.fits[:60].mean() < 0.2
+    found = relative_pose(a, b, 150.0)
+    assert found is not None and found.inliers[60:].mean() > 0.9 and found.inliers[:60].mean() < 0.2
     turn = true.rotation[1] @ true.rotation[0].T
     shift = true.shift[1] - turn @ true.shift[0]
     assert np.degrees(Rotation.from_matrix(found.rotation @ turn.T).magnitude()) < 1
     assert found.shift @ shift / np.linalg.norm(shift) > 0.995
-    again = relative(a, b, 150.0)
+    again = relative_pose(a, b, 150.0)
     assert again is not None and (again.rotation == found.rotation).all()
 
 
@@ -215,13 +218,13 @@ def test_sampson_is_the_distance_to_the_nearest_true_pair() -> None:
     turn = true.rotation[1] @ true.rotation[0].T
     x, y, z = true.shift[1] - turn @ true.shift[0]
     matrix = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ turn
-    got = sampson(matrix, seen.xy[::2], seen.xy[1::2], 150.0)
+    got = 150.0 * sampson_distance(matrix, seen.xy[::2] / 150.0, seen.xy[1::2] / 150.0)
     one = Views(np.stack((np.eye(3), turn)), np.array([[0, 0, 0], [x, y, z]]), true.points[:1], 150.0)
     for n in range(6):
         mine = replace(seen.take(seen.point == n), point=np.zeros(2, np.int64))
 
-        def off(p: np.ndarray, mine: Observed = mine) -> np.ndarray:
-            return (bundle.project(replace(one, points=p[None]), mine)[0] - mine.xy).ravel()
+        def off(p: np.ndarray, mine: Observations = mine) -> np.ndarray:
+            return (project(replace(one, points=p[None]), mine)[0] - mine.xy).ravel()
 
         start = true.rotation[0] @ true.points[n] + true.shift[0]
         best = np.linalg.norm(least_squares(off, start, xtol=1e-12, ftol=1e-12).fun)
@@ -251,10 +254,10 @@ def test_refined_poses_are_least_squares_each_by_itself() -> None:
     for m in range(3):
         mine = seen.take(seen.camera == m)
 
-        def off(step: np.ndarray, mine: Observed = mine, m: int = m) -> np.ndarray:
+        def off(step: np.ndarray, mine: Observations = mine, m: int = m) -> np.ndarray:
             cameras = np.zeros((3, 6))
             cameras[m] = step
-            return (bundle.project(bundle._moved(true, cameras, np.zeros((40, 3)), 0.0), mine)[0] - mine.xy).ravel()
+            return (project(_bundle._moved(true, cameras, np.zeros((40, 3)), 0.0), mine)[0] - mine.xy).ravel()
 
         want = least_squares(off, np.zeros(6)).fun
         assert np.linalg.norm(errors(got, mine)) <= np.linalg.norm(want) * (1 + 1e-6)
@@ -280,24 +283,24 @@ def test_sightings_by_frame_are_those_of_trails() -> None:
     frame = np.concatenate([np.sort(rng.choice(8, n, replace=False)) for n in length])
     first = np.concatenate(([0], np.cumsum(length)))
     k = len(frame)
-    trails = RaggedTracks(8, first, frame, rng.uniform(0, 99, (k, 2)), rng.uniform(0.1, 9, k), np.zeros(50))
-    at = Sightings(trails, 100, 80, 0.5)
-    np.testing.assert_allclose(at.xy, (trails.xy - [50, 40]) * 0.5)
+    tracks = RaggedTracks(8, first, frame, rng.uniform(0, 99, (k, 2)), rng.uniform(0.1, 9, k), np.zeros(50))
+    at = TrackObservations(tracks, 100, 80, 0.5)
+    np.testing.assert_allclose(at.xy, (tracks.xy - [50, 40]) * 0.5)
     assert at.weight.min() >= 0.25 and at.weight.max() <= 2 and np.median(at.weight) == pytest.approx(1)
     for i in range(8):
-        assert at.at(i).tolist() == trails.at(i)[1].tolist()
+        assert at.at(i).tolist() == tracks.at(i)[1].tolist()
         for j in range(8):
-            assert [rows.tolist() for rows in at.between(i, j)] == [rows.tolist() for rows in trails.between(i, j)[1:]]
+            assert [rows.tolist() for rows in at.between(i, j)] == [rows.tolist() for rows in tracks.between(i, j)[1:]]
 
 
 def test_keyframes_have_parallax_between_them() -> None:
     views = views_of(cameras=40, points=300)
-    at = Sightings(trails_of(views, 300, 200), 300, 200)
+    at = TrackObservations(tracks_of(views, 300, 200), 300, 200)
     keys = keyframes(at, 0, 40, 300, np.array([150.0]))
     assert keys[0] == 0 and keys[-1] == 39 and 4 <= len(keys) < 40
     blank = at.frame[at.first[:-1]] >= 0  # a video whose first frames see nothing
-    late = trails_of(views, 300, 200).take(blank).seen(trails_of(views, 300, 200).frame >= 5)
-    keys = keyframes(Sightings(late, 300, 200), 0, 40, 300, np.array([150.0]))
+    late = tracks_of(views, 300, 200).take(blank).seen(tracks_of(views, 300, 200).frame >= 5)
+    keys = keyframes(TrackObservations(late, 300, 200), 0, 40, 300, np.array([150.0]))
     assert keys[0] == 5 and keys[-1] == 39
 
 
@@ -306,10 +309,10 @@ def test_the_sweep_finds_the_focal_length_and_falls_back_on_the_usual_one() -> N
     turn = Rotation.from_rotvec(np.linspace(-0.3, 0.3, 6)[:, None] * [0.2, -1, 0]).as_matrix()
     centre = -np.einsum("mji,mj->mi", views.rotation, views.shift)
     views = Views(turn, -np.einsum("mij,mj->mi", turn, centre), views.points, 200.0)
-    at = Sightings(trails_of(views, 300, 300, 0.1), 300, 300)
+    at = TrackObservations(tracks_of(views, 300, 300, 0.1), 300, 300)
     tried = candidates(300)
     costs = sweep(at, [(0, 3), (1, 5), (2, 5)], tried)
     assert costs is not None and likely(tried, costs, 300) == pytest.approx(200, rel=0.12)
     assert likely(tried, np.full(12, 0.3), 300) == pytest.approx(0.95 * 300, rel=0.1)
     plane = replace(views, points=views.points * [1, 1, 0] + [0, 0, 4])
-    assert sweep(Sightings(trails_of(plane, 300, 300, 0.1), 300, 300), [(0, 3), (1, 5)], tried) is None
+    assert sweep(TrackObservations(tracks_of(plane, 300, 300, 0.1), 300, 300), [(0, 3), (1, 5)], tried) is None

@@ -1,7 +1,7 @@
 """Options made from configs, and TOML over them."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from trackime.config import check_choices, option
 from trackime.errors import InputError
-from trackime_apps.run import Command, build_config, config_options, output_options
-from trackime_apps.run.options import to_toml
+from trackime_apps.run import Command, build_config, config_options, list_option, output_options
+from trackime_apps.run.toml import to_toml
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,31 @@ class Other:
     extra: str = option("", "more")
 
 
+@dataclass(frozen=True)
+class Knobs:
+    """A config with a table of its own that only files set, but for one field."""
+
+    count: int = option(2, "another count")
+    flat: bool = option(False, "a switch")
+    weights: tuple[float, ...] = option((), "weights")
+    speed: float = option(1.5, "the one that can be typed")
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"count: expected 1 or more, got {self.count}")
+
+
 @click.command(cls=Command)
 @click.argument("video", default="v")
 @output_options(default="out")
-@click.option("--name", multiple=True)
+@list_option("--name", type=str)
+@list_option("--kind", type=click.Choice(["x", "y"]), help="Kinds.")
 @config_options("Method", Toy, Other)
+@config_options("Knobs", Knobs, table="knobs", file_only=["count", "flat", "weights"])
 def command(**values: Any) -> None:
     click.echo(repr((build_config(Toy, values), build_config(Other, values), values["name"])))
+    if values["knobs"] != Knobs() or values["kind"]:
+        click.echo(repr((values["knobs"], values["kind"])))
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -113,6 +131,11 @@ def test_the_command_line_wins_over_the_file_and_that_over_defaults(tmp_path: Pa
         ("count = 0", "count: expected 1 or more"),
         ("mode = 'both'", "'fast', 'slow'"),
         ("[count]\na = 1", "got a table"),
+        ("knobs = 1", "knobs: expected a table, got 1"),
+        ("[knobs]\nconut = 1", "[knobs]: unknown key 'conut': did you mean 'count'?"),
+        ("[knobs]\ncount = 'x'", "[knobs] count"),
+        ("[knobs]\ncount = 0", "count: expected 1 or more, got 0"),
+        ("[knobs]\nweights = ['x']", "numbers separated by commas"),
         ("count = ", "not a TOML file"),
         ("count = [1]\ncount = 2", "not a TOML file"),
     ],
@@ -141,7 +164,52 @@ def test_what_is_written_reads_back(values: dict[str, Any]) -> None:
     assert tomllib.loads(text) == values
 
 
-def test_none_is_left_out_and_tables_are_refused() -> None:
-    assert to_toml({"a": None, "b": Path("x") / "y", "c": (1, 2)}) == 'b = "x/y"\nc = [1, 2]\n'
+def test_none_is_left_out_configs_are_tables_and_other_types_are_refused() -> None:
+    text = to_toml({"a": None, "k": Other(4), "b": Path("/x") / "y", "c": (1, 2)})
+    assert text == 'b = "/x/y"\nc = [\n    1,\n    2,\n]\n\n[k]\ncount = 4\nextra = ""\n'
     with pytest.raises(TypeError):
-        to_toml({"a": {}})
+        to_toml({"a": object()})
+
+
+@pytest.mark.parametrize("typed", [["--name", "a,b", "--name", "c"], ["--name", "a, b,c"], ["--name=a,,b", "--name=c"]])
+def test_lists_take_commas_and_repetition(typed: list[str]) -> None:
+    assert run(*typed)[1].endswith("('a', 'b', 'c'))\n")
+
+
+def test_lists_check_every_value_and_say_how_to_type_them() -> None:
+    assert "('x', 'y', 'x')" in run("--kind", "x,y", "--kind", "x")[1]
+    code, text = run("--kind", "x,z")
+    assert code == 2 and "'z' is not one of 'x', 'y'" in text
+    assert run("--sides", "4", "--sides", "5,6")[1] == repr((Toy(sides=(4, 5, 6)), Other(), ())) + "\n"
+    text = " ".join(run("--help")[1].split())
+    assert "Kinds (separate by commas, or repeat the option)." in text and "[x|y],..." in text
+
+
+class TestTables:
+    def test_a_table_is_one_argument_that_names_never_collide_with(self, tmp_path: Path) -> None:
+        text = "count = 7\n[knobs]\ncount = 9\nflat = true\nweights = [0.5, 1]\nspeed = 3\n"
+        made = repr((Toy(count=7), Other(7), ())) + "\n"
+        assert overlay(tmp_path, text)[1] == made + repr((Knobs(9, True, (0.5, 1.0), 3.0), ())) + "\n"
+        assert "speed=4.0" in overlay(tmp_path, text, "--speed", "4")[1]
+
+    def test_what_is_left_to_files_cannot_be_typed(self) -> None:
+        help = run("--help")[1]
+        assert "--speed" in help and "--flat" not in help and "--weights" not in help
+        assert run("--flat")[0] == 2 and run("--weights", "1")[0] == 2
+        assert "count=5" in run("--count", "5")[1].splitlines()[0]
+
+    def test_two_options_of_one_name_are_an_error_at_import(self) -> None:
+        with pytest.raises(TypeError, match="two options called --count"):
+            click.command("toy", cls=Command)(
+                config_options("A", Toy)(config_options("B", Knobs, table="b")(lambda **_: 0))
+            )
+
+    @pytest.mark.parametrize("kind", ["dict[str, int]", "tuple[int, str]", "int | float", "bytes", "tuple[bytes, ...]"])
+    def test_a_field_of_an_unknown_type_is_an_error_at_import(self, kind: str) -> None:
+        config = make_dataclass("Odd", [("a", kind, option(None, "odd"))], frozen=True)
+        with pytest.raises(TypeError, match=r"Odd\.a: expected one of bool, int"):
+            config_options("Odd", config)(lambda **_: 0)
+
+    def test_what_is_saved_reads_back(self, tmp_path: Path) -> None:
+        knobs = Knobs(9, True, (0.5, 1.0), 3.0)
+        assert repr(knobs) in overlay(tmp_path, to_toml({"knobs": knobs}))[1]

@@ -8,11 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 
-from trackime.errors import OutputError
+from trackime.errors import InputError, OutputError
 from trackime.types import VideoInfo
 from trackime_apps.run import read_record, result_folder, write_frames
 from trackime_apps.run.prompts import _parse_prompt
@@ -73,7 +72,7 @@ def test_a_file_is_refused_even_to_overwrite(tmp_path: Path) -> None:
 
 
 def test_both_flags_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="exclude"):
+    with pytest.raises(InputError, match="exclude"):
         make(tmp_path / "out", overwrite=True, resume=True)
 
 
@@ -160,6 +159,77 @@ def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
     assert not out.exists()
     assert make(out, resume=True) == "kept"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def killed(out: Path, function: str, call: int, **options: Any) -> None:
+    """Kill a run, in a process of its own, at the start of call number `call` of `function` (of os or shutil)."""
+    module, _, name = function.partition(".")
+    script = (
+        "import os, shutil, sys; from pathlib import Path; from trackime_apps.run import result_folder\n"
+        f"calls, real = [], {module}.{name}\n"
+        "def work(*a, **k):\n"
+        f"    if len(calls) == {call}: os.kill(os.getpid(), 9)\n"
+        "    calls.append(a); return real(*a, **k)\n"
+        f"with result_folder(Path(sys.argv[1]), 'toy', {{'size': 3}}, **{options!r}) as r:\n"
+        "    (r.folder / 'a.txt').write_text('killed'); (r.folder / 'b.txt').write_text('killed')\n"
+        f"    {module}.{name} = work\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(out)], check=False).returncode == -9
+
+
+@pytest.mark.parametrize("users_file", [False, True])
+def test_a_run_killed_before_its_clean_up_does_not_spoil_the_next(tmp_path: Path, users_file: bool) -> None:
+    out = tmp_path / "out"
+    make(out, "old")
+    if users_file:
+        (out / "notes.txt").write_text("mine")
+    killed(out, "shutil.rmtree", 0, overwrite=True)
+    assert (tmp_path / ".out.partial" / "old").exists()
+    make(out, overwrite=True)
+    assert (out / "a.txt").read_text() == "new" and (out / "notes.txt").exists() == users_file
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("call", range(7))
+def test_a_run_killed_while_it_publishes_is_completed(tmp_path: Path, call: int) -> None:
+    """Call by call: of two renames, or of the moves of three old and four new files among the user's."""
+    for out, users_file in ((tmp_path / "whole", False), (tmp_path / "mixed", True)):
+        make(out, "old")
+        if users_file:
+            (out / "notes.txt").write_text("mine")
+        elif call > 1:
+            continue
+        killed(out, "os.replace", call, overwrite=True)
+        begun = (tmp_path / f".{out.name}.partial" / "old").exists()
+        assert begun == (call > 0 or users_file)
+        # Refused, as nothing was asked to be replaced; but what was half done is whole.
+        with pytest.raises(OutputError, match="--overwrite"):
+            make(out)
+        record = read_record(out)
+        assert record is not None
+        expected = "killed" if begun else "old"
+        assert {p.name for p in out.iterdir()} == {*record["files"], *(["notes.txt"] if users_file else [])}
+        assert (out / "a.txt").read_text() == expected and ("b.txt" in record["files"]) == begun
+        make(out, overwrite=True)
+        assert (out / "a.txt").read_text() == "new" and not (out / "b.txt").exists()
+        assert (out / "notes.txt").exists() == users_file
+
+
+def test_only_errors_of_its_own_files_are_blamed_on_a_result(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError) as caught, result_folder(out, "toy", {}):
+        open(tmp_path / "gone.txt")
+    assert caught.value.filename == str(tmp_path / "gone.txt")
+    with pytest.raises(OSError, match="no name") as plain, result_folder(out, "toy", {}):
+        raise OSError("no name")
+    assert not isinstance(plain.value, OutputError)
+    for place in ("folder", "checkpoint"):
+        with (
+            pytest.raises(OutputError, match=f"cannot write {out}: No such file"),
+            result_folder(out, "toy", {}) as result,
+        ):
+            open(getattr(result, place) / "no" / "file", "w")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -1,4 +1,4 @@
-"""One layer of a world: a texture, a silhouette, and where both are at every frame."""
+"""The layers of a world: each has a texture, a silhouette, and a pose at every frame."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.arrays import FloatArray, IntArray
+from trackime.types import VideoInfo
+from trackime.worlds.layers.options import WorldOptions
 from trackime.worlds.motion import Pose, Warp
 
 
@@ -108,6 +110,29 @@ class Layer:
     def _sample(self, level: int, grid: Tensor) -> Tensor:
         image = self.texture[level]
         return F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStack:
+    """All layers of a world.
+
+    Attributes:
+        info: size and times.
+        seed: seed of the scene.
+        options: options of the scene.
+        layers: the background (0) and the objects (their id is their index).
+        rank: int [T, K + 1], nearness of each layer at each frame: higher covers lower; the background is 0.
+        exposure: float64 [T], brightness of the whole frame.
+        device: where frames are rendered.
+    """
+
+    info: VideoInfo
+    seed: int
+    options: WorldOptions
+    layers: tuple[Layer, ...]
+    rank: IntArray
+    exposure: FloatArray
+    device: torch.device
 
 
 def mip_levels(image: Tensor, levels: int = 4) -> tuple[Tensor, ...]:

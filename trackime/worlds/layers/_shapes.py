@@ -1,7 +1,7 @@
 """Silhouettes as signed distances: positive inside, in units of the object's half-size.
 
-A silhouette lies in the disc of radius 1. Its zero level is the edge: what is visible, what a mask holds and
-where alpha passes one half are all decided by the sign of this one field.
+A silhouette lies in the disc of radius 1. Its zero level is the edge: visibility, masks and alpha all follow
+from the sign of this field.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def make_shape(rng: Generator, kind: str, x: FloatArray, y: FloatArray) -> Float
     """The signed distance of one random silhouette at points.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         kind: one of `KINDS`.
         x: [h, w] in units of the object's half-size, 0 in the middle.
         y: [h, w].

@@ -14,9 +14,10 @@ from trackime.arrays import FloatArray, IntArray
 from trackime.errors import InputError
 from trackime.types import VideoInfo
 from trackime.worlds import _textures as textures
+from trackime.worlds._options import check_whole
 from trackime.worlds.layers import _shapes as shapes
 from trackime.worlds.layers._layer import Layer, mip_levels
-from trackime.worlds.layers.options import WorldOptions, check_whole
+from trackime.worlds.layers.options import WorldOptions
 from trackime.worlds.layers.world import World
 from trackime.worlds.motion import SPREAD, Warp, camera, curve, similarity, wander
 
@@ -28,7 +29,7 @@ _MAX_OBJECTS = 255
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
+class _ObjectPlan:
     """An object before it is made: its half-size at scale 1 in pixels, path [T, 2] and scale [T]."""
 
     radius: float
@@ -131,11 +132,11 @@ def _background(
     return Layer(matrices, Warp.none(frames), extent, mips, None, np.ones(frames))
 
 
-def _plan(rng: Generator, info: VideoInfo, objects: int, options: WorldOptions) -> list[_Plan]:
+def _plan(rng: Generator, info: VideoInfo, objects: int, options: WorldOptions) -> list[_ObjectPlan]:
     """Sizes, paths and scales of all objects; some paths are led across an earlier object's."""
     width, height, frames = info.width, info.height, info.frames
     short = min(width, height)
-    plans: list[_Plan] = []
+    plans: list[_ObjectPlan] = []
     for _ in range(objects):
         radius = short * rng.uniform(*options.size) / 2
         # Half the range to either side of scale 1: from the least to the largest is at most `zoom`.
@@ -150,13 +151,13 @@ def _plan(rng: Generator, info: VideoInfo, objects: int, options: WorldOptions) 
             other = plans[int(rng.integers(len(plans)))].path[t]
             place = np.clip(other, [0.1 * width, 0.1 * height], [0.9 * width, 0.9 * height])
         path = wander(rng, frames, speed, (t, place), box, bool(rng.random() < options.jerky))
-        plans.append(_Plan(radius, path, scale))
+        plans.append(_ObjectPlan(radius, path, scale))
     return plans
 
 
 def _object(
     rng: Generator,
-    plan: _Plan,
+    plan: _ObjectPlan,
     options: WorldOptions,
     kind: str,
     palette: FloatArray,
@@ -183,7 +184,7 @@ def _object(
     return Layer(matrices, warp, (-reach, -reach, reach, reach), mips, field, gain)
 
 
-def _depth_order(rng: Generator, plans: list[_Plan], frames: int, options: WorldOptions) -> IntArray:
+def _depth_order(rng: Generator, plans: list[_ObjectPlan], frames: int, options: WorldOptions) -> IntArray:
     """Nearness [T, K + 1]: a random order; now and then two objects that do not overlap change places."""
     count = len(plans)
     order = rng.permutation(count) + 1

@@ -1,18 +1,16 @@
-"""What a world can be asked for."""
+"""Options of `make_world`."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
-
-import numpy as np
+from dataclasses import dataclass
 
 from trackime.errors import InputError
+from trackime.worlds._options import Options
 
 
 @dataclass(frozen=True)
-class WorldOptions:
-    """How a world looks and moves. Shares are probabilities an object has the property.
+class WorldOptions(Options):
+    """Appearance and motion of a world. Shares are probabilities an object has the property.
 
     Attributes:
         speed: median pixels a frame of the objects, for a frame of 256 x 256 (it grows with the frame); log-normal,
@@ -20,7 +18,7 @@ class WorldOptions:
         camera: strength of the camera's pan, zoom, roll and tilt; 0 holds it still.
         shake: hand-held jitter in pixels at 256 x 256; 0 for a tripod.
         size: least and largest diameter of an object as a share of the shorter side.
-        occlusion: share of objects whose paths are led across another's.
+        occlusion: share of objects whose paths cross another's.
         leaving: share of objects that may leave the frame and come back.
         nonrigid: share of objects that bend.
         jerky: share of objects that dash and stop.
@@ -35,6 +33,8 @@ class WorldOptions:
         blur: share of the frame time the shutter is open; 0 for sharp frames.
         fps: frames a second.
     """
+
+    _MAKER = "make_world"
 
     speed: float = 2.5
     camera: float = 1.0
@@ -56,36 +56,12 @@ class WorldOptions:
 
     def __post_init__(self) -> None:
         shares = ("occlusion", "leaving", "nonrigid", "jerky", "depth_swaps", "low_texture", "camouflage", "blur")
-        for name in shares:
-            self._check(name, 0, 1)
-        self._check("shading", 0, 0.5)
-        self._check("noise", 0, 1)
-        for name in ("speed", "camera", "shake", "turn"):
-            self._check(name, 0, 1000)
-        self._check("zoom", 1, 8)
-        self._check("fps", 1e-3, 1e5)
+        self.check(0, 1, "noise", *shares)
+        self.check(0, 0.5, "shading")
+        self.check(0, 1000, "speed", "camera", "shake", "turn")
+        self.check(1, 8, "zoom")
+        self.check(1e-3, 1e5, "fps")
         low, high = self.size if isinstance(self.size, tuple | list) and len(self.size) == 2 else (0.0, 0.0)
         if not 0 < low <= high <= 2:
             raise InputError(f"size: expected (least, largest) shares of the shorter side up to 2, got {self.size!r}")
         object.__setattr__(self, "size", (float(low), float(high)))
-
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-            raise InputError(f"{name}: expected a number of {low:g} to {high:g}, got {value!r}")
-
-    @classmethod
-    def make(cls, **options: object) -> WorldOptions:
-        """Options by name; InputError for one that does not exist or cannot be."""
-        known = [item.name for item in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise InputError(f"make_world takes no option {name!r}: expected one of {', '.join(known)}")
-        return cls(**options)  # type: ignore[arg-type]
-
-
-def check_whole(**values: tuple[object, int]) -> None:
-    """Raise InputError unless each value, given as ``name=(value, least)``, is a whole number of `least` or more."""
-    for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name}: expected a whole number of {least} or more, got {value!r}")

@@ -1,4 +1,4 @@
-"""How a camera moves through a room, and rotations: OpenCV axes (x right, y down, z forward)."""
+"""Camera paths through a room, and rotations: OpenCV axes (x right, y down, z forward)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trackime.arrays import FloatArray
 from trackime.worlds.motion import curve
 
 CENTRE = np.array([0.0, 0.2, 4.0])
-"""What an orbit goes around, and what a wandering camera looks at, from the origin."""
+"""Centre of orbits, and the point that a wandering camera looks at, from the origin."""
 
 
 def about(axis: FloatArray, angle: FloatArray) -> FloatArray:

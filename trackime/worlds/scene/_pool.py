@@ -1,4 +1,4 @@
-"""Textures of many surfaces in one array, looked up with anisotropic filtering so that they do not alias in motion."""
+"""Textures of many surfaces in one array, sampled with anisotropic filtering against aliasing in motion."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STRETCH = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class FacePool:
     """All mip levels of all textures, one after the other.
 
     Attributes:
-        texels: int32 [M], red + 256 green + 65536 blue: one look-up for all three.
-        first: int64 [F, LEVELS], where a level of a texture begins.
+        texels: int32 [M], red + 256 green + 65536 blue: one read for all three.
+        first: int64 [F, LEVELS], offset of each level of a texture.
         size: int64 [2, F, LEVELS], its width and height.
     """
 
@@ -35,7 +35,7 @@ class Pool:
     size: Tensor
 
     @classmethod
-    def pack(cls, images: Sequence[FloatArray], device: torch.device) -> Pool:
+    def pack(cls, images: Sequence[FloatArray], device: torch.device) -> FacePool:
         """From images, float32 [3, h, w] in [0, 1] of any size."""
         texels: list[Tensor] = []
         first = np.zeros((len(images), LEVELS), np.int64)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from trackime.arrays import FloatArray
-from trackime.worlds.layers import develop, pixel_centres
-from trackime.worlds.scene._solids import Box, Shape
-
-if TYPE_CHECKING:
-    from trackime.worlds.scene.scene import Scene
+from trackime.arrays import Float32, FloatArray, Int64, UInt8
+from trackime.worlds._pixels import develop, pixel_centres
+from trackime.worlds.scene._bodies import ACROSS, BodyScene, trace, turn
+from trackime.worlds.scene._solids import Shape
 
 CHUNK = 1 << 17
-"""Rays worked on at a time: bounds memory for large frames; it changes no result."""
+"""Rays processed at a time: bounds memory for large frames; it changes no result."""
 
 BIAS = 1e-3
 """A shadow needs something this share of the way to the lamp nearer than the surface itself."""
@@ -26,88 +19,15 @@ BIAS = 1e-3
 JUMP = 0.05
 """Relative step in depth between neighbouring pixels from which there is an edge to antialias."""
 
-ACROSS = ((2, 1), (0, 2), (0, 1))
-"""The two axes a face's texture lies along, by the axis it faces."""
 
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """A shape, where it is at every frame, and what it looks like.
-
-    Attributes:
-        shape: its geometry, in its own coordinates.
-        rotation: float64 [T, 3, 3], from its own coordinates to the world's.
-        place: float64 [T, 3], its origin in the world.
-        instance: 0 for what stands still, k for moving object k.
-        shot: the shot it is part of.
-        first_face: index in the pool of its face 0.
-    """
-
-    shape: Shape
-    rotation: FloatArray
-    place: FloatArray
-    instance: int
-    shot: int
-    first_face: int
-
-    @property
-    def room(self) -> bool:
-        """Whether everything else is inside of it."""
-        return isinstance(self.shape, Box) and self.shape.room
-
-
-def turn(matrix: FloatArray, rays: Tensor) -> Tensor:
-    """matrix [3, 3] times rays [3, N], without a matrix product: those round by how many columns there are."""
-    m = matrix.tolist()
-    return torch.stack([m[k][0] * rays[0] + m[k][1] * rays[1] + m[k][2] * rays[2] for k in range(3)])
-
-
-def trace(bodies: Iterable[tuple[int, Body]], t: int, origin: FloatArray, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """What rays from one point meet first.
-
-    Args:
-        bodies: (index, body) to look at.
-        t: frame.
-        origin: [3], world.
-        rays: [3, N] directions, world, of any length.
-
-    Returns:
-        s [N] with origin + s ray the first surface (infinite: none), its index int64 [N] (-1: none).
-    """
-    best = torch.full_like(rays[0], torch.inf)
-    owner = torch.full(rays.shape[1:], -1, dtype=torch.int64, device=rays.device)
-    square = rays[0] * rays[0] + rays[1] * rays[1] + rays[2] * rays[2]
-    for index, body in bodies:
-        rotation, away = body.rotation[t], body.place[t] - origin
-        local = rotation.T @ -away
-        start = (float(local[0]), float(local[1]), float(local[2]))
-        if body.room:
-            s = body.shape.intersect(start, turn(rotation.T, rays))
-            owner[s < best] = index
-            best = torch.minimum(best, s)
-            continue
-        # Only rays that meet the sphere around it, a little enlarged, are worth more.
-        reach = (1.0001 * body.shape.radius) ** 2
-        gap = float(away @ away) - reach
-        along = float(away[0]) * rays[0] + float(away[1]) * rays[1] + float(away[2]) * rays[2]
-        rows = ((along * along >= square * gap) & ((along > 0) | (gap < 0))).nonzero()[:, 0]
-        if not len(rows):
-            continue
-        s = body.shape.intersect(start, turn(rotation.T, rays[:, rows]))
-        nearer = s < best[rows]
-        rows = rows[nearer]
-        best[rows], owner[rows] = s[nearer], index
-    return best, owner
-
-
-def camera_rays(scene: Scene, t: int, xy: Tensor) -> Tensor:
+def camera_rays(scene: BodyScene, t: int, xy: Tensor) -> Tensor:
     """Rays [3, N] through pixels [N, 2] of frame t, world directions; their length makes s the depth z."""
     x = (xy[:, 0] - scene.info.width / 2) / scene.focal
     y = (xy[:, 1] - scene.info.height / 2) / scene.focal
     return turn(scene.poses[t, :3, :3], torch.stack([x, y, torch.ones_like(x)]))
 
 
-def first_hits(scene: Scene, t: int, xy: Tensor) -> tuple[Tensor, Tensor]:
+def first_hits(scene: BodyScene, t: int, xy: Tensor) -> tuple[Tensor, Tensor]:
     """Depth z [N] and body int64 [N] at pixels [N, 2] of frame t."""
     parts = [
         trace(scene.bodies_at(t), t, scene.poses[t, :3, 3], camera_rays(scene, t, part)) for part in xy.split(CHUNK)
@@ -115,8 +35,8 @@ def first_hits(scene: Scene, t: int, xy: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
-def shade(scene: Scene, t: int, xy: Tensor, footprint: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """The scene at pixels [N, 2] of frame t; `footprint` is the side of what each is the mean of, in pixels.
+def shade(scene: BodyScene, t: int, xy: Tensor, footprint: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """The scene at pixels [N, 2] of frame t; `footprint` is the side of the area that each averages, in pixels.
 
     Returns:
         Colour float32 [3, N], depth [N], and a key int64 [N] that changes where surfaces meet or a shadow ends.
@@ -195,7 +115,7 @@ def _edges(key: Tensor, depth: Tensor) -> Tensor:
     return out
 
 
-def render_sharp(scene: Scene, t: int) -> Tensor:
+def render_sharp(scene: BodyScene, t: int) -> Tensor:
     """Frame t without noise: float [3, H, W] in about [0, 1].
 
     Within a surface one ray a pixel and filtered textures; where surfaces meet, the mean of `samples` squared rays.
@@ -214,12 +134,12 @@ def render_sharp(scene: Scene, t: int) -> Tensor:
     return colour.view(3, height, width)
 
 
-def render_frame(scene: Scene, t: int) -> np.ndarray:
+def render_frame(scene: BodyScene, t: int) -> UInt8:
     """Frame t with sensor noise: uint8 [H, W, 3]."""
     return develop(render_sharp(scene, t), scene.seed, t, scene.options.noise)
 
 
-def render_maps(scene: Scene, t: int) -> tuple[FloatArray, np.ndarray]:
+def render_maps(scene: BodyScene, t: int) -> tuple[Float32, Int64]:
     """Depth z float32 [H, W] and body int64 [H, W] at the pixel centres of frame t."""
     width, height = scene.info.width, scene.info.height
     xy = pixel_centres((0, 0, width, height), scene.device).to(scene.dtype).view(-1, 2)

@@ -1,4 +1,4 @@
-"""Shapes of a 3D scene in their own coordinates: where a ray first meets them, and their normals.
+"""Shapes of a 3D scene in their own coordinates: ray intersections and normals.
 
 Rays and points are [3, N] (x, y, z rows), so that every step is a plain product of rows: what a ray meets does not
 depend on which other rays it came with. y points down, as in a camera.
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
-"""Stands in for a direction's zero components: keeps inf - inf out of the slab test."""
+"""Replaces a direction's zero components, which would give inf - inf in the slab test."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Where points take their colour from: a share of one face's texture.
+    """One face's texture at points, and its share of their colour.
 
     Attributes:
-        face: int64 [N], 2 * axis + side: the texture looked at along `axis`, from its negative (0) or positive (1) end.
+        face: int64 [N], 2 * axis + side: the texture projected along `axis`, from its negative (0) or positive (1) end.
         weight: [N] share of the colour.
     """
 
@@ -53,7 +53,7 @@ class Shape(ABC):
 
     @abstractmethod
     def normal(self, points: Tensor) -> Tensor:
-        """Unit normals [3, N] of surface points [3, N], towards the side they are seen from."""
+        """Unit normals [3, N] of surface points [3, N], towards the visible side."""
 
     @abstractmethod
     def paint(self, points: Tensor, normal: Tensor) -> list[Face]:
@@ -61,7 +61,7 @@ class Shape(ABC):
 
 
 def slabs(half: tuple[float, float, float], origin: tuple[float, float, float], rays: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave a box about the origin (slab test): [N], [N]; enter > leave: they miss it."""
+    """Ray parameters [N] at entry and exit of a box about the origin (slab test); entry > exit: a miss."""
     enter = torch.full_like(rays[0], -math.inf)
     leave = torch.full_like(rays[0], math.inf)
     for axis in range(3):
@@ -75,7 +75,7 @@ def slabs(half: tuple[float, float, float], origin: tuple[float, float, float], 
 
 @dataclass(frozen=True, eq=False)
 class Box(Shape):
-    """A box seen from outside, or a room: the same seen from within."""
+    """A box seen from outside, or a room: a box seen from inside."""
 
     half: tuple[float, float, float]
     room: bool = False

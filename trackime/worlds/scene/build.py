@@ -15,11 +15,11 @@ from trackime.arrays import FloatArray
 from trackime.errors import InputError
 from trackime.types import VideoInfo
 from trackime.worlds import _textures as textures
-from trackime.worlds.layers import check_whole
+from trackime.worlds._options import check_whole
 from trackime.worlds.motion import curve
+from trackime.worlds.scene._bodies import ACROSS, Body, trace
 from trackime.worlds.scene._cameras import about, camera_path
-from trackime.worlds.scene._pool import Pool
-from trackime.worlds.scene._raycast import ACROSS, Body, trace
+from trackime.worlds.scene._pool import FacePool
 from trackime.worlds.scene._solids import Box, HeightField, Shape, Sphere
 from trackime.worlds.scene.options import SceneOptions
 from trackime.worlds.scene.scene import Scene
@@ -28,13 +28,13 @@ _MAX_TEXELS = 3_000_000
 """Largest texture of a face; one that needs more gets a coarser one."""
 
 _FEWEST = 8.0
-"""Least texels a unit: of faces that are hardly ever seen."""
+"""Least texels a unit: of faces that are rarely visible."""
 
 _MAX_THINGS = 100
 """Objects and moving objects of a scene, each: surfaces are uint8, and a cut doubles them."""
 
 _CLEARANCE = 1.15
-"""What stands or moves keeps this far from the camera."""
+"""Least distance of an object from the camera."""
 
 _LARGEST = 0.3
 """Largest radius of an object as a share of its distance: none fills the view."""
@@ -58,8 +58,8 @@ class _Room:
 
 
 @dataclass(frozen=True, eq=False)
-class _Thing:
-    """A body before it has textures, in the room's coordinates: paths [T, 3, 3] and [T, 3]."""
+class _Placed:
+    """A body without its textures, in the room's coordinates: paths [T, 3, 3] and [T, 3]."""
 
     shape: Shape
     rotation: FloatArray
@@ -87,8 +87,8 @@ def make_scene(
         width: frame width in pixels, 8 or more.
         height: frame height in pixels, 8 or more.
         frames: length T, 1 or more (2 or more with a cut).
-        objects: boxes and spheres that stand still, 0 to 100.
-        movers: boxes and spheres that move, 0 to 100; with a cut as many again in the second scene.
+        objects: static boxes and spheres, 0 to 100.
+        movers: boxes and spheres that move, 0 to 100; with a cut as many again in the second shot.
         device: where to render.
         options: fields of `SceneOptions`.
 
@@ -117,7 +117,7 @@ def make_scene(
         # From the room's coordinates to those of the first camera.
         to_world = np.linalg.inv(path[0])
         poses[start:end] = to_world @ path
-        # Exactly so, rounding aside, for the first and for a camera that stands still.
+        # Exactly so, rounding aside, for the first and for a static camera.
         poses[start:end][(path == path[0]).all((1, 2))] = np.eye(4)
         lights[shot] = to_world[:3, :3] @ lamp + to_world[:3, 3]
         shot_bodies: list[Body] = []
@@ -130,12 +130,12 @@ def make_scene(
         needed = _densities(shot_bodies, poses, range(start, end), info, chosen.fov)
         images += _paint(seed, shot, shot_bodies, needed, chosen)
         bodies += shot_bodies
-    return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, Pool.pack(images, target), target)
+    return Scene(info, int(seed), chosen, tuple(bodies), poses, lights, starts, FacePool.pack(images, target), target)
 
 
-def _still(shape: Shape, place: FloatArray | tuple[float, ...], yaw: float, frames: int) -> _Thing:
+def _static(shape: Shape, place: FloatArray | tuple[float, ...], yaw: float, frames: int) -> _Placed:
     rotation = about(np.array([0.0, 1.0, 0.0]), np.full(frames, yaw))
-    return _Thing(shape, rotation, np.tile(np.asarray(place, float), (frames, 1)), 0)
+    return _Placed(shape, rotation, np.tile(np.asarray(place, float), (frames, 1)), 0)
 
 
 def _furnish(
@@ -147,14 +147,14 @@ def _furnish(
     movers: int,
     options: SceneOptions,
     before: int,
-) -> list[_Thing]:
+) -> list[_Placed]:
     """The room, its height fields, objects and moving objects, in this order; `before` instances are taken."""
     frames, eyes = len(path), path[:, :3, 3]
     wide = math.tan(math.radians(min(options.fov, 90)) / 2)
     size, middle = (room.high - room.low) / 2, (room.high + room.low) / 2
-    things = [_still(Box((float(size[0]), float(size[1]), float(size[2])), room=True), middle, 0.0, frames)]
+    things = [_static(Box((float(size[0]), float(size[1]), float(size[2])), room=True), middle, 0.0, frames)]
     things += _reliefs(rng, room, options.relief, frames)
-    placed: list[_Thing] = []
+    placed: list[_Placed] = []
     for _ in range(objects):
         placed.append(_settle((_object(rng, room, wide, frames) for _ in range(_TRIES)), placed, eyes, lamp))
     for k in range(movers):
@@ -163,14 +163,14 @@ def _furnish(
     return things + placed
 
 
-def _settle(tries: Iterator[_Thing], others: list[_Thing], eyes: FloatArray, lamp: FloatArray) -> _Thing:
-    """The first that collides with nothing, or else the one that does least; clear of the camera above all."""
+def _settle(tries: Iterator[_Placed], others: list[_Placed], eyes: FloatArray, lamp: FloatArray) -> _Placed:
+    """The first candidate without a collision, else the one with the least; distance from the camera counts most."""
     best, least = None, math.inf
     for thing in tries:
         reach = thing.shape.radius
         nearest = float(np.linalg.norm(thing.place - eyes, axis=1).min())
         cost = 20 * max(0.0, _CLEARANCE + reach - nearest) + 5 * max(0.0, reach - _LARGEST * nearest)
-        # What hangs close under the lamp puts the whole room in the dark.
+        # An object close under the lamp shadows the whole room.
         cost += 10 * max(0.0, 0.9 + reach - float(np.linalg.norm(thing.place - lamp, axis=1).min()))
         for other in others:
             gap = float(np.linalg.norm(thing.place - other.place, axis=1).min())
@@ -183,14 +183,14 @@ def _settle(tries: Iterator[_Thing], others: list[_Thing], eyes: FloatArray, lam
     return best
 
 
-def _object(rng: Generator, room: _Room, wide: float, frames: int) -> _Thing:
+def _object(rng: Generator, room: _Room, wide: float, frames: int) -> _Placed:
     """A box or a sphere on the floor, or a box from the ceiling, within the view of a camera at the origin."""
     z = rng.uniform(2.2, room.high[2] - 1.0)
     side = min(0.85 * z * wide, float(min(-room.low[0], room.high[0])) - 0.5)
     x = rng.uniform(-side, side)
     if rng.random() < 0.35:
         radius = rng.uniform(0.25, 0.55)
-        return _still(Sphere.of(radius), (x, room.high[1] - radius, z), rng.uniform(0, 6), frames)
+        return _static(Sphere.of(radius), (x, room.high[1] - radius, z), rng.uniform(0, 6), frames)
     hangs = rng.random() < 0.3
     half = (
         rng.uniform(0.18, 0.5),
@@ -198,10 +198,10 @@ def _object(rng: Generator, room: _Room, wide: float, frames: int) -> _Thing:
         rng.uniform(0.18, 0.5),
     )
     y = room.low[1] + half[1] if hangs else room.high[1] - half[1]
-    return _still(Box(half), (x, y, z), rng.uniform(-0.8, 0.8), frames)
+    return _static(Box(half), (x, y, z), rng.uniform(-0.8, 0.8), frames)
 
 
-def _mover(rng: Generator, room: _Room, wide: float, frames: int, options: SceneOptions, instance: int) -> _Thing:
+def _mover(rng: Generator, room: _Room, wide: float, frames: int, options: SceneOptions, instance: int) -> _Placed:
     """A box or a sphere that wanders about a place in the view, and turns about an axis of its own."""
     shape: Shape
     if rng.random() < 0.5:
@@ -219,10 +219,10 @@ def _mover(rng: Generator, room: _Room, wide: float, frames: int, options: Scene
     axis = rng.standard_normal(3)
     axis /= np.linalg.norm(axis)
     angle = rng.uniform(0, 6) + math.radians(options.turn) * rng.uniform(0.5, 1) * curve(rng, frames)
-    return _Thing(shape, about(axis, angle), path, instance)
+    return _Placed(shape, about(axis, angle), path, instance)
 
 
-def _reliefs(rng: Generator, room: _Room, count: int, frames: int) -> list[_Thing]:
+def _reliefs(rng: Generator, room: _Room, count: int, frames: int) -> list[_Placed]:
     """Height fields on the floor, the front wall and the left wall, the first `count` of these."""
     out = []
     for k in range(3):
@@ -247,14 +247,14 @@ def _reliefs(rng: Generator, room: _Room, count: int, frames: int) -> list[_Thin
             waves.append((amplitude, kx, kz, own.uniform(0, 2 * math.pi)))
         field = HeightField((float(half[0]), float(top), float(half[1])), top / 2, tuple(waves))
         rotation = np.tile(turn, (frames, 1, 1))
-        out.append(_Thing(field, rotation, np.tile(place, (frames, 1)), 0))
+        out.append(_Placed(field, rotation, np.tile(place, (frames, 1)), 0))
     return out[:count]
 
 
 def _densities(
     bodies: Sequence[Body], poses: FloatArray, frames: range, info: VideoInfo, fov: float
 ) -> dict[tuple[int, int], float]:
-    """Texels a unit that each (body, face) is worth, from a few rays of a few frames; faces not met are left out."""
+    """Texels a unit that each (body, face) needs, from a few rays of a few frames; faces not hit are left out."""
     wide = math.tan(math.radians(fov) / 2)
     y, x = np.meshgrid(np.linspace(-1, 1, 18), np.linspace(-1, 1, 24), indexing="ij")
     rays = np.stack([x.ravel() * wide, y.ravel() * wide * info.height / info.width, np.ones(x.size)])

@@ -1,19 +1,19 @@
-"""What a 3D scene can be asked for."""
+"""Options of `make_scene`."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from trackime.errors import InputError, UnknownNameError
+from trackime.worlds._options import Options
 
 PATHS = ("wander", "orbit", "dolly", "static", "rotation")
-"""Camera paths: hand-held wander, arc about the middle, forwards, none at all, turning on the spot."""
+"""Camera paths: hand-held wander, arc about the middle, forwards, static, rotation on the spot."""
 
 
 @dataclass(frozen=True)
-class SceneOptions:
-    """How a 3D scene looks and moves. Lengths are in units of a room about 3 high; most surfaces are 1.5 to 8 away.
+class SceneOptions(Options):
+    """Appearance and motion of a 3D scene. A room is about 3 units high; most surfaces are 1.5 to 8 units away.
 
     Attributes:
         path: how the camera moves: wander, orbit, dolly, static or rotation.
@@ -30,6 +30,8 @@ class SceneOptions:
         samples: rays a pixel along each axis where surfaces meet; 1 for jagged edges.
         fps: frames a second.
     """
+
+    _MAKER = "make_scene"
 
     path: str = "wander"
     cut: bool = False
@@ -55,25 +57,9 @@ class SceneOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise InputError(f"{name}: expected a whole number of {low} to {high}, got {value!r}")
-        self._check("fov", 5, 130)
-        self._check("camera", 0, 1.5)
-        self._check("speed", 0, 0.5)
-        self._check("turn", 0, 3600)
-        for name in ("low_texture", "light", "noise"):
-            self._check(name, 0, 1)
-        self._check("fps", 1e-3, 1e5)
-
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not low <= value <= high:
-            raise InputError(f"{name}: expected a number of {low:g} to {high:g}, got {value!r}")
-
-    @classmethod
-    def make(cls, **options: object) -> SceneOptions:
-        """Options by name; InputError for one that does not exist or cannot be."""
-        known = [item.name for item in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise InputError(f"make_scene takes no option {name!r}: expected one of {', '.join(known)}")
-        return cls(**options)  # type: ignore[arg-type]
+        self.check(5, 130, "fov")
+        self.check(0, 1.5, "camera")
+        self.check(0, 0.5, "speed")
+        self.check(0, 3600, "turn")
+        self.check(0, 1, "low_texture", "light", "noise")
+        self.check(1e-3, 1e5, "fps")

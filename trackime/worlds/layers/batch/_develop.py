@@ -1,4 +1,4 @@
-"""From what a scene looks like to what a camera records: light, focus, noise, compression."""
+"""Camera effects: exposure, focus, noise, compression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trackime.worlds.layers.batch.options import BatchOptions
 from trackime.worlds.motion import curves
 
 GRAINS = 1 << 20
-"""Samples of sensor noise, drawn once; every frame begins somewhere else in them."""
+"""Samples of sensor noise, drawn once; every frame starts at another offset."""
 
 BLOCK = 8
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -110,7 +110,7 @@ def _transform(device: torch.device) -> Tensor:
 
 
 def compress(frames: Tensor, step: Tensor) -> Tensor:
-    """What a coder of 8 x 8 blocks leaves of frames: their cosine transforms, rounded.
+    """Compression in 8 x 8 blocks: quantised cosine transforms.
 
     Luminance is rounded to multiples of `step` that grow with frequency, the two colour differences, at half the
     resolution, to three times as coarse ones (the scheme of JPEG, ITU-T T.81, with a linear table in place of its

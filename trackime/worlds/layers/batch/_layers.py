@@ -1,4 +1,4 @@
-"""All layers of a batch on one device: where they are, and what they cover."""
+"""All layers of a batch on one device: poses and coverage."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.arrays import FloatArray
-from trackime.worlds.layers.batch._plan import Plan, members
-from trackime.worlds.layers.batch._tiles import MIPS, Frame
+from trackime.worlds.layers.batch._plan import BatchPlan, members
+from trackime.worlds.layers.batch._tiles import MIPS, TileLayout
 from trackime.worlds.motion import Pose
 
 RIM = 1.06
-"""Outlines stay within this radius: the unit disc, and what bending them adds."""
+"""Outlines stay within this radius: the unit disc plus the largest bend."""
 
 
 @dataclass(frozen=True, eq=False)
-class Layers:
+class BatchLayers:
     """L layers of B clips.
 
     Attributes:
@@ -31,7 +31,7 @@ class Layers:
         table: int64 [B, K], the layers of every clip, -1 beyond their number.
         matrix: float64 [L, T, 3, 3], layer to frame pixels; inverse: the other way.
         scale: float64 [L, T], frame pixels per layer unit; stretch: float64 [L, T], see `stretch`.
-        box: float32 [L, T, 4], x0, y0, x1, y1 in frame pixels outside of which a layer is not.
+        box: float32 [L, T, 4], x0, y0, x1, y1 in frame pixels, a box that contains the layer.
         bends: bool [L].
         direction: float64 [L, 3, 2]; frequency: float64 [L, 2]; amplitude: float64 [L, 3, T]; phase: float64 [L, 3, T].
         to_tile: float64 [L, 2, 2], gain and shift from (u, v) to atlas pixels; limits: float32 [L, 2, 2], the
@@ -62,7 +62,7 @@ class Layers:
 
     @property
     def device(self) -> torch.device:
-        """Where all of it is."""
+        """Device of all tensors."""
         return self.clip.device
 
     @property
@@ -71,7 +71,7 @@ class Layers:
         return self.rank.shape[1]
 
     def pose(self, layer: Tensor, t: Tensor, dtype: torch.dtype, bends: bool = True) -> Pose:
-        """Layers at frames, index tensors of one shape [*S], for points [*S, P, 2].
+        """Poses of layers at frames, index tensors of one shape [*S], for points [*S, P, 2].
 
         Args:
             layer: int64 [*S].
@@ -99,9 +99,9 @@ class Layers:
         return self.to_tile[:, 0] * unit, self.to_tile[:, 1] * unit - 1
 
     def grid_limits(self, level: int) -> Tensor:
-        """Low and high sampling coordinates float32 [L, 2, 2]: half a texel keeps a tile's neighbours out.
+        """Low and high sampling coordinates float32 [L, 2, 2]: half a texel excludes a tile's neighbours.
 
-        A hundredth more, as coordinates of a large atlas are not exact in float32.
+        Plus a hundredth, as coordinates of a large atlas are not exact in float32.
         """
         unit = 2 / self.limits.new_tensor([self.atlas[0].shape[-1], self.atlas[0].shape[-2]])
         margin = self.limits.new_tensor([0.51, -0.51])[:, None] * 2**level
@@ -112,7 +112,7 @@ class Layers:
         return F.grid_sample(self.atlas[level], grid[None], align_corners=False)[0]
 
     def cover(self, layer: Tensor, uv: Tensor) -> Tensor:
-        """Signed distance [Q, P] of layers [Q] at their own coordinates [Q, P, 2]: a layer is where it is above 0."""
+        """Signed distance [Q, P] of layers [Q] at their own coordinates [Q, P, 2], positive inside."""
         gain, shift = (v[layer][:, None] for v in self.to_grid)
         low, high = self.grid_limits(0)[layer][:, :, None].unbind(1)
         grid = (uv * gain + shift).to(torch.float32).clamp(low, high)
@@ -124,7 +124,7 @@ class Layers:
         return ratio.log2().round().clamp(0, MIPS - 1).to(torch.int64)
 
 
-def measure(plan: Plan, height: int, width: int) -> FloatArray:
+def measure(plan: BatchPlan, height: int, width: int) -> FloatArray:
     """Frame pixels per layer unit, float64 [L, T]: at an object's middle, at the frame's middle for a background."""
     matrix = plan.matrices
     det = abs(np.linalg.det(matrix))
@@ -138,8 +138,8 @@ def measure(plan: Plan, height: int, width: int) -> FloatArray:
     return out
 
 
-def stretch(plan: Plan, scale: FloatArray) -> FloatArray:
-    """How much more a layer is squeezed along one direction than on average, float64 [L, T], 1 or more."""
+def stretch(plan: BatchPlan, scale: FloatArray) -> FloatArray:
+    """Ratio of a layer's mean scale to its least scale along any direction, float64 [L, T], 1 or more."""
     linear = plan.matrices[..., :2, :2] / plan.matrices[..., 2:, 2:]
     linear = linear - plan.matrices[..., :2, 2:] / plan.matrices[..., 2:, 2:] ** 2 * plan.matrices[..., 2:, :2]
     square, det = (linear**2).sum((-1, -2)), np.linalg.det(linear)
@@ -148,9 +148,15 @@ def stretch(plan: Plan, scale: FloatArray) -> FloatArray:
 
 
 def build(
-    plan: Plan, frame: Frame, scale: FloatArray, atlas: tuple[Tensor, ...], batch: int, height: int, width: int
-) -> Layers:
-    """Layers of a plan whose tiles lie as `frame` says in `atlas`."""
+    plan: BatchPlan,
+    frame: TileLayout,
+    scale: FloatArray,
+    atlas: tuple[Tensor, ...],
+    batch: int,
+    height: int,
+    width: int,
+) -> BatchLayers:
+    """Layers of a plan whose tiles lie in `atlas` as in `frame`."""
     device = atlas[0].device
     order = np.lexsort((np.arange(len(plan.clip)), plan.thing, plan.clip))
     if not np.array_equal(order, np.arange(len(order))):
@@ -169,7 +175,7 @@ def build(
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     direction = np.stack([np.cos(plan.angle), np.sin(plan.angle)], -1)
-    layers = Layers(
+    layers = BatchLayers(
         clip=tensor(plan.clip),
         thing=tensor(plan.thing),
         rank=tensor(rank),
@@ -194,8 +200,8 @@ def build(
     return layers
 
 
-def _boxes(layers: Layers) -> Tensor:
-    """Where the rim of every layer goes, [L, T, 4], with two pixels to spare for what lies between its 32 points."""
+def _boxes(layers: BatchLayers) -> Tensor:
+    """Boxes [L, T, 4] of every layer's rim, with two pixels of margin for the rim between its 32 points."""
     turn = torch.arange(32, dtype=torch.float64, device=layers.device) * (2 * math.pi / 32)
     rim = RIM / math.cos(math.pi / 32) * torch.stack([turn.cos(), turn.sin()], -1)
     count, frames = layers.rank.shape

@@ -1,4 +1,4 @@
-"""Paths and rotations of many things at once; for one thing there is `trackime.worlds.motion`."""
+"""Paths and rotations of many objects at once; `trackime.worlds.motion` has those of one."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def wander(
     """Paths through given places that turn back at the sides of boxes.
 
     Args:
-        rng: where the randomness comes from.
+        rng: source of randomness.
         frames: T.
         speed: [N] typical pixels a frame; it varies along the way.
         period: [N] frames in which a smooth path changes its heading.
         at: [N] frame in which a path passes its place.
         place: [N, 2] pixels.
         box: [N, 4] x0, y0, x1, y1.
-        jerky: [N] straight dashes and stops in place of smooth turns.
+        jerky: [N] straight dashes and stops instead of smooth turns.
 
     Returns:
         float64 [N, T, 2].

@@ -1,4 +1,4 @@
-"""Which layers a batch of worlds has, and where they are at every frame."""
+"""The layers of a batch of worlds and their poses at every frame."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trackime.worlds.layers.batch.options import BatchOptions
 from trackime.worlds.motion import curves, fold, plane, similarity
 
 SIGMA = 1.55
-"""Of the log-normal speeds of objects, before strides and their own changes of pace widen it."""
+"""Sigma of the log-normal speeds of objects, before strides and changes along the path widen it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class BatchPlan:
     """All layers of all clips, L in number; a clip's background comes before its objects.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
     phase: FloatArray
 
 
-def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, options: BatchOptions) -> Plan:
+def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, options: BatchOptions) -> BatchPlan:
     """Backgrounds, objects and parts of `batch` clips."""
     scale = math.sqrt(width * height) / 256
     stride = rng.choice(np.asarray(options.strides, float), batch)
@@ -64,7 +64,7 @@ def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, 
     bends[batch : batch + len(clip)] = (rng.random(len(clip)) < options.nonrigid) & ~jointed
     angle, frequency, amplitude, phase = _warps(rng, bends, frames, stride[clips])
     order = np.lexsort((np.arange(len(clips)), things, clips))
-    return Plan(
+    return BatchPlan(
         clips[order],
         things[order],
         keys[order],
@@ -78,7 +78,7 @@ def make_plan(rng: Generator, batch: int, frames: int, height: int, width: int, 
 
 
 def members(counts: IntArray) -> tuple[IntArray, IntArray]:
-    """Of the members of G groups, group by group, `counts` [G] of each: the group, and the number within it from 0."""
+    """Group of each member, and its number in the group from 0, of G groups with `counts` [G] members."""
     group = np.repeat(np.arange(len(counts)), counts)
     return group, np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -154,7 +154,7 @@ def _objects(
 
 
 def _seldom(rng: Generator, count: int) -> FloatArray:
-    """Shares in [0, 1], float64 [count, 1], most of them small: few things turn or grow as much as they may."""
+    """Shares in [0, 1], float64 [count, 1], most of them small: few objects use their full range of turn or zoom."""
     out: FloatArray = rng.random((count, 1)) ** 1.7
     return out
 
@@ -162,7 +162,7 @@ def _seldom(rng: Generator, count: int) -> FloatArray:
 def _swap_depths(
     rng: Generator, clip: IntArray, path: FloatArray, reach: FloatArray, key: FloatArray, options: BatchOptions
 ) -> None:
-    """In some clips, now and then, two objects that do not overlap change places."""
+    """In some clips two objects that do not overlap exchange their depth at times."""
     frames = path.shape[1]
     for b in np.unique(clip):
         if rng.random() >= options.depth_swaps or frames < 3:
@@ -235,7 +235,7 @@ def _bodies(
 def _warps(
     rng: Generator, bends: BoolArray, frames: int, stride: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """The numbers of `Warp.random` for every layer, zero for those that do not bend."""
+    """Parameters of `Warp.random` for every layer, zero for those that do not bend."""
     count = len(bends)
     first = rng.uniform(0, math.pi, count)
     across = first + math.pi / 2 + rng.normal(0, 0.2, count)

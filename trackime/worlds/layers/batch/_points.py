@@ -1,4 +1,4 @@
-"""Which points of a batch are followed, and their true tracks."""
+"""Choice of the query points of a batch, and their true tracks."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from trackime.worlds.layers.batch._layers import Layers
+from trackime.worlds.layers.batch._layers import BatchLayers
 from trackime.worlds.layers.batch._truth import find_top, follow
 from trackime.worlds.layers.batch.options import LONG_GAP, BatchOptions
 
 SPARE = 3
-"""Candidates for every point wanted: tracks with gaps are chosen from among them."""
+"""Candidates for every point: tracks with gaps are chosen among them."""
 
 LOOKED_AT = 6
-"""Frames of a clip in which candidates are looked for."""
+"""Frames of a clip from which candidates are drawn."""
 
 
 def longest_gap(visible: Tensor) -> Tensor:
-    """Most frames in a row that points [..., T] are hidden between two visible ones: int64 [...]."""
+    """Longest run of hidden frames of points [..., T] between two visible ones: int64 [...]."""
     frames = visible.shape[-1]
     at = torch.arange(frames, device=visible.device).expand(visible.shape)
     # The last visible frame before each; -1: none.
@@ -30,9 +30,9 @@ def longest_gap(visible: Tensor) -> Tensor:
 
 
 def choose_points(
-    rng: Generator, layers: Layers, masks: Tensor, points: int, options: BatchOptions
+    rng: Generator, layers: BatchLayers, masks: Tensor, points: int, options: BatchOptions
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points that are seen, among them as many with gaps as wanted.
+    """Visible points, with the requested shares of tracks with gaps.
 
     Args:
         rng: where the randomness comes from.
@@ -52,7 +52,7 @@ def choose_points(
     layer, _ = find_top(layers, clip, t.view(-1), xy.view(-1, 2))
     uv = layers.pose(layer, t.view(-1), torch.float64).inverse(xy.view(-1, 1, 2))[:, 0]
     path, visible = follow(layers, layer, uv, torch.arange(frames, device=device))
-    # Where it was picked a point is seen, to the last bit.
+    # In its own frame a point is visible, whatever rounding says.
     row = torch.arange(len(clip), device=device)
     path[row, t.view(-1)], visible[row, t.view(-1)] = xy.view(-1, 2), True
     path, visible = path.view(batch, many, frames, 2), visible.view(batch, many, frames)
@@ -71,7 +71,7 @@ def choose_points(
 
 
 def _candidates(rng: Generator, masks: Tensor, many: int, options: BatchOptions) -> tuple[Tensor, Tensor]:
-    """Frames int64 [B, M] and places float64 [B, M, 2]: objects' edges, objects, background, as often as wanted."""
+    """Frames int64 [B, M] and places float64 [B, M, 2] on edges, objects and background in the requested shares."""
     batch, frames, height, width = masks.shape
     device = masks.device
     looked = np.stack([np.sort(rng.permutation(frames)[:LOOKED_AT]) for _ in range(batch)])
@@ -92,7 +92,7 @@ def _candidates(rng: Generator, masks: Tensor, many: int, options: BatchOptions)
     on = torch.from_numpy(rng.random((batch, many)) < options.on_objects).to(device)
     near = torch.from_numpy(rng.random((batch, many)) < options.near_edges).to(device) & on
     near = near | (~on & torch.from_numpy(rng.random((batch, many)) < 0.5 * options.near_edges).to(device))
-    # What a clip has none of is replaced by the next best.
+    # A kind that a clip does not have is replaced by the next one.
     kind = torch.full((batch, many), -1, device=device)
     for flip_on, flip_near in ((False, False), (False, True), (True, True), (True, False)):
         code = 2 * (on == flip_on).to(torch.int64) + (near == flip_near).to(torch.int64)
@@ -111,8 +111,8 @@ def _candidates(rng: Generator, masks: Tensor, many: int, options: BatchOptions)
 
 
 def _select(visible: Tensor, points: int, options: BatchOptions) -> Tensor:
-    """Indices int64 [B, N] of candidates [B, M, T]: long gaps, gaps and the rest in the shares wanted, as far as
-    there are such; candidates are in random order."""
+    """Indices int64 [B, N] of candidates [B, M, T]: long gaps, gaps and the rest in the requested shares, as far as
+    available; candidates are in random order."""
     if visible.shape[1] == points:
         return torch.arange(points, device=visible.device).expand(len(visible), -1)
     gap = longest_gap(visible)

@@ -1,4 +1,4 @@
-"""Pixels of a batch: layers over one another, farthest first, in blocks that each share one layer."""
+"""Pixels of a batch: layers composited back to front, in blocks of one layer each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trackime.worlds.layers.batch._layers import Layers
-from trackime.worlds.layers.batch._shade import SIDE, Looks, Shader
+from trackime.worlds.layers.batch._layers import BatchLayers
+from trackime.worlds.layers.batch._shade import SIDE, Shader, Shading
 
 
 @dataclass(frozen=True, eq=False)
-class Entries:
+class BlockList:
     """Blocks to be painted: E of them, each int64 [E].
 
     Attributes:
@@ -32,13 +32,13 @@ class Entries:
     y: Tensor
     shadow: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Entries:
+    def __getitem__(self, rows: Tensor) -> BlockList:
         fields = (self.layer, self.t, self.block, self.slot, self.x, self.y, self.shadow)
-        return Entries(*(field[rows] for field in fields))
+        return BlockList(*(field[rows] for field in fields))
 
 
-def render(layers: Layers, looks: Looks) -> tuple[Tensor, Tensor]:
-    """Frames float32 [B, T, 3, H, W] in about [0, 1], and the object seen at each pixel centre, uint8 [B, T, H, W]."""
+def render(layers: BatchLayers, looks: Shading) -> tuple[Tensor, Tensor]:
+    """Frames float32 [B, T, 3, H, W] in about [0, 1], and the object at each pixel centre, uint8 [B, T, H, W]."""
     device = layers.device
     batch, frames = len(layers.table), layers.frames
     rows, columns = -(-layers.height // SIDE), -(-layers.width // SIDE)
@@ -74,17 +74,17 @@ def render(layers: Layers, looks: Looks) -> tuple[Tensor, Tensor]:
     return image.contiguous(), masks.contiguous()
 
 
-def _ground(layers: Layers, rows: int, columns: int) -> Entries:
+def _ground(layers: BatchLayers, rows: int, columns: int) -> BlockList:
     """Every block of every frame, for the backgrounds."""
     frames = layers.frames
     block = torch.arange(len(layers.table) * frames * rows * columns, device=layers.device)
     x, rest = block % columns, block // columns
     y, rest = rest % rows, rest // rows
     none = torch.zeros_like(block)
-    return Entries(layers.table[rest // frames, 0], rest % frames, block, none, x * SIDE, y * SIDE, none)
+    return BlockList(layers.table[rest // frames, 0], rest % frames, block, none, x * SIDE, y * SIDE, none)
 
 
-def _entries(layers: Layers, looks: Looks, shader: Shader, rows: int, columns: int) -> Entries:
+def _entries(layers: BatchLayers, looks: Shading, shader: Shader, rows: int, columns: int) -> BlockList:
     """The blocks in the boxes of all objects, and of shadows just under their objects."""
     device, frames = layers.device, layers.frames
     casts = (looks.shadow[:, 3] > 0).nonzero()[:, 0]
@@ -112,4 +112,4 @@ def _entries(layers: Layers, looks: Looks, shader: Shader, rows: int, columns: i
     block = ((layers.clip[mine] * frames + t) * rows + y) * columns + x
     # Two slots a rank: a layer's shadow lies on all that is beneath the layer.
     slot = 2 * layers.rank[mine, t] + 1 - shadow[which]
-    return Entries(mine, t, block, slot, x * SIDE, y * SIDE, shadow[which])
+    return BlockList(mine, t, block, slot, x * SIDE, y * SIDE, shadow[which])

@@ -1,4 +1,4 @@
-"""Colours of blocks of pixels: each block sees one layer."""
+"""Colours of blocks of pixels: each block has one layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trackime.worlds.layers.batch._layers import Layers
+from trackime.worlds.layers.batch._layers import BatchLayers
 from trackime.worlds.layers.batch._tiles import block_centres, chunk
 
 SIDE = 8
@@ -19,12 +19,12 @@ SAMPLES = (1, 3, 7)
 """Samples over the shutter's time for motions up to these lengths in pixels, and beyond."""
 
 STEEP = 1.7
-"""Signed distances change by at most this much more than a layer's stretch says; twice that where it bends."""
+"""Bound on the change of signed distances, relative to a layer's stretch; twice that where it bends."""
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """What only pixels need.
+class Shading:
+    """Parameters of shading.
 
     Attributes:
         gain: float32 [L, T], brightness.
@@ -40,13 +40,13 @@ class Looks:
 
 
 class Shader:
-    """Looks up blocks of layers. Entries are given as int64 [E] each: layer, frame, the corner's x and y in pixels.
+    """Samples blocks of layers. Blocks are given as int64 [E] each: layer, frame, the corner's x and y in pixels.
 
     Attributes:
         length: float32 [L, T], pixels a layer moves while the shutter is open.
     """
 
-    def __init__(self, layers: Layers, looks: Looks) -> None:
+    def __init__(self, layers: BatchLayers, looks: Shading) -> None:
         self.layers, self.looks = layers, looks
         later, length = _shutter(layers, looks.shutter)
         self.length = length.to(torch.float32)
@@ -78,12 +78,12 @@ class Shader:
         return torch.stack([x, y], -1)
 
     def _look(self, grid: Tensor, layer: Tensor, level: int = 0) -> Tensor:
-        """Colour and signed distance [4, q, P]; beyond its border a tile goes on as it ends."""
+        """Colour and signed distance [4, q, P]; a tile's border is repeated beyond it."""
         low, high = self.limits[level][layer][:, :, None].unbind(1)
         return self.layers.sample(grid.clamp(low, high), level)
 
     def background(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Entries of backgrounds: their indices, and colours [3, q, P]."""
+        """Blocks of backgrounds: their indices, and colours [3, q, P]."""
         for part, _, many, level in self._groups(layer, t, torch.zeros_like(t)):
             rows, at = layer[part], t[part]
             grid, step = self._moving(rows, at, torch.stack([x[part], y[part]], -1), False, many)
@@ -93,7 +93,7 @@ class Shader:
             yield part, total.mul_((self.looks.gain[rows, at] / many)[:, None])
 
     def touches(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor, shadow: Tensor) -> Tensor:
-        """Whether anything of a layer may be in each block, bool [E]: from the distance at its middle."""
+        """Whether a layer may cover a part of each block, bool [E]: from the distance at its middle."""
         middle = _homogeneous(self.centres.new_tensor([[SIDE / 2, SIDE / 2]]))
         out = torch.empty(len(layer), dtype=torch.bool, device=layer.device)
         kind = self.layers.bends[layer].to(torch.int64)
@@ -110,7 +110,7 @@ class Shader:
         return out
 
     def objects(self, layer: Tensor, t: Tensor, x: Tensor, y: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Entries of objects and shadows.
+        """Blocks of objects and shadows.
 
         Returns:
             Their order in what follows, int64 [E]; colour times alpha, and alpha, float32 [4, E, P]; which pixel
@@ -168,7 +168,7 @@ class Shader:
         return grid, self._grid(self.later, layer, t, corner, self.centres, bends) - grid
 
     def _groups(self, layer: Tensor, t: Tensor, shadow: Tensor) -> Iterator[tuple[Tensor, int, int, int]]:
-        """Chunks of entries that are looked up alike: indices; 0, +1 if they bend, +2 for shadows; samples; level."""
+        """Chunks of blocks that are sampled alike: indices; 0, +1 if they bend, +2 for shadows; samples; level."""
         levels = len(self.layers.atlas)
         many, level = self.samples[layer, t] * (1 - shadow), self.level[layer, t] * (1 - shadow)
         code = ((2 * shadow + self.layers.bends[layer]) * len(SAMPLES) + many) * levels + level
@@ -183,7 +183,7 @@ class Shader:
 
 
 def _offsets(many: int) -> list[float]:
-    """When the other samples are taken, -1 .. 1 being the shutter's time; the one at 0 is the first already."""
+    """Times of the further samples, -1 .. 1 the shutter's time; the one at 0 is the first."""
     return [2 * (k + 0.5) / many - 1 for k in range(many) if 2 * k + 1 != many]
 
 
@@ -192,7 +192,7 @@ def _homogeneous(points: Tensor) -> Tensor:
     return torch.cat([points.T, torch.ones_like(points[:, :1]).T])
 
 
-def _shutter(layers: Layers, shutter: Tensor) -> tuple[Tensor, Tensor]:
+def _shutter(layers: BatchLayers, shutter: Tensor) -> tuple[Tensor, Tensor]:
     """Inverse matrices [L, T, 3, 3] half an open shutter later, and the lengths of the motion in pixels [L, T]."""
     matrix = layers.matrix
     frames = layers.frames

@@ -1,4 +1,4 @@
-"""How every layer of a batch looks: which image, where on it, in which colours, which outline."""
+"""The look of every layer of a batch: image, crop, colours, outline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from trackime.arrays import BoolArray, FloatArray, IntArray
 from trackime.worlds.layers.batch._motion import rotation
-from trackime.worlds.layers.batch._plan import Plan
+from trackime.worlds.layers.batch._plan import BatchPlan
 from trackime.worlds.layers.batch.options import BatchOptions
 from trackime.worlds.layers.batch.pool import LEVELS, TexturePool
 
@@ -19,7 +19,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True, eq=False)
 class Surfaces:
-    """The looks of L layers. Texel (i, j) of a layer's tile has its centre at (i + 0.5, j + 0.5).
+    """Image, crop, colours and outline of L layers. Texel (i, j) of a tile has its centre at (i + 0.5, j + 0.5).
 
     Attributes:
         image: int64 [L, 2], images of the pool, the second laid over the first; level: int64 [L, 2], their mip levels.
@@ -44,10 +44,12 @@ class Surfaces:
     wave: FloatArray
 
 
-def make_surfaces(rng: Generator, plan: Plan, tile: IntArray, pool: TexturePool, options: BatchOptions) -> Surfaces:
-    """Looks for the layers of a plan, whose tiles are `tile` int [L, 2] texels wide and high."""
+def make_surfaces(
+    rng: Generator, plan: BatchPlan, tile: IntArray, pool: TexturePool, options: BatchOptions
+) -> Surfaces:
+    """Surfaces for the layers of a plan, whose tiles are `tile` int [L, 2] texels wide and high."""
     count = len(plan.clip)
-    # Parts of an object look alike: what is drawn for its first layer holds for all.
+    # Parts of an object look alike: all take the choices of its first layer.
     pairs, index = np.unique(plan.clip * 1000 + plan.thing, return_index=True)
     leader = index[np.searchsorted(pairs, plan.clip * 1000 + plan.thing)]
     ground = index[np.searchsorted(pairs, plan.clip * 1000)]
@@ -59,7 +61,7 @@ def make_surfaces(rng: Generator, plan: Plan, tile: IntArray, pool: TexturePool,
     image = rng.choice(detailed, (count, 2))
     step = np.exp(rng.uniform(math.log(0.45), math.log(2.2), (count, 2)))
     step[is_ground] = np.exp(rng.uniform(math.log(0.5), math.log(1.6), (int(is_ground.sum()), 2)))
-    # A plane larger than its image shows it mirrored: rather magnified, down to half a pixel of it a texel.
+    # A plane larger than its image shows it mirrored, or magnified by up to two.
     room = (size[image, 0] / tile[:, None]).min(-1)
     step = np.where(is_ground[:, None], np.minimum(step, np.maximum(room, 0.5)), step)
     colour = _colours(rng, count)

@@ -1,4 +1,4 @@
-"""The textures of all layers of a batch, painted beside one another in one image with mip levels."""
+"""The textures of all layers of a batch, tiled in one image with mip levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.arrays import FloatArray, IntArray
-from trackime.worlds.layers.batch._plan import Plan, members
+from trackime.worlds.layers.batch._plan import BatchPlan, members
 from trackime.worlds.layers.batch._surfaces import Surfaces
 from trackime.worlds.layers.batch.pool import OUTLINE, REACH, TexturePool
 
@@ -19,7 +19,7 @@ SIDE = 16
 
 MIPS = 3
 LARGEST = 2.6
-"""A background's tile is at most this many frames wide; planes that need more get coarser texels."""
+"""A background's tile is at most this many frames wide; larger planes get coarser texels."""
 
 MOST = 416
 """Largest tile of an object."""
@@ -29,8 +29,8 @@ COVERED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """Where tiles lie: size int64 [L, 2] (w, h), corner int64 [L, 2] in the atlas, extent float64 [L, 4] in (u, v)."""
+class TileLayout:
+    """Layout of tiles: size int64 [L, 2] (w, h), corner int64 [L, 2] in the atlas, extent float64 [L, 4] in (u, v)."""
 
     size: IntArray
     corner: IntArray
@@ -40,7 +40,7 @@ class Frame:
 
 
 def chunk(device: torch.device, side: int) -> int:
-    """Blocks worked on at a time: what fits a processor's cache, or whatever a GPU likes."""
+    """Blocks processed at a time: as many as fit a processor's cache; on a GPU more."""
     return (1 << 16 if device.type == "cpu" else 1 << 23) // (side * side)
 
 
@@ -51,8 +51,8 @@ def block_centres(device: torch.device, side: int) -> Tensor:
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
-def lay_out(plan: Plan, scale: FloatArray, height: int, width: int) -> Frame:
-    """Sizes of tiles from how large layers get in the frame, and places in the atlas.
+def lay_out(plan: BatchPlan, scale: FloatArray, height: int, width: int) -> TileLayout:
+    """Sizes of tiles from the largest size of layers in the frame, and their places in the atlas.
 
     Args:
         plan: L layers.
@@ -84,10 +84,10 @@ def lay_out(plan: Plan, scale: FloatArray, height: int, width: int) -> Frame:
             x, y, shelf = 0, y + shelf, 0
         corner[k] = x, y
         x, shelf = x + w, max(shelf, h)
-    return Frame(size, corner, extent, total, y + shelf)
+    return TileLayout(size, corner, extent, total, y + shelf)
 
 
-def paint(frame: Frame, plan: Plan, looks: Surfaces, pool: TexturePool) -> tuple[Tensor, ...]:
+def paint(frame: TileLayout, plan: BatchPlan, looks: Surfaces, pool: TexturePool) -> tuple[Tensor, ...]:
     """The atlas: red, green, blue and signed distance, float32 [1, 4, h, w] and its halvings, `MIPS` in all."""
     device = pool.texels.device
     blocks = frame.size // SIDE
@@ -114,7 +114,7 @@ def paint(frame: Frame, plan: Plan, looks: Surfaces, pool: TexturePool) -> tuple
 class _Painter:
     """Paints blocks of tiles."""
 
-    def __init__(self, frame: Frame, plan: Plan, looks: Surfaces, pool: TexturePool) -> None:
+    def __init__(self, frame: TileLayout, plan: BatchPlan, looks: Surfaces, pool: TexturePool) -> None:
         device = pool.texels.device
 
         def tensor(array: FloatArray | IntArray) -> Tensor:

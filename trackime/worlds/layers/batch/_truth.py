@@ -1,17 +1,17 @@
-"""Exact ground truth of a batch, from the maps it is rendered with: who is seen where, tracks, flow."""
+"""Exact ground truth of a batch, from the maps it is rendered with: owners, tracks, flow."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from trackime.worlds.layers.batch._layers import Layers
+from trackime.worlds.layers.batch._layers import BatchLayers
 
 PAIRS = 1 << 21
-"""Pairs of a point and a layer looked at together: bounds memory."""
+"""Pairs of a point and a layer processed together: bounds memory."""
 
 
-def find_top(layers: Layers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+def find_top(layers: BatchLayers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest layer at points.
 
     Args:
@@ -31,7 +31,7 @@ def find_top(layers: Layers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Tenso
     return layer, rank
 
 
-def _find_chunk(layers: Layers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+def _find_chunk(layers: BatchLayers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
     near = layers.table[clip]  # [N, K]
     box = layers.box[near.clamp(min=0), t[:, None]]
     low, high = box[..., :2], box[..., 2:]
@@ -51,7 +51,7 @@ def _find_chunk(layers: Layers, clip: Tensor, t: Tensor, xy: Tensor) -> tuple[Te
     return code % many, code // many
 
 
-def follow(layers: Layers, layer: Tensor, uv: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+def follow(layers: BatchLayers, layer: Tensor, uv: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Points of layers at some frames.
 
     Args:
@@ -75,7 +75,7 @@ def follow(layers: Layers, layer: Tensor, uv: Tensor, frames: Tensor) -> tuple[T
     return xy, visible
 
 
-def flow(layers: Layers, t0: int, t1: int) -> tuple[Tensor, Tensor]:
+def flow(layers: BatchLayers, t0: int, t1: int) -> tuple[Tensor, Tensor]:
     """Where each pixel centre of frame t0 goes by frame t1.
 
     Returns:

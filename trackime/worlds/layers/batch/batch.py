@@ -11,25 +11,25 @@ from numpy.random import Generator
 from torch import Tensor
 
 from trackime.errors import InputError
+from trackime.worlds._options import check_whole
 from trackime.worlds.layers.batch import _layers as build_layers
 from trackime.worlds.layers.batch import _tiles as tiles
 from trackime.worlds.layers.batch import _truth as truth
 from trackime.worlds.layers.batch._develop import develop
-from trackime.worlds.layers.batch._layers import Layers
-from trackime.worlds.layers.batch._plan import Plan, make_plan
+from trackime.worlds.layers.batch._layers import BatchLayers
+from trackime.worlds.layers.batch._plan import BatchPlan, make_plan
 from trackime.worlds.layers.batch._points import choose_points
 from trackime.worlds.layers.batch._render import render
-from trackime.worlds.layers.batch._shade import Looks
+from trackime.worlds.layers.batch._shade import Shading
 from trackime.worlds.layers.batch._surfaces import make_surfaces
 from trackime.worlds.layers.batch.options import BatchOptions
 from trackime.worlds.layers.batch.pool import TexturePool, default_pool
-from trackime.worlds.layers.options import check_whole
 from trackime.worlds.motion import curves
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Clips and what is true of them. Positions have the centre of the top-left pixel at (0.5, 0.5).
+    """Clips with their ground truth. Positions have the centre of the top-left pixel at (0.5, 0.5).
 
     Attributes:
         frames: float32 [B, T, 3, H, W] in [0, 1].
@@ -37,7 +37,7 @@ class Batch:
         visibility: float32 [B, N, T], 0 or 1: within the frame and under no nearer layer.
         query_frame: int64 [B, N], any of the frames in which the point is visible.
         object: int64 [B, N], 0 the background, k object k.
-        masks: uint8 [B, T, H, W], the object seen at each pixel centre.
+        masks: uint8 [B, T, H, W], the object visible at each pixel centre.
         layers: the scene itself, which flow and owners are computed from.
     """
 
@@ -47,10 +47,10 @@ class Batch:
     query_frame: Tensor
     object: Tensor
     masks: Tensor
-    layers: Layers
+    layers: BatchLayers
 
     def flow(self, t0: int, t1: int) -> tuple[Tensor, Tensor]:
-        """Where each pixel centre of frame t0 goes by frame t1.
+        """Optical flow from frame t0 to t1.
 
         Returns:
             float32 [B, 2, H, W] displacement (dx, dy), true even where it cannot be seen; bool [B, H, W] whether it
@@ -91,8 +91,8 @@ def make_batch(
         height: of the frames in pixels, 16 or more.
         width: likewise.
         points: N, 1 or more tracks a clip.
-        options: how worlds look and move.
-        pool: what they are made of; None: `TexturePool.procedural()`.
+        options: appearance and motion.
+        pool: images and outlines; None: `TexturePool.procedural()`.
         device: where everything is computed.
 
     Raises:
@@ -119,8 +119,8 @@ def make_batch(
 
 
 def _looks(
-    rng: Generator, plan: Plan, batch: int, height: int, width: int, options: BatchOptions, device: torch.device
-) -> Looks:
+    rng: Generator, plan: BatchPlan, batch: int, height: int, width: int, options: BatchOptions, device: torch.device
+) -> Shading:
     """Light, focus, shutter and shadows."""
     count, frames = plan.key.shape
     gain = 1 + options.light * rng.uniform(0, 1, (count, 1)) * curves(rng, (count,), frames, 30.0)
@@ -138,4 +138,4 @@ def _looks(
     def tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(array).to(device, dtype)
 
-    return Looks(tensor(gain), tensor(bias, torch.int64), tensor(shutter), tensor(shadow))
+    return Shading(tensor(gain), tensor(bias, torch.int64), tensor(shutter), tensor(shadow))

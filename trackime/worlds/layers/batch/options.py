@@ -1,16 +1,16 @@
-"""What a batch of training worlds is made with."""
+"""Options of `make_batch`."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from trackime.errors import InputError
+from trackime.worlds._options import Options
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """How training worlds look and move. Shares are probabilities that a clip, an object or a point has the property.
+class BatchOptions(Options):
+    """Appearance and motion of training worlds. Shares are probabilities that a clip, object or point has a property.
 
     The defaults give the motion of real video: speeds of visible points with a median of about 2.5, a 90th percentile
     of 10 and a 99th of 28 pixels a frame at 256 x 256.
@@ -24,7 +24,7 @@ class BatchOptions:
         size: least and largest diameter of an object as a share of the shorter side.
         turn: largest rotation to either side in degrees over a clip.
         zoom: largest factor an object grows or shrinks by over a clip, 1 for none.
-        occlusion: share of objects led across another one and back, in front of it.
+        occlusion: share of objects whose paths cross in front of another one and back.
         leaving: share of objects that may leave the frame and come back.
         jerky: share of objects that dash and stop.
         articulated: share of objects made of two or three linked parts.
@@ -33,7 +33,7 @@ class BatchOptions:
         depth_swaps: share of clips in which objects change their depth order (never while they overlap).
         low_texture: share of objects nearly without texture.
         camouflage: share of objects with the background's own texture and colours.
-        shadows: share of objects that throw a soft shadow on what is beneath.
+        shadows: share of objects that cast a soft shadow.
         light: brightness drift of layers and frame, and uneven light, as a share; 0 for constant colours.
         motion_blur: share of clips with an open shutter.
         defocus: share of clips out of focus, and of layers.
@@ -41,8 +41,8 @@ class BatchOptions:
         compression: share of clips that were compressed.
         on_objects: share of points on objects rather than the background.
         near_edges: share of those near an edge between objects.
-        gaps: share of tracks that are hidden and come back, as far as the clips have such.
-        long_gaps: share of tracks hidden for `LONG_GAP` frames or more that come back, as far as the clips have such.
+        gaps: share of tracks that are hidden and come back, as far as the clips have any.
+        long_gaps: share of tracks hidden for `LONG_GAP` frames or more that come back, as far as the clips have any.
     """
 
     objects: tuple[int, int] = (2, 10)
@@ -74,13 +74,11 @@ class BatchOptions:
     long_gaps: float = 0.15
 
     def __post_init__(self) -> None:
-        for name in _SHARES:
-            self._check(name, 0, 1)
-        for name in ("speed", "camera", "shake"):
-            self._check(name, 0, 100)
-        self._check("turn", 0, 360)
-        self._check("zoom", 1, 4)
-        self._check("light", 0, 0.5)
+        self.check(0, 1, *_SHARES)
+        self.check(0, 100, "speed", "camera", "shake")
+        self.check(0, 360, "turn")
+        self.check(1, 4, "zoom")
+        self.check(0, 0.5, "light")
         if self.long_gaps > self.gaps:
             raise InputError(f"long_gaps: expected at most gaps ({self.gaps:g}), got {self.long_gaps:g}")
         low, high = _pair("objects", self.objects)
@@ -91,11 +89,6 @@ class BatchOptions:
             raise InputError(f"size: expected (least, largest) shares of the shorter side up to 1.5, got {self.size!r}")
         if not self.strides or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in self.strides):
             raise InputError(f"strides: expected whole numbers of 1 or more, got {self.strides!r}")
-
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-            raise InputError(f"{name}: expected a number of {low:g} to {high:g}, got {value!r}")
 
 
 _SHARES = (

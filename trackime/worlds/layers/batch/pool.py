@@ -1,4 +1,4 @@
-"""What training worlds are made of: images and outlines, loaded or made once, then only looked up."""
+"""Images and outlines of training worlds, loaded or generated once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from trackime.arrays import FloatArray
 from trackime.errors import InputError
 from trackime.worlds import _textures as textures
+from trackime.worlds._options import check_whole
 from trackime.worlds.layers import _shapes as shapes
-from trackime.worlds.layers.options import check_whole
 
 LEVELS = 4
 """Mip levels of every image, each half the size of the one before."""
@@ -51,7 +51,7 @@ class TexturePool:
         smooth: int64 [...], images nearly without texture.
         outlines: float32 [S, OUTLINE, OUTLINE], signed distances in units of the object's half-size, positive inside.
         sprite: int64 [S], the image that belongs to an outline and fills its square; -1 for none.
-        sources: names of the sources (and seeds) that it was made from.
+        sources: names of its sources (and seeds).
     """
 
     texels: Tensor
@@ -100,7 +100,7 @@ class TexturePool:
         count: int = 60,
         outlines: int = 120,
     ) -> TexturePool:
-        """Photographs and cut-outs from folders, and `procedural` ones beside them.
+        """Photographs and cut-outs from folders, plus `procedural` ones.
 
         A folder is searched through all levels. Where it has a sources.csv (columns `file`, and `repo` or `source`)
         the source of an image is the owner of its repository, else its subfolder, else its name up to the first "_".
@@ -135,7 +135,7 @@ class TexturePool:
 
 @lru_cache(maxsize=2)
 def default_pool(device: torch.device) -> TexturePool:
-    """The pool of worlds that are not given one."""
+    """The pool of worlds without their own."""
     return TexturePool.procedural().to(device)
 
 
@@ -161,7 +161,7 @@ def _list_images(folder: Path, split: str) -> list[tuple[Path, str]]:
 def _hold_out(sources: Sequence[str]) -> set[str]:
     """The sources kept for validation, of one name an image: some of them, so that they hold about `_HELD_OUT` of all.
 
-    Sources are taken in the order of a hash of their names, each if it brings the share nearer to what is wanted.
+    Sources are taken in the order of a hash of their names, each if it brings the share closer to the target.
     """
     names = sorted(set(sources), key=lambda name: hashlib.sha256(f"held out: {name}".encode()).hexdigest())
     share, held = 0.0, set()
@@ -206,7 +206,7 @@ def _read(path: Path, side: int, has_alpha: bool) -> FloatArray:
 
 
 class _Parts:
-    """Images and outlines before they are packed."""
+    """Images and outlines before packing."""
 
     def __init__(self) -> None:
         self.images: list[FloatArray] = []
@@ -217,7 +217,7 @@ class _Parts:
         self.sources: set[str] = set()
 
     def add_sprite(self, image: FloatArray) -> None:
-        """A cut-out [4, h, w]: its colours, filled out beyond its edge, and its silhouette."""
+        """A cut-out [4, h, w]: its colours, extended beyond its edge, and its silhouette."""
         from scipy.ndimage import distance_transform_edt, zoom
 
         inside = image[3] > 0.5

@@ -1,11 +1,8 @@
 """Bundle adjustment: cameras, points and a shared focal length of the least robust reprojection error.
 
-Residuals are pixels times the weight of a sighting, the loss is Huber's with a bend at 1. Levenberg-Marquardt with
-analytic Jacobians; the points are eliminated first (the Schur complement: Triggs et al., Bundle adjustment - a modern
-synthesis, 2000, section 6), which leaves a dense system of 6 unknowns a camera and 1 for the focal length.
-
-A camera maps a world point X to x = R X + t and to the pixel f (x1, x2) / x3, from the picture's centre. Its step is
-R <- exp(w) R, t <- exp(w) t + v; that of the focal length is on its logarithm.
+Residuals are pixels times the weight of an observation, the loss is Huber's with a bend at 1. The points are eliminated
+first (the Schur complement: Triggs et al., Bundle adjustment - a modern synthesis, 2000, section 6), which leaves a
+dense system of 6 unknowns a camera and 1 for the focal length. Cameras and their steps are those of `_reprojection`.
 """
 
 from __future__ import annotations
@@ -13,80 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
 from trackime.arrays import BoolArray, Float64, Int64
 
-_NEAR = 1e-6
-"""Depths below this count as behind the camera."""
-BEHIND = 1e3
-"""What a sighting of a point behind the camera costs, pixels."""
+from ._refine import LeastSquares, levenberg_marquardt
+from ._reprojection import Observations, Views, gathering, jacobians, losses, roots, summed
+
 _CHUNK = 96
 """Points eliminated in one dense product: those of a chunk are seen by neighbouring cameras."""
-_MOST = 1e10
-"""Damping beyond which no step is left."""
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """What is solved for: world-to-camera rotations [M, 3, 3] and shifts [M, 3], points [P, 3], the focal length."""
-
-    rotation: Float64
-    shift: Float64
-    points: Float64
-    focal: float
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """K sightings: camera int64 [K], point int64 [K], xy float64 [K, 2] from the centre, weight float64 [K].
-
-    A camera sees a point once at most.
-    """
-
-    camera: Int64
-    point: Int64
-    xy: Float64
-    weight: Float64
-
-    def take(self, rows: Int64 | BoolArray | slice) -> Observed:
-        return Observed(self.camera[rows], self.point[rows], self.xy[rows], self.weight[rows])
 
 
 @dataclass(frozen=True)
 class Prior:
-    """log focal is log(`focal`) within `sigma`; `count` is what it weighs in sightings of one pixel."""
+    """log focal is log(`focal`) within `sigma`; `count` is what it weighs in observations of one pixel."""
 
     focal: float
     sigma: float
     count: float
 
 
-def project(views: Views, seen: Observed) -> tuple[Float64, Float64]:
-    """Pixels [K, 2] from the centre and depths [K] of what is seen; pixels are NaN behind the camera."""
-    x = np.einsum("kij,kj->ki", views.rotation[seen.camera], views.points[seen.point]) + views.shift[seen.camera]
-    z = x[:, 2]
-    ahead = np.where(z > _NEAR, z, np.nan)
-    return views.focal * x[:, :2] / ahead[:, None], z
-
-
-def errors(views: Views, seen: Observed) -> Float64:
-    """Reprojection errors [K] in pixels; infinite behind the camera."""
-    off = np.linalg.norm(project(views, seen)[0] - seen.xy, axis=1)
-    return np.nan_to_num(off, nan=np.inf)
-
-
-def huber(e: Float64) -> Float64:
-    """The loss of errors e >= 0: e^2 / 2 up to 1, e - 1/2 beyond."""
-    return np.where(e <= 1, 0.5 * e * e, e - 0.5)
-
-
-def _cost(views: Views, seen: Observed, prior: Prior | None = None) -> float:
+def _cost(views: Views, seen: Observations, prior: Prior | None = None) -> float:
     """The robust cost."""
-    off = np.minimum(errors(views, seen), BEHIND) * seen.weight
-    return float(huber(off).sum()) + _prior_terms(views, prior)[0]
+    return float(losses(views, seen).sum()) + _prior_terms(views, prior)[0]
 
 
 def _prior_terms(views: Views, prior: Prior | None) -> tuple[float, float, float]:
@@ -99,8 +46,8 @@ def _prior_terms(views: Views, prior: Prior | None) -> tuple[float, float, float
 
 
 @dataclass(eq=False)
-class _System:
-    """The normal equations, by kind of unknown; `cross` couples a sighting's camera and point, all before damping.
+class _NormalEquations:
+    """The normal equations, by kind of unknown; `cross` couples an observation's camera and point, all before damping.
 
     H = [[cameras, column, cross], [., ff, points_focal], [., ., points]], gradient (slope_c, slope_f, slope_p).
     """
@@ -116,35 +63,17 @@ class _System:
     slope_f: float
 
 
-def jacobians(views: Views, seen: Observed) -> tuple[Float64, Float64, Float64, Float64]:
-    """Derivatives of the pixels by the camera's step [K, 2, 6], the point [K, 2, 3] and log focal [K, 2], and the
-    pixels' errors [K, 2]; all zero behind the camera."""
-    turn = views.rotation[seen.camera]
-    x = np.einsum("kij,kj->ki", turn, views.points[seen.point]) + views.shift[seen.camera]
-    ahead = x[:, 2] > _NEAR
-    inverse = np.where(ahead, 1 / np.where(ahead, x[:, 2], 1.0), 0.0)
-    pixels = views.focal * x[:, :2] * inverse[:, None]
-    by_x = np.zeros((len(x), 2, 3))
-    by_x[:, 0, 0] = by_x[:, 1, 1] = views.focal * inverse
-    by_x[:, :, 2] = -pixels * inverse[:, None]
-    # The step turns x by w: d x = w x x + v, and a . (w x x) = w . (x x a).
-    by_turn = np.cross(x[:, None, :], by_x)
-    off = np.where(ahead[:, None], pixels - seen.xy, 0.0)
-    return np.concatenate((by_turn, by_x), 2), by_x @ turn, pixels, off
-
-
-def _linearise(views: Views, seen: Observed, prior: Prior | None = None) -> _System:
+def _linearise(views: Views, seen: Observations, prior: Prior | None = None) -> _NormalEquations:
     """The normal equations of the reweighted problem; their gradient is that of `_cost`."""
     by_camera, by_point, by_focal, off = jacobians(views, seen)
-    e = np.linalg.norm(off, axis=1) * seen.weight
-    root = (seen.weight * np.sqrt(1 / np.maximum(e, 1.0)))[:, None]
+    root = roots(off, seen.weight)[:, None]
     off, by_focal = off * root, by_focal * root
     by_camera, by_point = by_camera * root[..., None], by_point * root[..., None]
     across, down = by_camera.transpose(0, 2, 1), by_point.transpose(0, 2, 1)
     to_camera = gathering(seen.camera, len(views.rotation))
     to_point = gathering(seen.point, len(views.points))
     _, slope, curve = _prior_terms(views, prior)
-    return _System(
+    return _NormalEquations(
         cameras=summed(to_camera, across @ by_camera),
         slope_c=summed(to_camera, np.einsum("kij,ki->kj", by_camera, off)),
         points=summed(to_point, down @ by_point),
@@ -157,20 +86,8 @@ def _linearise(views: Views, seen: Observed, prior: Prior | None = None) -> _Sys
     )
 
 
-def gathering(index: Int64, size: int) -> sparse.csr_matrix:
-    """The matrix [size, K] that sums rows of one index [K]."""
-    k = len(index)
-    return sparse.csr_matrix((np.ones(k), (index, np.arange(k))), shape=(size, k))
-
-
-def summed(gather: sparse.csr_matrix, values: Float64) -> Float64:
-    """Sums [size, ...] of values [K, ...] by `gathering`."""
-    flat = values.reshape(len(values), -1)
-    return np.asarray(gather @ flat).reshape(gather.shape[0], *values.shape[1:])
-
-
 def _step(
-    system: _System, seen: Observed, free: BoolArray, focal: bool, damping: float
+    system: _NormalEquations, seen: Observations, free: BoolArray, focal: bool, damping: float
 ) -> tuple[Float64, Float64, float]:  # fmt: skip
     """The damped Gauss-Newton step: cameras [M, 6] (zero where not free), points [P, 3], log focal.
 
@@ -211,7 +128,7 @@ def _step(
     return cameras, points, by_focal
 
 
-def _halves(system: _System, damping: float) -> tuple[Float64, Float64]:
+def _halves(system: _NormalEquations, damping: float) -> tuple[Float64, Float64]:
     """C^-1 [P, 3, 3] of the damped points' blocks C C^T, and C^-1 times their slope [P, 3]."""
     eye = np.eye(3)
     # The floor keeps a point that nothing pins where it is.
@@ -244,24 +161,19 @@ def _eliminate(reduced: Float64, half: Float64, spot: Int64, whose: Int64) -> No
 
 def _moved(views: Views, cameras: Float64, points: Float64, log_focal: float) -> Views:
     """The views after a step."""
-    turn = Rotation.from_rotvec(cameras[:, :3]).as_matrix()
-    return Views(
-        turn @ views.rotation,
-        np.einsum("mij,mj->mi", turn, views.shift) + cameras[:, 3:],
-        views.points + points,
-        views.focal * float(np.exp(np.clip(log_focal, -1, 1))),
-    )
+    focal = views.focal * float(np.exp(np.clip(log_focal, -1, 1)))
+    return replace(views.moved(cameras), points=views.points + points, focal=focal)
 
 
 def adjust(
-    views: Views, seen: Observed, *, free: BoolArray, prior: Prior | None = None, focal: bool = False,
+    views: Views, seen: Observations, *, free: BoolArray, prior: Prior | None = None, focal: bool = False,
     iterations: int = 20, tolerance: float = 1e-4,
 ) -> tuple[Views, float]:  # fmt: skip
     """The views of the least cost near these, and that cost.
 
     Args:
         views: where to start.
-        seen: the sightings, in any order.
+        seen: the observations, in any order.
         free: bool [M], the cameras that may move. One that may not keeps world and scale where they are.
         prior: of the focal length.
         focal: whether the focal length is solved for.
@@ -269,23 +181,12 @@ def adjust(
         tolerance: the share of the cost below which a step's fall ends it.
     """
     seen = seen.take(np.lexsort((seen.camera, seen.point)))
-    value, damping, growth = _cost(views, seen, prior), 1e-4, 2.0
-    system: _System | None = None
-    for _ in range(iterations):
-        system = system or _linearise(views, seen, prior)
-        try:
-            trial = _moved(views, *_step(system, seen, free, focal, damping))
-            after = _cost(trial, seen, prior)
-        except (LinAlgError, np.linalg.LinAlgError):
-            after = np.inf
-        if not after < value:
-            damping, growth = damping * growth, growth * 2
-            if damping > _MOST:
-                break
-            continue
-        fall, value, views, system = value - after, after, trial, None
-        damping, growth = max(damping / 4, 1e-9), 2.0
-        if fall <= tolerance * value:
-            break
+    problem = LeastSquares(
+        cost=lambda v: np.array([_cost(v, seen, prior)]),
+        linearise=lambda v: _linearise(v, seen, prior),
+        step=lambda v, equations, damping: _moved(v, *_step(equations, seen, free, focal, float(damping[0]))),
+        merge=lambda better, new, old: new,
+    )
+    views, value = levenberg_marquardt(problem, views, iterations, tolerance)
     turn = Rotation.from_matrix(views.rotation).as_matrix()  # rounding does not add up
-    return replace(views, rotation=turn), value
+    return replace(views, rotation=turn), float(value[0])

@@ -1,4 +1,4 @@
-"""Matches sorted by the pair of frames they join: what the vectorised sums need to know of them."""
+"""Matches sorted by the pair of frames they join, with the indices of the vectorised sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .problem import Matches
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class FramePairs:
     """Matches in order of their pairs.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pairs:
     high: torch.Tensor
 
     @classmethod
-    def of(cls, matches: Matches, frames: int) -> Pairs:
+    def of(cls, matches: Matches, frames: int) -> FramePairs:
         """Sort matches between `frames` frames."""
         if bool((matches.weight == 0).any()):
             matches = matches.take(matches.weight > 0)

@@ -11,7 +11,7 @@ CACHE = 2**21
 
 
 @dataclass(eq=False)
-class System:
+class NormalEquations:
     """H x = -g with H symmetric.
 
     Attributes:
@@ -48,7 +48,7 @@ class System:
             out.index_add_(0, high, (rows[low] @ links).mT)
         return out
 
-    def damped(self, damping: float) -> System:
+    def damped(self, damping: float) -> NormalEquations:
         """H + damping diag(H) (Marquardt); unknowns that nothing depends on get a floor."""
         own = self.diagonal.diagonal(dim1=1, dim2=2)
         floor = own.amax(0).clamp(min=1e-12) * 1e-8
@@ -64,19 +64,6 @@ class System:
         product_top = torch.einsum("fmg,fm->g", self.border, x) + self.corner @ top
         linear = (self.slope * x).sum() + (self.slope_top * top).sum()
         return float(-linear - 0.5 * ((x * product).sum() + (top * product_top).sum()))
-
-    def dense(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """H [F m + g, F m + g] and g [F m + g]: for small problems and tests."""
-        f, m, g = self.border.shape
-        full = torch.zeros(f, m, f, m, dtype=self.corner.dtype, device=self.corner.device)
-        for k in range(f):
-            full[k, :, k] = self.diagonal[k]
-        for a, b, link in zip(self.low.tolist(), self.high.tolist(), self.links, strict=True):
-            full[a, :, b], full[b, :, a] = link, link.T
-        side = self.border.reshape(f * m, g)
-        rows = torch.cat((full.reshape(f * m, f * m), side), 1)
-        matrix = torch.cat((rows, torch.cat((side.T, self.corner), 1)))
-        return matrix, torch.cat((self.slope.reshape(-1), self.slope_top))
 
     def reflect(self, frames: torch.Tensor, normal: torch.Tensor) -> None:
         """Reflect unknowns of chosen frames int64 [S] by I - 2 h h', h = normal [S, m] (unit, or zero: unchanged)."""

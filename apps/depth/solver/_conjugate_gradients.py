@@ -1,7 +1,7 @@
 """Conjugate gradients on the frames' part of the normal equations, preconditioned on two levels.
 
-One level solves each frame by itself, the other the poses and one scale a frame of the whole video together: drift
-along the video is slow to travel from frame to frame, and quick on the second level (Toselli, Widlund, Domain
+One level solves each frame by itself, the other the poses and one scale a frame of the whole video together: the
+first level corrects drift along the video slowly, the second quickly (Toselli, Widlund, Domain
 decomposition methods, 2005, chapter 2; the two are added).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from ._cholesky import BlockCholesky, Elimination, NotPositiveError
-from ._system import System
+from ._normal_equations import NormalEquations
 
 GROUP = 16
 """Consecutive frames that make one block of the second level: small ones cost more than their arithmetic."""
@@ -27,7 +27,7 @@ class TwoLevel:
         NotPositiveError: a block is not positive definite.
     """
 
-    def __init__(self, system: System, basis: torch.Tensor) -> None:
+    def __init__(self, system: NormalEquations, basis: torch.Tensor) -> None:
         self.basis = basis
         factors, failed = torch.linalg.cholesky_ex(system.diagonal)
         if bool(failed.any()):
@@ -73,7 +73,7 @@ def _grouped(own: torch.Tensor, links: torch.Tensor, low: torch.Tensor, high: to
 
 
 def conjugate_gradients(
-    system: System, b: torch.Tensor, precondition: TwoLevel, share: float, most: int
+    system: NormalEquations, b: torch.Tensor, precondition: TwoLevel, share: float, most: int
 ) -> tuple[torch.Tensor, int]:
     """x [F, m, k] with A x = b, each column by itself, and the iterations taken.
 

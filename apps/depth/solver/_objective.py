@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import torch
 
-from ._pairs import Pairs
-from ._residuals import Frame, Points, View
-from ._state import Layout, State
-from ._system import System
+from trackime.arrays import blocks
+
+from ._frame_pairs import FramePairs
+from ._normal_equations import NormalEquations
+from ._residuals import MatchResiduals, RelativeMotions, ResidualSettings
+from ._state import Layout, SolverState
 
 
 @dataclass(frozen=True)
-class Cost:
+class RobustCost:
     """A cost and what it counts.
 
     Attributes:
@@ -34,44 +36,50 @@ class Cost:
 
 
 class Objective:
-    """Cost of one stage as a function of the unknowns.
+    """RobustCost of one stage as a function of the unknowns.
 
     Args:
         pairs: sorted matches on the device that computes.
-        frame: size, config, the loss's scale.
+        settings: a frame's size, config, the loss's scale.
         layout: of the unknowns.
         log_focal: its prior's mean.
         sigma_shift: of the shift's prior, whose mean is 0; per unit of depth.
     """
 
-    def __init__(self, pairs: Pairs, frame: Frame, layout: Layout, log_focal: float, sigma_shift: float = 1.0) -> None:
-        self.pairs, self.frame, self.layout = pairs, frame, layout
+    def __init__(
+        self,
+        pairs: FramePairs,
+        settings: ResidualSettings,
+        layout: Layout,
+        log_focal: float,
+        sigma_shift: float = 1.0,
+    ) -> None:
+        self.pairs, self.settings, self.layout = pairs, settings, layout
         self.log_focal, self.sigma_shift = log_focal, sigma_shift
         self.chunk = 2**13 if pairs.pair.device.type == "cpu" else 2**18
         self._matches_a_frame = float(pairs.matches.weight.sum()) / layout.frames
         self._weight = max(float(pairs.matches.weight.sum()), 1e-300)
 
-    def _chunks(self, view: View) -> Iterator[tuple[slice, Points]]:
-        for start in range(0, len(self.pairs.pair), self.chunk):
-            where = slice(start, start + self.chunk)
-            yield where, Points(view, self.pairs, where, self.frame)
+    def _chunks(self, view: RelativeMotions) -> Iterator[tuple[slice, MatchResiduals]]:
+        for where in blocks(len(self.pairs.pair), self.chunk):
+            yield where, MatchResiduals(view, self.pairs, where, self.settings)
 
-    def cost(self, state: State) -> Cost:
+    def cost(self, state: SolverState) -> RobustCost:
         """The cost at `state`."""
-        view = View(state, self.pairs)
+        view = RelativeMotions(state, self.pairs)
         value, dropped, fitting = self.regularisers(state), state.theta.new_zeros(()), state.theta.new_zeros(())
-        coarse = 0.02 * max(self.frame.width, self.frame.height)
+        coarse = 0.02 * max(self.settings.width, self.settings.height)
         matches = self.pairs.matches
         for where, points in self._chunks(view):
             value = value + points.loss.sum()
             dropped += (~points.good).sum()
             near = points.off[0].square() + points.off[1].square() < (coarse + 6 * matches.sigma[where]).square()
             fitting += (matches.weight[where] * (near & points.good)).sum()
-        return Cost(float(value), int(dropped), float(fitting) / self._weight)
+        return RobustCost(float(value), int(dropped), float(fitting) / self._weight)
 
-    def regularisers(self, state: State) -> torch.Tensor:
+    def regularisers(self, state: SolverState) -> torch.Tensor:
         """Half the squares of: neighbouring handles' differences, the mean of a frame's, the priors."""
-        config, theta = self.frame.config, state.theta
+        config, theta = self.settings.config, state.theta
         bumps = torch.einsum("fa,ab,fb->", theta, state.grid.laplacian(theta), theta)
         value = 0.5 * self._stiffness * bumps
         value = value + 0.5 * self._keep**2 * theta.mean(1).square().sum()
@@ -86,17 +94,17 @@ class Objective:
 
     @property
     def _stiffness(self) -> float:
-        return self.frame.config.smooth**2 * self._matches_a_frame
+        return self.settings.config.smooth**2 * self._matches_a_frame
 
     @property
     def _keep(self) -> float:
         # The median's gauge fixes every frame's scale itself.
-        return self.frame.config.mean if self.frame.config.gauge == "first" else 0.0
+        return self.settings.config.mean if self.settings.config.gauge == "first" else 0.0
 
-    def linearise(self, state: State) -> System:
+    def linearise(self, state: SolverState) -> NormalEquations:
         """The reweighted normal equations at `state`: gradient of the cost, and Gauss-Newton's Hessian with the Cauchy
         weights rho' (its negative second-order part left out, as in Triggs et al. 1999, section 4.3, made convex)."""
-        layout, view = self.layout, View(state, self.pairs)
+        layout, view = self.layout, RelativeMotions(state, self.pairs)
         sums = _Sums(layout, self.pairs, state)
         for where, points in self._chunks(view):
             sums.add(points, self.pairs.pair[where], where)
@@ -104,8 +112,8 @@ class Objective:
         self._regularise(system, state)
         return system
 
-    def _regularise(self, system: System, state: State) -> None:
-        layout, config, theta = self.layout, self.frame.config, state.theta
+    def _regularise(self, system: NormalEquations, state: SolverState) -> None:
+        layout, config, theta = self.layout, self.settings.config, state.theta
         p, n = layout.header, layout.handles
         stiff = self._stiffness * state.grid.laplacian(theta) + self._keep**2 / n**2
         system.diagonal[:, p:, p:] += stiff
@@ -125,7 +133,7 @@ class Objective:
 class _Sums:
     """Sums over matches: by pair, by pair and handle; between handles straight into the blocks."""
 
-    def __init__(self, layout: Layout, pairs: Pairs, state: State) -> None:
+    def __init__(self, layout: Layout, pairs: FramePairs, state: SolverState) -> None:
         self.layout, self.pairs = layout, pairs
         like, m, n, count = state.theta, layout.block, layout.handles, len(pairs.i)
         self.base = 6 + (2 if layout.free_focal else int(layout.shared_focal)) + int(layout.shift)
@@ -136,7 +144,7 @@ class _Sums:
         # Columns of the Jacobian that belong to the pair as a whole: all but the two handles'.
         self.columns = torch.tensor([*range(self.base), self.base + 2], device=like.device)
 
-    def add(self, points: Points, pair: torch.Tensor, where: slice) -> None:
+    def add(self, points: MatchResiduals, pair: torch.Tensor, where: slice) -> None:
         """The matches of one chunk."""
         j = points.jacobian(self.layout)  # [3, base + 3, m]
         whole = j[:, self.columns]
@@ -174,7 +182,7 @@ class _Sums:
         values = (points.weights_i * h_ij)[:, None] * points.weights_j[None]
         self.links.view(-1).scatter_add_(0, place.reshape(-1), values.reshape(-1))
 
-    def system(self, twists: torch.Tensor) -> System:
+    def system(self, twists: torch.Tensor) -> NormalEquations:
         """Blocks of the frames' unknowns from the sums, given the twists [P, 6, 12] of the pairs."""
         layout, pairs = self.layout, self.pairs
         p, n, g, count, base = layout.header, layout.handles, layout.globals, len(pairs.i), self.base
@@ -210,7 +218,7 @@ class _Sums:
             links[:, p:, :p].index_add_(0, u, below)
             links[:, :p, p:].index_add_(0, u, right)
         top = pair[:, 2 * p : 2 * p + g, 2 * p :].sum(0)
-        return System(
+        return NormalEquations(
             diagonal, links, pairs.low, pairs.high, border[..., :g].contiguous(), top[:, :g].contiguous(),
             border[..., g].contiguous(), top[:, g].contiguous(), p,
         )  # fmt: skip

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from ._cholesky import BlockCholesky, Elimination, NotPositiveError
-from ._gradients import TwoLevel, conjugate_gradients
-from ._system import System
+from ._conjugate_gradients import TwoLevel, conjugate_gradients
+from ._normal_equations import NormalEquations
 
 MEMORY = 2**31
 """Bytes of a factor above which `auto` does not fall back on block Cholesky."""
@@ -19,7 +19,7 @@ MOST = 2000
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSolver:
     """How steps of one stage are solved for.
 
     Attributes:
@@ -32,7 +32,7 @@ class Linear:
     method: str
     share: float = 1e-3
 
-    def solve(self, system: System, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def solve(self, system: NormalEquations, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The step [F, m] and [g] of a damped system, and iterations taken.
 
         Raises:
