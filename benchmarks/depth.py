@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from benchmarks.depth_cases import Case, grid_step, true_trails
-from benchmarks.depth_matches import at, of_flow
+from benchmarks.depth_cases import Case, grid_step, static_tracks
+from benchmarks.depth_matches import of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
-from trackime.arrays import BoolArray, FloatArray
+from trackime.arrays import BoolArray, FloatArray, ids_at
 from trackime.dense import DenseConfig, follow
 from trackime.errors import InputError, TrackimeError
 from trackime.geometry import Cameras
@@ -31,9 +28,7 @@ from trackime.metrics import (
     flicker,
     relative_error,
 )
-from trackime_apps.depth import InitialDepth, make
-from trackime_apps.depth import depth as run
-from trackime_apps.depth.files import DepthResult
+from trackime_apps.depth import DepthResult, InitialDepth, depth, make_matches
 from trackime_apps.depth.movers import find
 from trackime_apps.depth.solver import Matches, Problem, SolverConfig, solve
 
@@ -41,53 +36,27 @@ GAP = 4
 """Frames between the two ends of a motion or of a point's sightings that are compared."""
 
 
-class Result(Protocol):
-    """What the application hands back for a video."""
+class Estimate(Protocol):
+    """What the application gives for a video, as `DepthResult` does."""
 
     cameras: Cameras
+    depth: Sequence[FloatArray]  # [H, W] each at the video's resolution; 0 unknown
+    measured: Sequence[BoolArray]  # [H, W] each: measured, not filled in
     seconds: Mapping[str, float]
 
-    def depth(self, t: int) -> FloatArray:
-        """[H, W] at the video's resolution; 0 unknown."""
-        ...
 
-    def measured(self, t: int) -> BoolArray:
-        """bool [H, W]: seen, not filled in."""
-        ...
+Runner = Callable[[Case], Estimate]
 
 
-Runner = Callable[[Case], AbstractContextManager[Result]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Ran:
-    """What the application made of a video."""
-
-    result: DepthResult
-    cameras: Cameras
-    seconds: Mapping[str, float]
-
-    def depth(self, t: int) -> FloatArray:
-        return self.result.depth(t)
-
-    def measured(self, t: int) -> BoolArray:
-        return self.result.maps(t)[2]
-
-
-@contextmanager
-def run_depth(case: Case, know_focal: bool = False, **options: Any) -> Iterator[Result]:
-    """The application on a video, as one shot, in a folder that goes with the block.
+def run_depth(case: Case, know_focal: bool = False, **options: Any) -> DepthResult:
+    """The application on a video.
 
     Args:
-        case: its video; nothing else of it is looked at, but for
+        case: its video; nothing else of it is used, except by
         know_focal: give the true focal length.
-        options: of `trackime_apps.depth.run.depth`.
+        options: of `trackime_apps.depth`.
     """
-    with TemporaryDirectory() as folder:
-        focal = case.focal if know_focal else None
-        found = run(case.video, Path(folder), focal=focal, **options)
-        result = found.shots[0].result
-        yield _Ran(result, result.cameras, found.seconds)
+    return depth(case.video, focal=case.focal if know_focal else None, **options)
 
 
 # ---- the application
@@ -105,9 +74,10 @@ def table(
         status(case.name)
         begin = time.perf_counter()
         try:
-            with runner(case) as result:
-                seconds = time.perf_counter() - begin
-                row = scores(case, result.depth, result.cameras, alignment, result.measured, farthest)
+            result = runner(case)
+            seconds = time.perf_counter() - begin
+            maps = result.depth.__getitem__, result.measured.__getitem__
+            row = scores(case, maps[0], result.cameras, alignment, maps[1], farthest)
         except TrackimeError as error:
             report.add(video=case.name, frames=len(case.video), refused=str(error))
             continue
@@ -129,7 +99,7 @@ def scores(
         case: the truth.
         depth, cameras: the estimate, in one unit.
         alignment: of depth, see `trackime.metrics.depth.ALIGNMENTS`.
-        measured: bool [H, W] of a frame: figures of these pixels stand beside those of all.
+        measured: bool [H, W] of a frame: figures of these pixels are added to those of all.
         farthest: true depth beyond it does not count.
     """
     frames = range(len(case.video))
@@ -145,14 +115,14 @@ def scores(
             out |= {"ATE": error.rmse, "ATE %": 100 * error.share}
             out |= {"RPE": moved.translation, "RPE deg": moved.degrees}
         except InputError:
-            pass  # a camera that stands still, or whose poses are unknown, has no such errors
-    if case.trails is not None:
-        z = along(depth, case.trails, case.video.info.width, case.video.info.height)
+            pass  # a static camera, or unknown poses, have no such errors
+    if case.tracks is not None:
+        z = along(depth, case.tracks, case.video.info.width, case.video.info.height)
         if cameras is not None:
-            (agreed,) = consistency(z, case.trails, cameras, (min(GAP, len(case.video) - 1),))
+            (agreed,) = consistency(z, case.tracks, cameras, (min(GAP, len(case.video) - 1),))
             out["inconsistent %"] = 100 * agreed.relative
         if len(case.video) > 2:
-            out["flicker %"] = 100 * flicker(z, case.trails)
+            out["flicker %"] = 100 * flicker(z, case.tracks)
     return out
 
 
@@ -195,30 +165,32 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
     if case.scene is None:
         raise InputError(f"{case.name}: expected a world, whose tracks are known")
     info = case.video.info
-    trails = true_trails(case.scene, grid_step(info.width, info.height))
-    return make(trails, initial, info.width, info.height)
+    tracks = static_tracks(case.scene, grid_step(info.width, info.height))
+    return make_matches(tracks, initial, info.width, info.height)
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `DenseConfig.method`; what moves is told by `movers`, or known where `masked`."""
+    """Points followed by `DenseConfig.method`; what moves is detected by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
-        trails = follow(case.video, config=DenseConfig(method=method))
+        tracks = follow(case.video, config=DenseConfig(method=method))
         if not masked:
-            return make(trails, initial, info.width, info.height, static=find(trails, info.width, info.height).static)
-        still = np.zeros(len(trails.frame), bool)
-        for t in range(trails.frames):
-            rows = trails.at(t)[1]
-            still[rows] = at(case.static(t), trails.xy[rows])
-        static = np.add.reduceat(~still, trails.first[:-1]) == 0
-        return make(trails, initial, info.width, info.height, static=static)
+            return make_matches(
+                tracks, initial, info.width, info.height, static=find(tracks, info.width, info.height).static
+            )
+        still = np.zeros(len(tracks.frame), bool)
+        for t in range(tracks.frames):
+            rows = tracks.at(t)[1]
+            still[rows] = ids_at(case.static(t), tracks.xy[rows])
+        static = np.add.reduceat(~still, tracks.first[:-1]) == 0
+        return make_matches(tracks, initial, info.width, info.height, static=static)
 
     return maker
 
 
 def chained_flow(case: Case, initial: InitialDepth) -> Matches:
-    """DIS flow chained from frame to frame, anew for each pair, everywhere: the loss alone tells what moves."""
+    """DIS flow chained from frame to frame, from new points for each pair, everywhere: only the loss handles movers."""
     return of_flow(case.video, initial, None, grid_step(case.video.info.width, case.video.info.height))
 
 
@@ -274,11 +246,11 @@ def spoiled(
             solution = solve(problem, config, device=device)
             after = time.perf_counter()
 
-            def depth(t: int, s: Any = solution, d: InitialDepth = initial) -> FloatArray:
+            def solved(t: int, s: Any = solution, d: InitialDepth = initial) -> FloatArray:
                 return np.asarray(s.depth(t, torch.as_tensor(d.depth(t))))
 
             cameras = Cameras(solution.poses.numpy(), solution.focal.numpy(), info.width, info.height)
-            row = scores(case, depth, cameras)
+            row = scores(case, solved, cameras)
             row |= {"focal/true": float(np.median(cameras.focal)) / case.focal, "count": len(matches)}
             add(case, name, row | {"match s": made - begin, "solve s": after - made})
     if any(len(rows) > 1 for rows in every.values()):

@@ -1,4 +1,4 @@
-"""Videos with true depth and cameras: worlds made on the spot, and RGB-D folders."""
+"""Videos with true depth and cameras: rendered worlds, and RGB-D folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXACT = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A video and what is true of it.
+    """A video and its ground truth.
 
     Attributes:
         name: of the scene.
@@ -30,7 +30,7 @@ class Case:
         depth: true depth [H, W] of a frame, 0 unknown.
         poses: float64 [F, 4, 4] camera-to-world; NaN where unknown.
         focal: pixels, true (fx where fx and fy differ).
-        trails: true tracks of points that do not move, to measure consistency along; None: not known.
+        tracks: true tracks of static points, to measure consistency along; None: not known.
         scene: the world, where it is one.
     """
 
@@ -39,7 +39,7 @@ class Case:
     depth: Callable[[int], FloatArray]
     poses: Float64
     focal: float
-    trails: RaggedTracks | None = None
+    tracks: RaggedTracks | None = None
     scene: Scene | None = None
 
     @property
@@ -68,9 +68,9 @@ def worlds(
         scene = make_scene(
             seed, width=size[0], height=size[1], frames=frames, objects=6 + movers, movers=movers, path=path
         )
-        trails = RaggedTracks.of(scene.sample(400, seed=seed, ids=[0], edge_share=0.0))
+        tracks = RaggedTracks.of(scene.sample(400, seed=seed, ids=[0], edge_share=0.0))
         video = open_video(scene.video)
-        yield Case(f"{path} {seed}", video, lambda t, d=scene.depths: d[t], scene.poses, scene.focal, trails, scene)
+        yield Case(f"{path} {seed}", video, lambda t, d=scene.depths: d[t], scene.poses, scene.focal, tracks, scene)
 
 
 def scans(kind: str, path: str, first: int = 0, frames: int | None = None) -> Iterator[Case]:
@@ -89,7 +89,7 @@ def scans(kind: str, path: str, first: int = 0, frames: int | None = None) -> It
         yield Case(scan.name, video.clip(first, last), lambda t, s=scan: s.depth(first + t), poses, focal)
 
 
-def true_trails(scene: Scene, step: int, every: int = 8) -> RaggedTracks:
+def static_tracks(scene: Scene, step: int, every: int = 8) -> RaggedTracks:
     """True tracks of a grid of every `step` pixels of every `every`-th frame; only of what does not move.
 
     Their expected error is `EXACT`: with a tracker's pixel the solve would trade them for smoother factors of depth.

@@ -1,6 +1,6 @@
-"""Matches of chained optical flow: every pair of frames begins anew, as flow between them would.
+"""Matches of chained optical flow: every pair of frames starts from new points, as flow between them would.
 
-What tracks give that flow cannot is to know a point again: here each pair has its own points, carried from frame to
+What tracks give and flow does not is to recognise a point: here each pair has its own points, moved from frame to
 frame, and no point is in more than one pair.
 """
 
@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import torch
 
-from trackime.arrays import BoolArray, Float32, Float64, FloatArray, Int64
+from trackime.arrays import BoolArray, Float32, Float64, Int64, bilinear, ids_at, inside
 from trackime.imaging import DenseFlow, forward_backward_error
 from trackime.video import Video
-from trackime_apps.depth import LEAST_SIGMA, InitialDepth, hierarchy, read
+from trackime_apps.depth import LEAST_SIGMA, InitialDepth, depth_at, hierarchical_pairs
 from trackime_apps.depth.solver import Matches
 
 Static = Callable[[int], BoolArray]
@@ -44,25 +44,25 @@ def of_flow(video: Video, initial: InitialDepth, static: Static | None = None, s
     y, x = (a.ravel() + 0.5 for a in np.mgrid[step // 2 : h : step, step // 2 : w : step])
     grid = np.stack((x, y), 1)
     targets: dict[int, set[int]] = {}
-    for i, j in hierarchy(frames):
+    for i, j in hierarchical_pairs(frames):
         targets.setdefault(i, set()).add(j)
         targets.setdefault(j, set()).add(i)
     parts = []
     for i, ends in sorted(targets.items()):
-        begin = grid[at(masks[i], grid)]
+        begin = grid[ids_at(masks[i], grid)]
         for way, flows, other in ((1, there, back), (-1, back, there)):
             mine = [j for j in ends if (j - i) * way > 0]
             xy, first = begin, begin
             for t in range(i, max(mine, key=lambda j: abs(j - i)), way) if mine else ():
                 k = t if way > 0 else t - 1  # the fields between frames k and k + 1
-                moved = xy + _sample(flows[k], xy)
-                inside = ((moved >= 0) & (moved <= (w, h))).all(1)
-                near = _sample(forward_backward_error(flows[k], other[k])[..., None], xy)[:, 0] <= AGREE
-                xy, first = moved[inside & near], first[inside & near]
+                moved = xy + bilinear(flows[k], xy)
+                within = inside(moved, (h, w))
+                near = bilinear(forward_backward_error(flows[k], other[k]), xy) <= AGREE
+                xy, first = moved[within & near], first[within & near]
                 if t + way in mine:
-                    good = at(masks[t + way], xy)
+                    good = ids_at(masks[t + way], xy)
                     a, b = first[good], xy[good]
-                    parts.append((i, t + way, a, b, read(depths[i], a, w, h), read(depths[t + way], b, w, h)))
+                    parts.append((i, t + way, a, b, depth_at(depths[i], a, w, h), depth_at(depths[t + way], b, w, h)))
     i, j = (np.concatenate([np.full(len(p[2]), p[k]) for p in parts]) for k in (0, 1))
     x_i, x_j, d_i, d_j = (np.concatenate([p[k] for p in parts]) for k in (2, 3, 4, 5))
     good = (d_i > 0) & (d_j > 0)
@@ -86,19 +86,3 @@ def _flows(video: Video) -> tuple[list[Float32], list[Float32]]:
             back.append(flow(grey, before))
         before = grey
     return there, back
-
-
-def _sample(field: Float32, xy: Float64) -> Float64:
-    """A field [H, W, C] at points [N, 2], bilinear."""
-    if not len(xy):
-        return np.zeros((0, field.shape[2]))
-    at = (xy - 0.5).astype(np.float32)
-    got = cv2.remap(field, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return got.reshape(len(xy), -1).astype(np.float64)
-
-
-def at(mask: BoolArray, xy: FloatArray) -> BoolArray:
-    """A mask [H, W] at points [N, 2]: bool [N]."""
-    h, w = mask.shape
-    x, y = np.clip(xy[:, 0].astype(int), 0, w - 1), np.clip(xy[:, 1].astype(int), 0, h - 1)
-    return mask[y, x]

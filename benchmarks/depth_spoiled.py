@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trackime.arrays import BoolArray, Float64, FloatArray
+from trackime.arrays import Float64, FloatArray
 from trackime.errors import InputError
 
 
 class SpoiledDepth:
-    """Depth to start from (`trackime_apps.depth.maps.InitialDepth`) made from the true one.
+    """Initial depth (`trackime_apps.depth.InitialDepth`) made from the true one.
 
     Args:
         truth: depth [H, W] of a frame, 0 unknown.
@@ -66,7 +66,3 @@ class SpoiledDepth:
         known = np.isfinite(d) & (d > 0)
         d = np.where(known, d, 1)
         return np.where(known, 1 / (1 / d - self.shift), 0).astype(np.float32)
-
-    def measured(self, t: int) -> BoolArray:
-        """bool [H, W]: all that is known."""
-        return self.depth(t) > 0

@@ -13,7 +13,7 @@ from trackime.errors import FormatError, InputError, ShapeError
 from trackime.geometry import Cameras
 from trackime.types import Queries, RaggedTracks, Tracks, VideoInfo
 from trackime.worlds import make_scene
-from trackime_apps.depth.maps import DepthMaps
+from trackime_apps.depth.initial_depth import DepthMaps
 
 
 def tracks_of(visible: np.ndarray, seed: int = 0) -> Tracks:
@@ -167,12 +167,12 @@ def test_maps_come_back(tmp_path: Path) -> None:
     maps.write(0, depth, np.array([[True, True, True], [False, True, True]]))
     assert 0 in maps and 1 not in maps
     assert (maps.depth(0) == [[1, 0, 0], [2, 0, 0]]).all() and maps.depth(0).dtype == np.float32
-    assert (maps.measured(0) == [[True, False, False], [False, False, False]]).all()
-    assert maps.moving(0) is None
+    assert (maps.frame(0)[1] == [[True, False, False], [False, False, False]]).all()
+    assert maps.frame(0)[2] is None
     maps.write(0, depth, moving=np.array([[True, False, False], [True, False, True]]))
-    assert (maps.moving(0) == [[True, False, False], [True, False, True]]).all()
+    assert (maps.frame(0)[2] == [[True, False, False], [True, False, True]]).all()
     maps.write(1, depth)
-    assert (maps.measured(1) == (maps.depth(1) > 0)).all()
+    assert (maps.frame(1)[1] == (maps.depth(1) > 0)).all()
     with pytest.raises(InputError):
         maps.depth(2)
     with pytest.raises(ShapeError):

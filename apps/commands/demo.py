@@ -100,13 +100,13 @@ def _write_world(folder: Path, world: Scene, progress: Progress) -> Path:
     from trackime.geometry import Cameras
     from trackime.video import VideoWriter, write_mask
 
-    from ..depth.files import DepthResult
+    from ..depth.files import DepthFolder
 
     folder.mkdir()
     (folder / "masks").mkdir()
     info, path = world.info, folder / "video.mp4"
     cameras = Cameras(np.asarray(world.poses, np.float64), np.full(len(world), world.focal), info.width, info.height)
-    truth, all_of_it = DepthResult.begin(folder, cameras, info, metric=False), np.ones((info.height, info.width), bool)
+    truth, all_of_it = DepthFolder.begin(folder, cameras, info, metric=False), np.ones((info.height, info.width), bool)
     with VideoWriter(path, info.width, info.height, pts=info.pts, crf=8) as writer:
         for t, name in enumerate(info.names):
             writer.write(world.frame(t))
@@ -168,15 +168,13 @@ def _score_masks(
 
 def _score_depth(result: ResultFolder, world: Scene, video: Video, progress: Progress, device: str) -> dict[str, Any]:
     """Find depth and cameras into depth/, by parallax alone; how far they are from the truth, up to one scale."""
-    from trackime.dense import DenseConfig
     from trackime.metrics import absolute_error, depth_scores
 
-    from ..depth import DepthConfig, Exports
-    from ..depth.solver import SolverConfig
+    from ..depth import DepthConfig, DepthRequest, Exports
 
     part, exports = result.part("depth"), Exports()
-    switches = DepthConfig(cuts=0.0), DenseConfig(), SolverConfig()
-    found = depth_into(part, _lent(video), switches, exports, progress, device=device).shots[0].result
+    request = DepthRequest(DepthConfig(cuts=0.0), device=device)
+    found = depth_into(part, _lent(video), request, exports, progress).shots[0].folder
     with progress.stage("scoring"):
         scores: dict[str, dict[str, float]] = {}
         for name, measured in (("all pixels", None), ("measured", lambda t: found.maps(t)[2])):
@@ -186,8 +184,8 @@ def _score_depth(result: ResultFolder, world: Scene, video: Video, progress: Pro
         error = absolute_error(found.cameras.poses, world.poses)
         cameras = {"ATE": round(error.share, 5), "focal": round(float(found.cameras.focal[0]) / world.focal, 4)}
     part.record["scores"] = {"depth": scores, "cameras": cameras}
-    settings = {**vars(switches[1]), **vars(switches[2]), **vars(switches[0]), **vars(exports), "focal": None}
-    seal(part, "depth", settings)
+    tables = {"depth": request.depth, "dense": request.dense, "solver": request.solver, "exports": exports}
+    seal(part, "depth", {"device": device, **tables})
     return {"depth": scores, "cameras": cameras}
 
 

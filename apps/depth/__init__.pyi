@@ -1,27 +1,31 @@
 from .config import DepthConfig as DepthConfig
 from .config import Exports as Exports
-from .focal import given as given
-from .maps import InitialDepth as InitialDepth
+from .focal import resolve_focal as resolve_focal
+from .initial_depth import InitialDepth as InitialDepth
 from .matches import LEAST_SIGMA as LEAST_SIGMA
-from .matches import hierarchy as hierarchy
-from .matches import make as make
-from .pictures import write_pictures as write_pictures
-from .run import Depth as Depth
+from .matches import depth_at as depth_at
+from .matches import hierarchical_pairs as hierarchical_pairs
+from .matches import make_matches as make_matches
+from .request import DepthRequest as DepthRequest
+from .result import DepthResult as DepthResult
+from .result import load as load
 from .run import depth as depth
-from .sampling import read as read
-from .shot import Shot as Shot
+from .run import estimate as estimate
+from .shot import DepthShot as DepthShot
 
 __all__ = [
     "LEAST_SIGMA",
-    "Depth",
     "DepthConfig",
+    "DepthRequest",
+    "DepthResult",
+    "DepthShot",
     "Exports",
     "InitialDepth",
-    "Shot",
     "depth",
-    "given",
-    "hierarchy",
-    "make",
-    "read",
-    "write_pictures",
+    "depth_at",
+    "estimate",
+    "hierarchical_pairs",
+    "load",
+    "make_matches",
+    "resolve_focal",
 ]

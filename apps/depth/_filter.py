@@ -1,17 +1,16 @@
-"""Depth smoothed over time along what each pixel sees, without mixing what frames show at one place.
+"""Depth smoothed over time along the trajectory of each pixel's scene point.
 
 The temporal filter of Kopf, Rong, Huang, Robust Consistent Video Depth Estimation, CVPR 2021, section 3.4: a pixel's
-depth becomes the mean of what the frames around it say of the same point, each moved into its own camera. Which pixel
-of another frame shows the point, chained optical flow says, for it does not err with depth and cameras, which are to be
-mended. Where flow fails there and back (bare walls, mostly), the point itself is projected by its depth and the
-cameras, and taken for seen where the other frame's depth agrees.
+depth becomes the mean of the depths of the same point in the frames around it, each transformed into its camera.
+Chained optical flow gives the pixel of another frame that shows the point, for it does not share the errors of depth
+and cameras, which are to be corrected. Where flow fails the forward-backward check (textureless walls, mostly), the
+point is projected by its depth and the cameras, and counts as seen where the other frame's depth agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +21,8 @@ from trackime.errors import InputError, ShapeError
 from trackime.geometry import Cameras
 from trackime.imaging import MIN_FLOW_SIDE, DenseFlow, flow_magnitude, forward_backward_error
 
+from .initial_depth import is_known
+
 RADIUS = 4
 """Frames to each side."""
 
@@ -29,27 +30,27 @@ DECAY = 3.0
 """The weight of another frame's depth is exp(-DECAY ratio), ratio >= 1 (Kopf et al., section 3.4)."""
 
 LIMIT = 1.25
-"""Two depths further apart than this factor are of two surfaces, whatever the flow says."""
+"""Two depths further apart than this factor are of two surfaces, whatever the flow."""
 
 SIDE = 1024
-"""Flow is computed on frames whose longer side is this at most: memory and time would be its own otherwise."""
+"""Flow is computed on frames whose longer side is this at most, or it would dominate memory and time."""
 
-_MISS, _MISS_SHARE = 1.0, 0.05  # pixels, and a share of the way, that going there and back may miss
-_EDGE = 0.1  # bilinear sampling is left where it differs by this share from the nearest pixel: it mixes two surfaces
+_MISS, _MISS_SHARE = 1.0, 0.05  # forward-backward error: pixels, and a share of the flow
+_EDGE = 0.1  # where bilinear sampling differs by this share from the nearest pixel it mixes two surfaces
 _FAR = -1e6  # a place outside of any frame
 _AGREE = 0.05  # the logarithm of a ratio at which agreement has fallen to 1/e
 
 
 @dataclass(frozen=True, eq=False)
 class Filtered:
-    """A frame that the filter is done with.
+    """A smoothed frame.
 
     Attributes:
         t: its index.
         frame: uint8 [H, W, 3], as it was given.
         depth: float32 [H, W], 0 where unknown.
         agreement: float32 [H, W] in (0, 1], 0 where unknown: 1 where each frame of the window sees the same depth;
-            1 / frames of the window where none but this one has a say (a mover, or hidden in all others).
+            1 / frames of the window where no other frame contributes (a mover, or occluded in all others).
     """
 
     t: int
@@ -59,19 +60,19 @@ class Filtered:
 
 
 @dataclass(eq=False)
-class _Held:
-    """A frame of the window; `ways` and `seen` lead to the frame before (-1) and the next (+1)."""
+class _WindowFrame:
+    """A frame of the window; `flows` and `seen`: to the frame before (-1) and the next (+1)."""
 
     frame: UInt8
     grey: UInt8  # [h, w], of the size flow is computed at
     depth: FloatArray  # [H, W]
     moving: UInt8  # [H, W]
-    ways: dict[int, FloatArray] = field(default_factory=dict)  # [h, w, 2]
+    flows: dict[int, FloatArray] = field(default_factory=dict)  # [h, w, 2]
     seen: dict[int, UInt8] = field(default_factory=dict)  # [h, w], 0 or 255
 
 
 class TemporalFilter:
-    """Takes frames and depth maps in order, and hands each back `radius` frames later, smoothed.
+    """Takes frames and depth maps in order, and gives each, smoothed, `radius` frames later.
 
     Memory holds 2 radius + 1 frames, whatever the length of the video.
 
@@ -95,7 +96,7 @@ class TemporalFilter:
         self._shots = np.zeros(len(cameras), np.int64) if shots is None else np.asarray(shots)
         if self._shots.shape != (len(cameras),):
             raise ShapeError("shots", f"[{len(cameras)}]", self._shots.shape)
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _WindowFrame] = {}
         self._taken = self._given = 0
         self._flow = DenseFlow()
         width, height = cameras.width, cameras.height
@@ -105,12 +106,12 @@ class TemporalFilter:
         self._x, self._y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(x, y))
 
     def push(self, frame: UInt8, depth: FloatArray, moving: BoolArray | None = None) -> Filtered | None:
-        """Take the next frame; the one `radius` before it, or None where there is none yet.
+        """Add the next frame; gives the one `radius` before it, or None where there is none yet.
 
         Args:
             frame: uint8 [H, W, 3].
             depth: [H, W], z; 0, negative, NaN and infinity: unknown.
-            moving: bool [H, W], what moves by itself: left as it is, and not used for what lies behind it.
+            moving: bool [H, W], what moves by itself: left as it is, and not used for the background.
 
         Raises:
             ShapeError: arrays of another size than the cameras'.
@@ -125,12 +126,12 @@ class TemporalFilter:
             raise ShapeError("depth", f"[{size[0]}, {size[1]}]", depth.shape)
         if moving is not None and moving.shape != size:
             raise ShapeError("moving", f"[{size[0]}, {size[1]}]", moving.shape)
-        known = np.isfinite(depth) & (depth > 0)
+        known = is_known(depth)
         mask = np.zeros(size, np.uint8) if moving is None else np.ascontiguousarray(moving).astype(np.uint8)
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         if self._size != (size[1], size[0]):
             grey = cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA)
-        held = _Held(frame, np.asarray(grey, np.uint8), np.where(known, depth, 0).astype(np.float32), mask)
+        held = _WindowFrame(frame, np.asarray(grey, np.uint8), np.where(known, depth, 0).astype(np.float32), mask)
         self._held[t] = held
         self._taken += 1
         if t and self.radius and self._shots[t] == self._shots[t - 1]:
@@ -142,18 +143,18 @@ class TemporalFilter:
         while self._given < self._taken:
             yield self._give()
 
-    def _link(self, one: _Held, other: _Held) -> None:
+    def _link(self, one: _WindowFrame, other: _WindowFrame) -> None:
         """Flow both ways between neighbours, and where the two agree."""
         if min(self._size) < MIN_FLOW_SIDE:
             return
         there, back = self._flow(one.grey, other.grey), self._flow(other.grey, one.grey)
         for held, step, way, return_way in ((one, 1, there, back), (other, -1, back, there)):
-            held.ways[step] = way
+            held.flows[step] = way
             good = forward_backward_error(way, return_way) < _MISS + _MISS_SHARE * flow_magnitude(way)
             held.seen[step] = np.where(good, np.uint8(255), np.uint8(0))
 
     def _give(self) -> Filtered:
-        """Filter the next frame in turn and let go of what no later one needs."""
+        """Filter the next frame in turn and drop what no later one needs."""
         t = self._given
         self._given += 1
         here = self._held[t]
@@ -163,13 +164,13 @@ class TemporalFilter:
         window = 1
         for step in (-1, 1):
             window += self._along(t, step, total, weights, agree)
-        # What no other frame had a say in stays to the bit.
+        # Pixels that no other frame contributes to stay as they are, to the bit.
         depth = np.divide(total, weights, out=here.depth.copy(), where=weights > own)
         self._held.pop(t - self.radius, None)
         return Filtered(t, here.frame, depth, agree / np.float32(window))
 
     def _along(self, t: int, step: int, total: FloatArray, weights: FloatArray, agree: FloatArray) -> int:
-        """Add what the frames to one side say of each pixel of frame t; the number of those frames."""
+        """Add the depths that the frames to one side give each pixel of frame t; returns the number of those frames."""
         here, x, y, frames = self._held[t], self._x, self._y, 0
         (h, w), (wide, high) = here.depth.shape, self._size
         fx, fy = np.float32(wide / w), np.float32(high / h)
@@ -178,12 +179,12 @@ class TemporalFilter:
         safe = np.where(here.depth > 0, here.depth, np.float32(1))
         for s in range(t + step, t + step * (self.radius + 1), step):
             before, there = self._held[s - step], self._held.get(s)
-            if there is None or step not in before.ways:
+            if there is None or step not in before.flows:
                 break
             frames += 1
             # Centres of a frame shrunk by f: x -> (x + 0.5) f - 0.5.
             at = ((x + np.float32(0.5)) * fx - np.float32(0.5), (y + np.float32(0.5)) * fy - np.float32(0.5))
-            way = _look(before.ways[step], *at)
+            way = _look(before.flows[step], *at)
             flows &= _look(before.seen[step], *at) > 229  # nine tenths of the pixels it lies between
             x, y = x + way[..., 0] / fx, y + way[..., 1] / fy
             flows &= _inside(x, y)
@@ -234,7 +235,7 @@ def smooth(
     """Smooth the depth of a video; arguments and errors as `TemporalFilter` has them.
 
     Args:
-        frames: (frame, depth, moving) of each, in order; read `radius` frames ahead of what is handed out.
+        frames: (frame, depth, moving) of each, in order; read `radius` frames ahead of the result.
     """
     window = TemporalFilter(cameras, radius, limit, shots)
     for item in frames:
@@ -244,7 +245,7 @@ def smooth(
     yield from window.finish()
 
 
-def _look(image: npt.NDArray[Any], x: FloatArray, y: FloatArray, way: int = cv2.INTER_LINEAR) -> FloatArray:
+def _look(image: FloatArray | UInt8, x: FloatArray, y: FloatArray, way: int = cv2.INTER_LINEAR) -> FloatArray:
     """An image at places [H, W], 0 at a centre; edges repeated."""
     return np.asarray(cv2.remap(image, x, y, way, borderMode=cv2.BORDER_REPLICATE))
 

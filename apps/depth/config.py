@@ -1,4 +1,4 @@
-"""Every switch of consistent depth, but for those of its solver (see `solver.config.SolverConfig`)."""
+"""Every option of consistent depth, except those of its solver (see `solver.config.SolverConfig`)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from trackime.errors import InputError
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """How depth is found, smoothed."""
+    """How depth is estimated and smoothed."""
 
-    solve: bool = option(True, "cameras and depth are made to agree with the points; off: as they begin")
+    solve: bool = option(True, "solve for cameras and depth that agree with the points; off: keep those by parallax")
     zoom: bool = option(False, "a focal length of its own for every frame; off: one for the video")
-    moving: bool = option(True, "look for what moves by itself; off: everything is taken to stand still")
-    matches: int = option(1000, "points that join a pair of frames in the solve, at most")
-    cuts: float = option(0.45, "unlikeness of two frames, 0 .. 1, from which a shot ends between them; 0: no cuts")
-    filter: int = option(4, "frames to each side whose depth is averaged along what a pixel sees; 0: none")
+    moving: bool = option(True, "detect what moves by itself; off: everything counts as static")
+    matches: int = option(1000, "matches of a pair of frames in the solve, at most")
+    cuts: float = option(0.45, "difference of two frames, 0 .. 1, from which on a cut lies between them; 0: no cuts")
+    filter: int = option(4, "frames to each side whose depth is averaged along a pixel's trajectory; 0: none")
 
     def __post_init__(self) -> None:
         for name, least in (("matches", 1), ("filter", 0)):
@@ -35,7 +35,7 @@ class Exports:
     exr: bool = option(False, "EXR files of depth (extra exr)")
     movie: bool = option(True, "depth.mp4: disparity in colours")
     cloud: int = option(500_000, "points of cloud.ply at most; 0: none")
-    mesh: bool = option(False, "mesh.ply of what stands still (extra open3d)")
+    mesh: bool = option(False, "mesh.ply of what is static (extra open3d)")
     transforms: bool = option(True, "transforms.json for Nerfstudio")
     colmap: str = option("binary", "the COLMAP model: binary, text, or none", ("binary", "text", "none"))
 

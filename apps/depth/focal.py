@@ -1,7 +1,7 @@
 """The focal length that a user gives: pixels, an angle, or a file of intrinsics.
 
-The solver's cameras are pinholes with square pixels whose principal point is the frame's centre. What a file says
-beyond that is told: refused where it matters, warned of where it hardly does.
+The solver's cameras are pinholes with square pixels whose principal point is the centre of the frame. A file that
+differs is refused where that matters, with a warning where it hardly does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from trackime.errors import FormatError, InputError
 from trackime.files import reading
 from trackime.types import VideoInfo
 
-_SHIFT_TOLD, _SHIFT_REFUSED = 0.01, 0.1
+_SHIFT_WARNED, _SHIFT_REFUSED = 0.01, 0.1
 """How far the principal point may be off the centre, of the longer side."""
-_STRETCH_TOLD, _STRETCH_REFUSED = 0.01, 0.1
+_STRETCH_WARNED, _STRETCH_REFUSED = 0.01, 0.1
 """How far pixels may be from square: |fx / fy - 1|."""
 _AGREE = 1e-3
 """How far the focal lengths of one video's frames may be from another to count as one."""
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pinhole:
-    """What a file says of a camera. Pixels of its own frames, the centre of the top-left one at (0.5, 0.5)."""
+    """A camera as a file describes it. Pixels of its own frames, the centre of the top-left one at (0.5, 0.5)."""
 
     fx: float
     fy: float
@@ -53,7 +53,7 @@ class _Pinhole:
     distorted: bool = False
 
 
-def given(focal: float | None, fov: float | None, intrinsics: Path | None, info: VideoInfo) -> float | None:
+def resolve_focal(focal: float | None, fov: float | None, intrinsics: Path | None, info: VideoInfo) -> float | None:
     """The focal length in pixels of the video; None where none is given.
 
     Args:
@@ -61,11 +61,11 @@ def given(focal: float | None, fov: float | None, intrinsics: Path | None, info:
         fov: horizontal angle in degrees; f = (W / 2) / tan(fov / 2).
         intrinsics: `intrinsics.json` as results have it (fx, fy or focal, cx, cy, width, height), a text file with a
             3x3 matrix K (centres of pixels at integers, as OpenCV has them), COLMAP's ``cameras.txt``, or Nerfstudio's
-            ``transforms.json``. One that tells another size than the video's is scaled to it.
+            ``transforms.json``. One of another size than the video's is scaled to it.
         info: of the video.
 
     Raises:
-        InputError: more than one of them, or one that cannot be.
+        InputError: more than one of them, or one out of range.
         FormatError: a file that is none of these, of another shape than the video, of several cameras, with a
             principal point far from the centre or pixels far from square.
     """
@@ -178,7 +178,7 @@ def _of_video(path: Path, camera: _Pinhole, info: VideoInfo) -> float:
     stretch = abs(camera.fx / camera.fy - 1)
     if stretch > _STRETCH_REFUSED:
         raise FormatError(f"{path}: expected square pixels, got fx {camera.fx:g} and fy {camera.fy:g}")
-    if stretch > _STRETCH_TOLD:
+    if stretch > _STRETCH_WARNED:
         _log.warning("%s: fx %g and fy %g: their mean is used for both", path, camera.fx, camera.fy)
     if camera.distorted:
         _log.warning("%s: lens distortion is not modelled: an undistorted video serves better", path)
@@ -190,8 +190,8 @@ def _check_centre(path: Path, camera: _Pinhole, scale: float, info: VideoInfo) -
         return
     x, y = camera.cx * scale - info.width / 2, camera.cy * scale - info.height / 2
     off = max(abs(x), abs(y)) / max(info.width, info.height)
-    told = f"the principal point is ({x:+.0f}, {y:+.0f}) px off the centre of {info.width}x{info.height} frames"
+    problem = f"the principal point is ({x:+.0f}, {y:+.0f}) px off the centre of {info.width}x{info.height} frames"
     if off > _SHIFT_REFUSED:
-        raise FormatError(f"{path}: {told}: expected it near the centre (of frames of another size? cropped ones?)")
-    if off > _SHIFT_TOLD:
-        _log.warning("%s: %s; the centre is used", path, told)
+        raise FormatError(f"{path}: {problem}: expected it near the centre (of frames of another size? cropped ones?)")
+    if off > _SHIFT_WARNED:
+        _log.warning("%s: %s; the centre is used", path, problem)

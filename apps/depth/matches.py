@@ -1,4 +1,4 @@
-"""Matches between frames from tracks: any two frames that a point is seen in are one."""
+"""Matches between frames from tracks: one for any two frames that a point is seen in; and depth at points."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trackime.arrays import Int64
+from trackime.arrays import Float64, FloatArray, Int64, bilinear, inside
 from trackime.errors import InputError, ShapeError
 from trackime.progress import Report, silent
 from trackime.types import RaggedTracks
 
-from .maps import InitialDepth
-from .sampling import read
+from .initial_depth import InitialDepth, is_known
 from .solver import Matches
 
+_EDGE = 1.15
+"""Ratio of the largest to the smallest of the depths around a place from which on they are of two surfaces."""
+_NEAREST = (np.floor, np.ceil)
 _PER_PAIR = 1000
 """Matches of a directed pair of frames at most; about six pairs begin or end at a frame."""
 LEAST_SIGMA = 0.3
-"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was followed."""
+"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was tracked."""
 
 
-def hierarchy(frames: int) -> list[tuple[int, int]]:
+def hierarchical_pairs(frames: int) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of a video: at distance 2^l, one every 2^max(0, l - 1) frames (Kopf, Rong, Huang, Robust
     consistent video depth estimation, CVPR 2021, section 4). Some three times as many as frames."""
     pairs = []
@@ -32,7 +34,30 @@ def hierarchy(frames: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def make(
+def depth_at(depth: FloatArray, xy: npt.ArrayLike, width: int, height: int) -> Float64:
+    """Depths float64 [N] of a map [h, w] of any resolution at pixels [N, 2] of its frame, width x height.
+
+    Bilinear in 1 / depth, which is linear in the pixels on every plane. 0, unknown, where one of the pixels that
+    contribute is unknown, where they differ by more than a factor of `_EDGE`, and outside the frame.
+
+    Raises:
+        ShapeError: the map is not [h, w].
+    """
+    depth, xy = np.asarray(depth, np.float64), np.asarray(xy, np.float64)
+    if depth.ndim != 2 or not depth.size:
+        raise ShapeError("depth map", "[h, w]", depth.shape)
+    h, w = depth.shape
+    good = inside(xy, (height, width))
+    at = np.where(good[:, None], xy, 0) * (w / width, h / height)
+    values = np.where(is_known(depth), depth, np.nan)
+    # Pixels with a weight of 0 do not count: on a centre, floor and ceil are the same pixel.
+    column, row = np.clip(at - 0.5, 0, (w - 1, h - 1)).T
+    around = np.stack([values[v(row).astype(int), u(column).astype(int)] for v in _NEAREST for u in _NEAREST])
+    good &= around.max(0) <= _EDGE * around.min(0)  # NaN: False
+    return np.divide(1, bilinear(1 / values, at), out=np.zeros(len(at)), where=good)
+
+
+def make_matches(
     tracks: RaggedTracks,
     initial: InitialDepth,
     width: int,
@@ -43,12 +68,11 @@ def make(
     least_sigma: float = LEAST_SIGMA,
     progress: Report = silent,
 ) -> Matches:
-    """Matches of the hierarchical pairs, in both directions, with depths to start from.
+    """Matches of the hierarchical pairs, in both directions, with initial depths.
 
-    Each map is read once; what stays in memory is a depth an observation. An observation without one makes no match
-    (see `sampling.read`). Of a pair with more than `per_pair` points an even choice is taken. All matches of a point
-    together weigh as much as it has frames that are matched, times `static`: so a point does not count for the square
-    of its length.
+    Each map is read once; memory holds one depth a sighting. A sighting without depth (see `depth_at`) makes no match.
+    Pairs with more than `per_pair` points are subsampled evenly. All matches of a point together weigh as much as it
+    has matched frames, times `static`, so that a point does not count by the square of its length.
 
     Args:
         tracks: the points.
@@ -56,7 +80,7 @@ def make(
         width, height: of the frames.
         static: bool or weights [N], 0 or more; None: all 1. Points of 0 make no matches.
         per_pair: matches of a directed pair at most; 0: all.
-        least_sigma: pixels; the errors of both ends are added in squares, and are this at least.
+        least_sigma: pixels; lower bound of the root of the squared errors of both ends.
         progress: called as progress("matches", frames done, frames).
 
     Returns:
@@ -79,10 +103,10 @@ def make(
     depth = np.zeros(len(tracks.frame))
     for t, here in enumerate(rows):
         if len(here):
-            depth[here] = read(initial.depth(t), tracks.xy[here], width, height)
+            depth[here] = depth_at(initial.depth(t), tracks.xy[here], width, height)
             rows[t] = here[depth[here] > 0]
         progress("matches", t + 1, tracks.frames)
-    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchy(tracks.frames)]
+    ends = [_pair(rows[i], rows[j], point, per_pair) for i, j in hierarchical_pairs(tracks.frames)]
     a = np.concatenate([np.concatenate((m, n)) for m, n in ends] or [np.zeros(0, np.int64)])
     b = np.concatenate([np.concatenate((n, m)) for m, n in ends] or [np.zeros(0, np.int64)])
     of = point[a]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ from benchmarks.report import Report
 from trackime.errors import FormatError, InputError, SolveError
 from trackime.geometry import Cameras
 from trackime.metrics import depth_scores
-from trackime_apps.depth import hierarchy
+from trackime_apps.depth import hierarchical_pairs
 from trackime_apps.depth.solver import SolverConfig
 
 SMALL = ((96, 72), 6)
@@ -102,7 +101,7 @@ def test_what_is_spoiled_is_what_was_asked_for():
 
 def test_unknown_stays_unknown():
     holes = SpoiledDepth(lambda t: np.where(ramp(t) < 2, 0, ramp(t)), 2)
-    assert ((holes.depth(1) == 0) == (ramp(1) < 2)).all() and (holes.measured(1) == (ramp(1) >= 2)).all()
+    assert ((holes.depth(1) == 0) == (ramp(1) < 2)).all()
 
 
 # ---- matches
@@ -122,7 +121,7 @@ def test_matches_of_flow_are_near_the_truth(case):
     masked, free = of_flow(case.video, initial, case.static, 6), of_flow(case.video, initial, None, 6)
     assert len(free) > len(masked) > 500
     pairs = set(zip(masked.i.tolist(), masked.j.tolist(), strict=True))
-    assert pairs == {(i, j) for a, b in hierarchy(6) for i, j in ((a, b), (b, a))}
+    assert pairs == {(i, j) for a, b in hierarchical_pairs(6) for i, j in ((a, b), (b, a))}
     for i, j in ((0, 4), (5, 4)):
         rows = ((masked.i == i) & (masked.j == j)).numpy()
         begin, end = masked.x_i.numpy()[rows], masked.x_j.numpy()[rows]
@@ -180,11 +179,8 @@ class Perfect:
         self.case, self.seconds = case, {"solve": 1.0}
         self.cameras = Cameras(poses, np.full(len(poses), case.focal), case.video.info.width, case.video.info.height)
 
-    def depth(self, t):
-        return 3 * self.case.depth(t)
-
-    def measured(self, t):
-        return np.arange(self.case.depth(t).shape[1]) % 2 == np.zeros((self.case.depth(t).shape[0], 1))
+        self.depth = [3 * case.depth(t) for t in range(len(poses))]
+        self.measured = [np.arange(z.shape[1]) % 2 == np.zeros((z.shape[0], 1)) for z in self.depth]
 
 
 def test_the_application(case, tmp_path):
@@ -192,7 +188,7 @@ def test_the_application(case, tmp_path):
         raise SolveError("the camera does not translate: --depth-model")
 
     report = Report("x")
-    bench.table(report, [case, case], lambda case: nullcontext(Perfect(case)))
+    bench.table(report, [case, case], Perfect)
     bench.table(report, [case], refuse)
     one, _, mean, refused = report.rows
     assert one["video"] == "orbit 3" and mean["video"] == "mean of 2"
@@ -206,7 +202,7 @@ def test_the_application(case, tmp_path):
 def test_cameras_that_stand_still_have_no_error():
     still = next(depth_cases.worlds([1], ["static"], (48, 36), 4, movers=1))
     report = Report("x")
-    bench.table(report, [still], lambda case: nullcontext(Perfect(case)))
+    bench.table(report, [still], Perfect)
     (row,) = report.rows
     assert row["d1 %"] == 100 and "ATE" not in row and row["inconsistent %"] < 2
 
@@ -227,11 +223,11 @@ def test_scans(tmp_path):
     (tmp_path / "room" / "poses_c2w.txt").write_text("\n".join(lines))
     (tmp_path / "room" / "K.txt").write_text("20 0 7.5\n0 20 5.5\n0 0 1")
     (case,) = depth_cases.scans("rgbd", str(tmp_path), first=1, frames=3)
-    assert case.name == "room" and len(case.video) == 3 and case.focal == 20 and case.trails is None
+    assert case.name == "room" and len(case.video) == 3 and case.focal == 20 and case.tracks is None
     np.testing.assert_allclose(case.depth(0), ramp(1), atol=1e-3)
     assert case.poses[:, 0, 3].tolist() == [1, 2, 3] and case.video[2].mean() == pytest.approx(120, abs=2)
     report = Report("x")
-    bench.table(report, [case], lambda case: nullcontext(Perfect(case)))
+    bench.table(report, [case], Perfect)
     assert report.rows[0]["d1 %"] == 100 and report.rows[0]["ATE"] < 1e-9 and "flicker %" not in report.rows[0]
     with pytest.raises(InputError, match=r"room: expected a first frame of 0 \.\. 4, got 5"):
         list(depth_cases.scans("rgbd", str(tmp_path), first=5))

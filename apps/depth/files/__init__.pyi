@@ -1,7 +1,9 @@
 from ._export import check as check
 from ._export import export as export
-from .colours import Colouring as Colouring
-from .results import DepthResult as DepthResult
-from .results import check_names as check_names
+from ._frames import openexr as openexr
+from .colours import DepthColours as DepthColours
+from .folder import DepthFolder as DepthFolder
+from .folder import check_names as check_names
+from .folder import shot_folders as shot_folders
 
-__all__ = ["Colouring", "DepthResult", "check", "check_names", "export"]
+__all__ = ["DepthColours", "DepthFolder", "check", "check_names", "export", "openexr", "shot_folders"]

@@ -95,7 +95,7 @@ def read_cameras(trajectory: Path, intrinsics: Path) -> tuple[Cameras, Float64, 
     """Cameras of cameras.tum and intrinsics.json, their times float64 [F], and whether they are metric.
 
     Raises:
-        FormatError: a file that is missing or is not what it should be, or of another number of frames.
+        FormatError: a file that is missing, damaged, or of another number of frames.
     """
     pts, poses = read_tum(trajectory)
     with reading(intrinsics, "intrinsics of a depth result"):

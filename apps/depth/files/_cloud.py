@@ -1,4 +1,4 @@
-"""One point cloud of what stands still, fused from the depth maps of a video in memory that does not grow with it."""
+"""One point cloud of what is static, fused from the depth maps of a video in memory that does not grow with it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from trackime.arrays import BoolArray, Float32, Float64, FloatArray, UInt8
 from trackime.errors import InputError
 from trackime.geometry import Cameras
 
+from ..initial_depth import is_known
+
 POINTS = 500_000
 _CELLS = 1 << 20  # cells to each side of the origin: three coordinates are packed into 63 bits
-_BENT = 0.05  # how far disparity may be from the mean of both neighbours, as a share of it
+_CURVED = 0.05  # largest difference of disparity from the mean of both neighbours, as a share of it
 _STEEP = 0.2  # how much both neighbours may differ
 
 
 class CloudFusion:
-    """Points averaged in cubes (voxels); the cubes grow when there are too many, so that `points` is never exceeded.
+    """Points averaged in cubes (voxels); they grow when there are more than `points`.
 
     Args:
         voxel: edge of a cube in units of the cameras.
         points: at most so many; memory is some 200 bytes each.
 
     Attributes:
-        voxel: the edge by now.
+        voxel: the current edge.
 
     Raises:
         InputError: not above 0.
@@ -38,7 +40,7 @@ class CloudFusion:
         self._waiting = 0
 
     def add(self, points: npt.ArrayLike, colours: npt.ArrayLike) -> None:
-        """Take points [N, 3] and their colours uint8 [N, 3] in. Points that are not finite are left out."""
+        """Add points [N, 3] and their colours uint8 [N, 3]. Points that are not finite are left out."""
         xyz, rgb = np.asarray(points, np.float64), np.asarray(colours, np.float64)
         fine = np.isfinite(xyz).all(1)
         rows = np.concatenate((xyz[fine], rgb[fine], np.ones((int(fine.sum()), 1))), 1)
@@ -62,7 +64,7 @@ class CloudFusion:
             self._sums = self._grouped(self._sums)
 
     def _grouped(self, rows: Float64) -> Float64:
-        """Sums of the rows that fall into one cube. What lies beyond a million cubes is lost: noise at infinity."""
+        """Sums of the rows that fall into one cube. Points beyond a million cubes are dropped: noise at infinity."""
         cell = np.floor(rows[:, :3] / rows[:, 6:] / self.voxel)
         within = (np.abs(cell) < _CELLS).all(1)
         rows, cell = rows[within], cell[within].astype(np.int64) + _CELLS
@@ -77,7 +79,7 @@ def surface(
 ) -> tuple[Float64, UInt8]:
     """World points [N, 3] and colours [N, 3] of the pixels of frame t that may be used, every `stride`-th each way.
 
-    Pixels between a near and a far surface, which float in the air, are left out (`flying`).
+    Flying pixels, between a near and a far surface, are left out (`flying`).
     """
     use = (use & ~flying(depth))[::stride, ::stride]
     y, x = np.nonzero(use)
@@ -86,14 +88,14 @@ def surface(
 
 
 def flying(depth: FloatArray) -> BoolArray:
-    """bool [H, W]: unknown, or where a surface ends: disparity, which is linear on planes, bends or falls steeply."""
-    known = np.isfinite(depth) & (depth > 0)
+    """bool [H, W]: unknown, or where a surface ends: disparity, which is linear on planes, is curved or steep."""
+    known = is_known(depth)
     disparity = np.divide(1, depth, out=np.zeros(depth.shape), where=known)
     wide = np.pad(disparity, 1, mode="edge")
     sure = np.pad(known, 1, constant_values=False)
     out = ~known
     for one, other in ((np.s_[1:-1, :-2], np.s_[1:-1, 2:]), (np.s_[:-2, 1:-1], np.s_[2:, 1:-1])):
         both = sure[one] & sure[other]
-        bent = np.abs(wide[one] + wide[other] - 2 * disparity) > 2 * _BENT * disparity
-        out |= both & (bent | (np.abs(wide[one] - wide[other]) > _STEEP * disparity))
+        curved = np.abs(wide[one] + wide[other] - 2 * disparity) > 2 * _CURVED * disparity
+        out |= both & (curved | (np.abs(wide[one] - wide[other]) > _STEEP * disparity))
     return np.asarray(out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from trackime.errors import InputError, ShapeError
 from trackime.files import atomic
 from trackime.geometry import Cameras
 
-from ..sfm import POINTS, WorldPoints
+from ..sfm import WorldPoints
 from ._cameras import quaternions
 
 _PINHOLE = 1  # COLMAP's number of the model: fx, fy, cx, cy
@@ -42,7 +42,6 @@ def write_colmap(
     world: WorldPoints,
     colours: UInt8 | None = None,
     text: bool = False,
-    points: int = POINTS,
 ) -> None:
     """Write cameras, images and points3D into a folder, which by custom is ``sparse/0``; atomic.
 
@@ -56,7 +55,6 @@ def write_colmap(
         world: the points and where they are seen.
         colours: uint8 [P, 3] of the points; None: grey.
         text: .txt rather than .bin.
-        points: at most so many, those seen in most frames.
 
     Raises:
         InputError: other numbers of images than cameras, names that a model cannot hold, points of another video.
@@ -69,9 +67,6 @@ def write_colmap(
     shades = np.full((len(world), 3), 128, np.uint8) if colours is None else np.asarray(colours)
     if shades.shape != (len(world), 3):
         raise ShapeError("colours", f"[{len(world)}, 3]", shades.shape)
-    if len(world) > points:
-        chosen = np.sort(np.argsort(-world.tracks.length, kind="stable")[:points])
-        world, shades = world.most_seen(points), shades[chosen]
     model = _Model(cameras, images, world, shades)
     with atomic(folder) as temporary:
         temporary.mkdir()
@@ -94,7 +89,7 @@ class _Model:
         self._place = np.empty(len(trails.frame), np.int64)
         self._place[self._order] = np.arange(len(trails.frame)) - np.repeat(self._bounds[:-1], np.diff(self._bounds))
 
-    def cameras(self, file: Any, text: bool) -> None:
+    def cameras(self, file: BinaryIO, text: bool) -> None:
         focal = self._cameras.focal[:1] if self._one else self._cameras.focal
         width, height = self._cameras.width, self._cameras.height
         if text:
@@ -108,7 +103,7 @@ class _Model:
             else:
                 file.write(struct.pack("<iiQQ4d", k, _PINHOLE, width, height, *params))
 
-    def images(self, file: Any, text: bool) -> None:
+    def images(self, file: BinaryIO, text: bool) -> None:
         poses, trails, point = self._cameras.poses, self._world.tracks, self._world.tracks.point
         turn = quaternions(poses[:, :3, :3].transpose(0, 2, 1))
         shift = -np.einsum("fji,fj->fi", poses[:, :3, :3], poses[:, :3, 3])
@@ -130,7 +125,7 @@ class _Model:
                 file.write(struct.pack("<i7di", t + 1, *pose, camera) + name.encode() + b"\0")
                 file.write(struct.pack("<Q", len(rows)) + sightings.tobytes())
 
-    def points(self, file: Any, text: bool) -> None:
+    def points(self, file: BinaryIO, text: bool) -> None:
         world, trails = self._world, self._world.tracks
         members = np.zeros(len(trails.frame), _MEMBER)
         members["image"], members["index"] = trails.frame + 1, self._place

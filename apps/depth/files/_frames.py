@@ -1,8 +1,8 @@
-"""The files a frame's depth comes as: npz, 16-bit PNG, EXR; and its picture and mask.
+"""The files of a frame's depth: npz, 16-bit PNG, EXR; and PNGs of its image and mask.
 
 npz: ``depth`` and ``confidence`` float32 [H, W], 0 where unknown; ``measured`` bool [H, W], seen rather than filled.
-PNG: depth = value * scale, 0 unknown, 65535 that far or further; the scale and its unit stand in a sidecar.
-EXR: one float32 channel Z, as renderers have it; 0 unknown.
+PNG: depth = value * scale, 0 unknown, 65535 that far or further; the scale and its unit are in a sidecar.
+EXR: one float32 channel Z, as renderers write it; 0 unknown.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from trackime.arrays import BoolArray, FloatArray, UInt8, UInt16
-from trackime.errors import FormatError, InputError, MissingExtraError, OutputError, ShapeError
-from trackime.files import atomic, reading
+from trackime.errors import InputError, MissingExtraError, OutputError, ShapeError
+from trackime.files import atomic
+
+from ..initial_depth import is_known
 
 RELATIVE, METRE = "relative", "metre"
 MILLIMETRE = 0.001
@@ -29,10 +30,10 @@ LARGEST = 65535
 
 @dataclass(frozen=True)
 class PngScale:
-    """How depth stands in the 16-bit PNGs of a video; the same in all of them, so that they can be compared.
+    """How the 16-bit PNGs of a video hold depth; the same in all of them, so that they can be compared.
 
     Attributes:
-        unit: ``relative`` (up to one factor that nobody knows) or ``metre``.
+        unit: ``relative`` (up to one unknown factor) or ``metre``.
         scale: depth of the value 1, in that unit.
 
     Raises:
@@ -57,7 +58,7 @@ class PngScale:
 
     def values(self, depth: FloatArray) -> UInt16:
         """uint16 [H, W] of depth; what is nearer than half a step becomes 1, as 0 is unknown."""
-        known = _known(depth)
+        known = is_known(depth)
         steps = np.round(np.where(known, depth, 0).astype(np.float64) / self.scale)
         return np.where(known, np.clip(steps, 1, LARGEST), 0).astype(np.uint16)
 
@@ -75,13 +76,6 @@ class PngScale:
         with atomic(folder / SIDECAR) as path:
             path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
-    @classmethod
-    def load(cls, folder: Path) -> PngScale:
-        """Of a folder of PNGs. FormatError where its sidecar is missing or none."""
-        with reading(folder / SIDECAR, "the scale of depth PNGs"):
-            record = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-            return cls(record["unit"], float(record["scale"]))
-
 
 def write_npz(path: Path, depth: FloatArray, confidence: FloatArray, measured: BoolArray) -> None:
     """Write one frame's maps [H, W]; atomic. Where depth is not a number above 0 all three are unknown.
@@ -90,13 +84,13 @@ def write_npz(path: Path, depth: FloatArray, confidence: FloatArray, measured: B
         ShapeError: maps of different sizes.
         OutputError: the file cannot be written.
     """
-    known = _known(depth)
+    known = is_known(depth)
     if known.ndim != 2 or np.shape(confidence) != known.shape or np.shape(measured) != known.shape:
         raise ShapeError("depth", "[H, W], confidence and measured the same", np.shape(depth))
     sure = np.where(known & np.isfinite(confidence), confidence, 0)
     maps = {
         "depth": np.where(known, depth, 0).astype(np.float32),
-        # To 1/256, which nothing depends on, it takes a fifth of the room.
+        # Rounded to 1/256 the file takes a fifth of the space.
         "confidence": np.where(known, np.clip(np.ceil(sure * 256), 0, 256) / 256, 0).astype(np.float32),
         "measured": known & np.asarray(measured, bool),
     }
@@ -105,20 +99,6 @@ def write_npz(path: Path, depth: FloatArray, confidence: FloatArray, measured: B
         for name, values in maps.items():
             with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(values), allow_pickle=False)
-
-
-def write_png(path: Path, depth: FloatArray, scale: PngScale) -> None:
-    """Write depth [H, W] as a 16-bit grey PNG; atomic."""
-    write_image(path, scale.values(depth))
-
-
-def read_png(path: Path, scale: PngScale) -> FloatArray:
-    """float32 [H, W] of a PNG that `write_png` wrote; 0 where unknown. FormatError where it is none."""
-    with reading(path, "a 16-bit grey PNG"):
-        values = _decode(path, cv2.IMREAD_UNCHANGED)
-        if values.dtype != np.uint16 or values.ndim != 2:
-            raise FormatError(f"expected a 16-bit grey PNG, got {values.dtype} {list(values.shape)}")
-        return (values * scale.scale).astype(np.float32)
 
 
 def openexr() -> Any:
@@ -136,35 +116,21 @@ def write_exr(path: Path, depth: FloatArray, unit: str) -> None:
     """Write depth [H, W] as channel Z of an EXR; atomic. MissingExtraError as `openexr` says."""
     OpenEXR = openexr()
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "comments": f"unit: {unit}"}
-    values = np.ascontiguousarray(np.where(_known(depth), depth, 0), np.float32)
+    values = np.ascontiguousarray(np.where(is_known(depth), depth, 0), np.float32)
     with atomic(path) as temporary:
         OpenEXR.File(header, {"Z": values}).write(str(temporary))
 
 
-def write_image(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write uint8 [H, W, 3] RGB, or uint8 or uint16 [H, W], as a PNG; atomic."""
+def write_png(path: Path, image: UInt8 | UInt16) -> None:
+    """Write uint8 [H, W, 3] RGB, or uint8 or uint16 [H, W], as a PNG; atomic.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     picture = image[..., ::-1] if image.ndim == 3 else image
     # Level 1: a third of the time of the default, a tenth larger.
     done, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise OutputError(f"cannot write {path}: no PNG came of it")
+        raise OutputError(f"cannot write {path}: the PNG cannot be encoded")
     with atomic(path) as temporary:
         temporary.write_bytes(data.tobytes())
-
-
-def read_image(path: Path) -> UInt8:
-    """uint8 [H, W, 3] RGB. FormatError where it is no image."""
-    with reading(path, "an image"):
-        return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
-
-
-def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, flags) if len(data) else None
-    if image is None:
-        raise FormatError("not an image")
-    return np.asarray(image)
-
-
-def _known(depth: FloatArray) -> BoolArray:
-    return np.asarray(np.isfinite(depth) & (np.asarray(depth) > 0))

@@ -1,4 +1,4 @@
-"""A triangle mesh of what stands still, by truncated signed distances (Curless and Levoy, SIGGRAPH 1996) in Open3D."""
+"""A triangle mesh of what is static, by truncated signed distances (Curless and Levoy, SIGGRAPH 1996) in Open3D."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trackime.geometry import Cameras
 
 from ._cloud import flying
 
-_BAND = 6  # voxels to each side of a surface; frames that differ by more make holes
-_CRUMB = 50  # triangles; pieces smaller than that are noise
+_BAND = 6  # voxels to each side of a surface; larger differences between frames make holes
+_SMALLEST = 50  # triangles; pieces smaller than that are noise
 
 
 def open3d() -> Any:
@@ -29,7 +29,7 @@ def open3d() -> Any:
 
 
 class MeshFusion:
-    """Depth maps fused into a mesh; memory follows the surface seen, not the number of frames.
+    """Depth maps fused into a mesh; memory grows with the surface, not with the number of frames.
 
     Args:
         cameras: of all frames.
@@ -59,7 +59,7 @@ class MeshFusion:
         )
 
     def add(self, t: int, depth: FloatArray, use: BoolArray, image: UInt8) -> None:
-        """Take in the pixels [H, W] of frame t that may be used; image uint8 [H, W, 3]."""
+        """Integrate the pixels [H, W] of frame t that may be used; image uint8 [H, W, 3]."""
         open3d, cameras = self._open3d, self._cameras
         kept = np.where(use & ~flying(depth) & (depth <= self._reach), depth, 0).astype(np.float32)
         if not kept.any():
@@ -83,11 +83,11 @@ class MeshFusion:
         mesh = self._mesh()
         if len(mesh.triangles):
             piece, sizes, _ = mesh.cluster_connected_triangles()
-            mesh.remove_triangles_by_mask(np.asarray(sizes)[np.asarray(piece)] < _CRUMB)
+            mesh.remove_triangles_by_mask(np.asarray(sizes)[np.asarray(piece)] < _SMALLEST)
             mesh.remove_unreferenced_vertices()
         count = len(mesh.triangles)
         with atomic(path) as temporary:
-            # Open3D writes no file of an empty mesh, and says so on stdout rather than by an error.
+            # Open3D writes no file of an empty mesh, and prints a message instead of raising.
             if not count:
                 temporary.write_bytes(_EMPTY)
             elif not self._open3d.io.write_triangle_mesh(str(temporary), mesh):

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trackime.arrays import Float32, UInt8
-from trackime.errors import FormatError, InputError, ShapeError
-from trackime.files import atomic, reading
+from trackime.errors import InputError, ShapeError
+from trackime.files import atomic
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 
@@ -42,20 +41,3 @@ def write_ply(path: Path, points: npt.ArrayLike, colours: npt.ArrayLike, comment
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(("\n".join(lines) + "\n").encode("ascii", "replace"))
         file.write(vertices.tobytes())
-
-
-def read_ply(path: Path) -> tuple[Float32, UInt8]:
-    """Points float32 [N, 3] and colours uint8 [N, 3] of a file that `write_ply` wrote. FormatError for any other."""
-    with reading(path, "a point cloud"):
-        data = path.read_bytes()
-        head, mark, body = data.partition(b"end_header\n")
-        lines = head.decode("ascii").splitlines()
-        plain = [line for line in lines if not line.startswith(("comment", "element vertex"))]
-        own = ["ply", "format binary_little_endian 1.0", *(f"property float {axis}" for axis in "xyz")]
-        if not mark or plain != [*own, *(f"property uchar {c}" for c in ("red", "green", "blue"))]:
-            raise FormatError("expected a binary PLY of x, y, z, red, green, blue")
-        count = int(next(line for line in lines if line.startswith("element vertex")).split()[2])
-        if len(body) != count * _VERTEX.itemsize:
-            raise FormatError(f"expected {count} points, got {len(body) / _VERTEX.itemsize:g}")
-        vertices = np.frombuffer(body, _VERTEX)
-        return vertices["xyz"].copy(), vertices["rgb"].copy()

@@ -10,17 +10,18 @@ import numpy as np
 from trackime.arrays import FloatArray, UInt8
 from trackime.errors import InputError
 
-from ._survey import Survey
+from ..initial_depth import is_known
+from ._depth_range import DepthRange
 
 _UNKNOWN = (112, 112, 112)
-"""The colour of unknown depth: a grey, which the map has not."""
+"""The colour of unknown depth: a grey, which is not in the colour map."""
 
 
 @dataclass(frozen=True)
-class Colouring:
+class DepthColours:
     """Colours of depth that do not change from frame to frame.
 
-    Disparity, not depth, is spread over the colours: what is near, where the eye looks for shape, gets most of them.
+    Disparity, not depth, is spread over the colours: near surfaces get most of them.
     Inferno rises in lightness evenly, so that equal steps look equal, in print and to the colour-blind, too.
 
     Attributes:
@@ -38,19 +39,19 @@ class Colouring:
             raise InputError(f"colours: expected 0 < near <= far, got {self.near:g} and {self.far:g}")
 
     @classmethod
-    def of(cls, survey: Survey) -> Colouring:
-        """From the 1st to the 99th percentile of a video; strays beyond them are as bright or dark as these."""
-        if not survey.count:
+    def of(cls, depths: DepthRange) -> DepthColours:
+        """From the 1st to the 99th percentile of a video; depths beyond them get the end colours."""
+        if not depths.count:
             return cls(1.0, 1.0)
-        return cls(survey.percentile(1), survey.percentile(99))
+        return cls(depths.percentile(1), depths.percentile(99))
 
     def __call__(self, depth: FloatArray) -> UInt8:
         """uint8 [H, W, 3] of depth [H, W]."""
-        known = np.isfinite(depth) & (depth > 0)
+        known = is_known(depth)
         disparity = np.reciprocal(depth, where=known, out=np.zeros(depth.shape, np.float32), casting="same_kind")
         low, high = 1 / self.far, 1 / self.near
         part = np.clip((disparity - low) / (high - low), 0, 1) if high > low else np.full(depth.shape, 0.5)
-        # The darkest tenth looks black on a screen: begin above it.
+        # The darkest tenth of the colour map looks black on a screen.
         level = np.round(25 + 230 * part).astype(np.uint8)
         picture = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])
         return np.where(known[..., None], picture, np.array(_UNKNOWN, np.uint8))

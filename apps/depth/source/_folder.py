@@ -1,4 +1,4 @@
-"""Depth to start from, made elsewhere: a folder with a map a frame."""
+"""Initial depth from a folder with one map a frame."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy as np
 from trackime.arrays import BoolArray, FloatArray
 from trackime.errors import FormatError, InputError
 from trackime.files import reading
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import VideoInfo
 from trackime.video import natural
 
-from ..maps import DepthMaps
+from ..initial_depth import DepthMaps, is_known
 from ._readers import READERS, read_map
 
 KINDS = ("depth", "disparity", "metric")
-"""What maps hold: depth up to one scale for all; disparity up to one scale and shift; metres."""
+"""Values of the maps: depth up to one scale for all; disparity up to one scale and shift; metres."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ def take(
     kind: str | None = None,
     scale: float | None = None,
     files: Sequence[Path] = (),
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> DepthMaps:
-    """The maps of a folder for the frames of a video, kept in another; those that are there already are not read again.
+    """The maps of a folder for the frames of a video, kept in another; those already there are not read again.
 
     A file belongs to the frame of its name (without suffix); where not all frames have one, and there are as many
-    files as frames, they belong together in natural order.
+    files as frames, they correspond in natural order.
 
     Args:
         folder: npz, npy, 16-bit png, exr, pfm or dpt files; others are ignored, a sidecar apart (see `scale`). They
@@ -49,13 +49,13 @@ def take(
         info: of the video.
         maps: where `DepthMaps` are kept.
         kind: one of `KINDS`; None: metric where the sidecar's unit is metre, else depth.
-        scale: what a value is multiplied by; None: as a json in the folder, or beside it by its name, says (`scale`;
+        scale: what a value is multiplied by; None: that of a json in the folder, or beside it with its name (`scale`;
             `unit`: relative or metre), else 1; png of metric depth need one.
         files: one a frame; none: found by their names, see above.
-        progress: told of the stage "depth".
+        progress: called with the stage "depth".
 
     Raises:
-        InputError: no such folder, no maps in it, an option that cannot be, frames without a map.
+        InputError: no such folder, no maps in it, an option out of range, frames without a map.
         FormatError: a file that is no map, has another shape than the frame, or no positive number in it.
         MissingExtraError: see `read_map`.
     """
@@ -68,16 +68,15 @@ def take(
             check_shape(file, values, info)
             holes += bool(np.isnan(values).any())
             _keep(made, t, file, values * np.float32(chosen.scale), measured)
-        if progress is not None:
-            progress("depth", t + 1, len(chosen.files))
+        progress("depth", t + 1, len(chosen.files))
     if holes:
         _log.warning("%s: %d of %d maps hold NaN: taken as unknown", folder, holes, len(chosen.files))
     return made
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What is taken of a folder: a file a frame, what they hold (`KINDS`), what values are multiplied by."""
+class _Selection:
+    """What is read of a folder: a file a frame, the kind of their values (`KINDS`), the factor of the values."""
 
     files: Sequence[Path]
     kind: str
@@ -86,8 +85,8 @@ class Chosen:
 
 def choose(
     folder: Path, info: VideoInfo, kind: str | None = None, scale: float | None = None, files: Sequence[Path] = ()
-) -> Chosen:
-    """What `take` will read; arguments and errors as there, but for those of what is in the files."""
+) -> _Selection:
+    """What `take` will read; arguments and errors as there, except those of the files' contents."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"--depth-kind: expected {', '.join(KINDS)}, got {kind!r}")
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -103,7 +102,7 @@ def choose(
             f"{folder}: expected how many metres a step of its pngs is (0.001 for millimetres): --depth-scale, or a"
             " json beside them with scale and unit"
         )
-    return Chosen(files, kind, 1.0 if scale is None else scale)
+    return _Selection(files, kind, 1.0 if scale is None else scale)
 
 
 def match(folder: Path, info: VideoInfo) -> list[Path]:
@@ -142,7 +141,7 @@ def check_shape(file: Path, values: FloatArray, info: VideoInfo) -> None:
 
 
 def _keep(maps: DepthMaps, t: int, file: Path, values: FloatArray, measured: BoolArray | None) -> None:
-    good = np.isfinite(values) & (values > 0)
+    good = is_known(values)
     if not good.any():
         held = "NaN" if np.isnan(values).all() else "zeros" if not values.any() else "none above 0"
         raise FormatError(f"{file}: expected positive numbers, got {held} only")
@@ -152,7 +151,7 @@ def _keep(maps: DepthMaps, t: int, file: Path, values: FloatArray, measured: Boo
 
 
 def _sidecar(folder: Path) -> dict[str, Any]:
-    """`scale`, `unit` and the `file` that says so; empty where there is none."""
+    """`scale`, `unit` and the `file` they are from; empty where there is none."""
     beside = folder.absolute().with_name(folder.absolute().name + ".json")
     for file in [*sorted(folder.glob("*.json")), *([beside] if beside.is_file() else [])]:
         with reading(file, "a json with scale and unit"):

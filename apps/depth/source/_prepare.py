@@ -1,7 +1,7 @@
-"""Frames as a network of monocular depth wants them, and its maps back over the whole frame.
+"""Frames as input of a network of monocular depth, and its maps resampled over the whole frame.
 
-What transformers' image processors do, from the same ``preprocessor_config.json``, without torchvision. Maps go back
-by the inverse of the resampling that the frames went through: a network's pixel stays over what it saw.
+Does what transformers' image processors do, from the same ``preprocessor_config.json``, without torchvision. Maps are
+resampled by the inverse of the frames' resampling, so that a network's pixel stays over what it saw.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Recipe:
     pad: bool = False
 
     def overlaid(self, config: Mapping[str, Any], where: str) -> Recipe:
-        """This one with what a preprocessor_config.json says. FormatError, naming `where`, on what cannot be done."""
+        """This recipe with the values of a preprocessor_config.json; FormatError, with `where`, on unsupported ones."""
         for key in ("do_resize", "do_rescale", "do_normalize"):
             if config.get(key) is False:
                 raise FormatError(f"{where}: expected {key} to be true, got false")

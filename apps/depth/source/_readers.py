@@ -1,4 +1,4 @@
-"""Files that hold one depth map each, as other programs write them."""
+"""Files that hold one depth map each, in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import BoolArray, FloatArray
-from trackime.errors import FormatError, MissingExtraError
+from trackime.arrays import BoolArray, Float32, FloatArray, IntArray
+from trackime.errors import FormatError
 from trackime.files import reading
 
-Read = tuple[npt.NDArray[Any], BoolArray | None]
-"""A map [h, w] as the file has it, and where it was measured, if the file tells."""
+from ..files import openexr
 
-SINTEL = 202021.25
+_Numbers = FloatArray | IntArray
+_Read = tuple[_Numbers, BoolArray | None]
+"""A map [h, w] as the file has it, and where it was measured, if the file has that."""
+
+SINTEL_TAG = 202021.25
 """Tag at the beginning of a .dpt file (MPI-Sintel's depth SDK)."""
 
 EXR_CHANNELS = ("Z", "DEPTH", "V", "Y", "R")
-"""Where depth stands in an EXR with several channels, first come first served; layers may stand before the name."""
+"""Names of the depth channel of an EXR with several, in order of preference; a layer may precede the name."""
 
 
-def read_map(path: Path) -> tuple[FloatArray, BoolArray | None]:
+def read_map(path: Path) -> tuple[Float32, BoolArray | None]:
     """The map of a file, by its suffix (`READERS`): float32 [h, w], and bool [h, w] or None.
 
     Values are the file's own: not scaled, and unknown ones may be 0, NaN or infinite.
@@ -34,10 +36,10 @@ def read_map(path: Path) -> tuple[FloatArray, BoolArray | None]:
     """
     with reading(path, f"a depth map ({path.suffix.lower()[1:]})"):
         values, measured = READERS[path.suffix.lower()](path)
-        return _plane(values), measured
+        return _single_map(values), measured
 
 
-def _plane(values: npt.NDArray[Any]) -> FloatArray:
+def _single_map(values: _Numbers) -> Float32:
     """[h, w] of an array that may have an axis of one before or behind."""
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
@@ -49,7 +51,7 @@ def _plane(values: npt.NDArray[Any]) -> FloatArray:
         return np.asarray(values, np.float32)
 
 
-def _npz(path: Path) -> Read:
+def _npz(path: Path) -> _Read:
     with open(path, "rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -61,11 +63,11 @@ def _npz(path: Path) -> Read:
             values = loaded[key]
             measured = loaded["measured"] if "measured" in loaded else None
     if measured is not None and (measured.dtype != bool or measured.shape != values.shape):
-        measured = None  # somebody else's, with a meaning of its own
+        measured = None  # of another program, with another meaning
     return values, measured
 
 
-def _npy(path: Path) -> Read:
+def _npy(path: Path) -> _Read:
     with open(path, "rb") as file:
         values = np.load(file, allow_pickle=False)
         if not isinstance(values, np.ndarray):
@@ -73,7 +75,7 @@ def _npy(path: Path) -> Read:
         return values, None
 
 
-def _png(path: Path) -> Read:
+def _png(path: Path) -> _Read:
     import cv2
 
     data = np.fromfile(path, np.uint8)
@@ -83,17 +85,11 @@ def _png(path: Path) -> Read:
     if image.ndim != 2 or image.dtype != np.uint16:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise FormatError(f"expected a 16-bit grey png, got {image.itemsize * 8} bits and {channels} channels")
-    return image, None
+    return np.asarray(image, np.uint16), None
 
 
-def _exr(path: Path) -> Read:
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise MissingExtraError("reading EXR files", "exr") from error
-    if not hasattr(OpenEXR, "File"):
-        raise MissingExtraError("reading EXR files (OpenEXR 3.3)", "exr")
-    with OpenEXR.File(str(path), separate_channels=True) as file:
+def _exr(path: Path) -> _Read:
+    with openexr().File(str(path), separate_channels=True) as file:
         channels: Mapping[str, Any] = file.channels()
         last = {name.rsplit(".", 1)[-1].upper(): name for name in sorted(channels, reverse=True)}
         found = [last[name] for name in EXR_CHANNELS if name in last]
@@ -102,7 +98,7 @@ def _exr(path: Path) -> Read:
         return np.array(channels[found[0] if found else next(iter(channels))].pixels), None
 
 
-def _pfm(path: Path) -> Read:
+def _pfm(path: Path) -> _Read:
     """Portable float map (Debevec): a header of three lines; rows from the bottom; scale below 0: little-endian."""
     with open(path, "rb") as file:
         magic, size, scale = (file.readline(64).strip() for _ in range(3))
@@ -113,21 +109,21 @@ def _pfm(path: Path) -> Read:
     return values[::-1], None
 
 
-def _dpt(path: Path) -> Read:
+def _dpt(path: Path) -> _Read:
     data = path.read_bytes()
-    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != np.float32(SINTEL):
-        raise FormatError(f"expected a Sintel dpt, which begins with {SINTEL}")
+    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != np.float32(SINTEL_TAG):
+        raise FormatError(f"expected a Sintel dpt, which begins with {SINTEL_TAG}")
     width, height = (int(number) for number in np.frombuffer(data, "<i4", 2, 4))
     return _floats(data[12:], height, width, "<f4"), None
 
 
-def _floats(data: bytes, height: int, width: int, dtype: str) -> npt.NDArray[Any]:
+def _floats(data: bytes, height: int, width: int, dtype: str) -> _Numbers:
     if height < 1 or width < 1 or len(data) != 4 * height * width:
         raise FormatError(f"expected {width}x{height} numbers of 4 bytes, got {len(data)} bytes")
     return np.frombuffer(data, dtype).reshape(height, width)
 
 
-READERS: dict[str, Callable[[Path], Read]] = {
+READERS: dict[str, Callable[[Path], _Read]] = {
     ".npz": _npz,
     ".npy": _npy,
     ".png": _png,
@@ -135,4 +131,4 @@ READERS: dict[str, Callable[[Path], Read]] = {
     ".pfm": _pfm,
     ".dpt": _dpt,
 }
-"""By suffix. npz: an array called depth, or the only one, and where our own results say so what was measured."""
+"""By suffix. npz: an array called depth, or the only one; `measured` where it is there, as in our own results."""

@@ -1,4 +1,4 @@
-"""Depth to start from, by a network that sees one frame at a time.
+"""Initial depth by a network that sees one frame at a time.
 
 Depth Anything V2 (Yang et al. 2024), ZoeDepth (Bhat et al. 2023) and DPT (Ranftl et al. 2021) through transformers,
 from a checkpoint's folder. Each is taken as what it was trained to give: disparity up to an unknown scale and shift,
@@ -19,10 +19,10 @@ from trackime.arrays import FloatArray, UInt8
 from trackime.checkpoints import CHECKPOINTS, check_folder, load_network, locate, network_class, read_json
 from trackime.devices import resolve_device
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.video import Video
 
-from ..maps import DepthMaps
+from ..initial_depth import DepthMaps, is_known
 from ._prepare import IMAGENET, Recipe
 
 _FARTHEST = 1000.0
@@ -55,7 +55,7 @@ _FAMILIES = {
 
 
 @dataclass(frozen=True)
-class _Found:
+class _ModelFiles:
     """A model whose weights are not loaded yet: its class in transformers, its folder, config.json, how frames are
     prepared."""
 
@@ -89,7 +89,7 @@ class DepthModel:
     Raises:
         UnknownNameError, InputError: neither a name nor a folder.
         FormatError: a folder that does not hold such a model, or not in full.
-        DownloadError: a model that is not here and cannot or must not be fetched.
+        DownloadError: a model that is not in the cache and cannot or must not be fetched.
         MissingExtraError: transformers is not installed, or too old for this model.
         DeviceError: no such device.
     """
@@ -97,12 +97,12 @@ class DepthModel:
     def __init__(self, model: str, device: str | torch.device = "auto") -> None:
         self.device = resolve_device(device)
         self.name = model
-        found = _find(model)
-        self.recipe = found.recipe
-        network = load_network(model, found.network, found.folder, _attention(found.config))
+        files = _find(model)
+        self.recipe = files.recipe
+        network = load_network(model, files.network, files.folder, _attention(files.config))
         self.network = network.to(self.device).eval()
         self.network.requires_grad_(False)
-        self.disparity = found.disparity
+        self.disparity = files.disparity
         self.metric = not self.disparity
         self.votes = len(getattr(self.network.config, "bin_configurations", None) or [0]) > 1
 
@@ -114,22 +114,22 @@ class DepthModel:
         return np.asarray(self.recipe.over_frame(found.float(), height, width).cpu())
 
     @torch.inference_mode()
-    def settle(self, frames: UInt8) -> None:
-        """Let frames uint8 [B, H, W, 3] of a video vote on ZoeDepth's head for all of it.
+    def choose_head(self, frames: UInt8) -> None:
+        """Choose ZoeDepth's head for a whole video by a vote of its frames uint8 [B, H, W, 3].
 
-        The network itself takes the vote of whatever frames are computed together: then depth would jump between two
-        scales, and by how many frames fit into memory.
+        The network itself lets the frames of a batch vote: depth would jump between two scales, depending on how many
+        frames fit into memory.
         """
         if self.votes:
             logits = [self.network(pixel_values=self.recipe.images(f[None]).to(self.device)).domain_logits
                       for f in frames]  # fmt: skip
             chosen = torch.cat(logits).sum(0).argmax()
             one_hot = torch.nn.functional.one_hot(chosen, logits[0].shape[1]).to(logits[0])
-            self.network.metric_head.mlp_classifier = _Decided(one_hot)
+            self.network.metric_head.mlp_classifier = _FixedLogits(one_hot)
             self.votes = False
 
 
-class _Decided(torch.nn.Module):
+class _FixedLogits(torch.nn.Module):
     """In place of a classifier of embeddings [B, C]: the same logits [D] for all."""
 
     def __init__(self, logits: Tensor) -> None:
@@ -147,17 +147,17 @@ def estimate(
     *,
     device: str | torch.device = "auto",
     batch: int | None = None,
-    progress: Report | None = None,
+    progress: Report = silent,
 ) -> DepthMaps:
-    """A map of every frame by a network, kept in a folder; those that are there already are not made again.
+    """A map of every frame by a network, kept in a folder; those already there are not computed again.
 
     Args:
         video: T frames, read in order.
         maps: the folder; it must be of the same video and model.
         model, device: see `DepthModel`.
-        batch: frames computed together; halved where memory does not suffice. None: `_BATCH` on a GPU; on a CPU 1,
+        batch: frames computed together; halved when out of memory. None: `_BATCH` on a GPU; on a CPU 1,
             where more are no faster.
-        progress: told of the stage "depth".
+        progress: called with the stage "depth".
 
     Returns:
         The maps [h, w], of the frame's shape at about the network's resolution. Where relative disparity is 0, depth
@@ -176,15 +176,15 @@ def estimate(
     if not missing:
         return made
     batch = batch or (1 if network.device.type == "cpu" else _BATCH)
-    settled = not network.votes
+    chosen = not network.votes
     done = len(video) - len(missing)
     while missing:
         now, missing = missing[:batch], missing[batch:]
         try:
-            if not settled:
+            if not chosen:
                 voters = np.unique(np.linspace(0, len(video) - 1, _VOTES).round().astype(int))
-                network.settle(np.stack([video[int(t)] for t in voters]))
-                settled = True
+                network.choose_head(np.stack([video[int(t)] for t in voters]))
+                chosen = True
             found = network.predict(np.stack([video[t] for t in now]))
         except (torch.OutOfMemoryError, MemoryError) as error:
             if len(now) == 1:
@@ -197,13 +197,12 @@ def estimate(
         for t, values in zip(now, found, strict=True):
             _write(made, t, values, model)
         done += len(now)
-        if progress is not None:
-            progress("depth", done, len(video))
+        progress("depth", done, len(video))
     return made
 
 
 def _write(maps: DepthMaps, t: int, values: FloatArray, model: str) -> None:
-    good = np.isfinite(values) & (values > 0)
+    good = is_known(values)
     if not good.any():
         raise FormatError(f"{model}: frame {t}: expected positive numbers of it, got none: are these its weights?")
     if maps.disparity:
@@ -219,14 +218,14 @@ def gives_disparity(model: str) -> bool:
     return _find(model).disparity
 
 
-def _find(model: str) -> _Found:
+def _find(model: str) -> _ModelFiles:
     """Everything of a model but its weights."""
     kinds = {family.network: network_class(model, family.network) for family in _FAMILIES.values()}
     folder = _folder(model)
     config = check_folder(model, folder, tuple(_FAMILIES))
     family = _FAMILIES[config["model_type"]]
     _check_backbone(model, folder, config)
-    return _Found(kinds[family.network], folder, config, _recipe(model, folder, config, family))
+    return _ModelFiles(kinds[family.network], folder, config, _recipe(model, folder, config, family))
 
 
 def _folder(model: str) -> Path:
@@ -250,7 +249,7 @@ def _check_backbone(name: str, folder: Path, config: dict[str, Any]) -> None:
 
 
 def _backbone(config: dict[str, Any]) -> str | None:
-    """The kind of backbone; None where it has none of its own, or does not say."""
+    """The kind of backbone; None where it has none of its own, or does not name it."""
     backbone = config.get("backbone_config")
     if not isinstance(backbone, dict):
         return None

@@ -1,4 +1,4 @@
-"""Where the depth that a solve starts from comes from: a network, a folder of maps, or, without either, parallax."""
+"""The source of initial depth: a network, a folder of maps, or, without either, parallax."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackime.errors import InputError
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import VideoInfo
 
 if TYPE_CHECKING:
     from trackime.video import Video
 
-    from ..maps import DepthMaps
+    from ..initial_depth import DepthMaps
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Source:
 
     Attributes:
         model: a name of `models.names()`, or a model's folder.
-        folder: of depth maps made elsewhere.
-        kind: what they are: depth, disparity or metric; None: as their sidecar says, else depth.
-        scale: what their values are multiplied by; None: as their sidecar says, else 1.
+        folder: of depth maps.
+        kind: what they are: depth, disparity or metric; None: that of their sidecar, else depth.
+        scale: factor of their values; None: that of their sidecar, else 1.
         files: of the folder, one a frame of the video, once `matched`.
 
     Raises:
@@ -49,10 +49,10 @@ class Source:
         return self.model is None and self.folder is None
 
     def matched(self, info: VideoInfo) -> tuple[Source, bool]:
-        """The source with what it needs for a video found, before any work on it; and whether it gives disparity.
+        """The source with its files for a video resolved, before any work on it; and whether it gives disparity.
 
         Raises:
-            InputError, FormatError, MissingExtraError, UnknownNameError, DownloadError: there is no such model, or not
+            InputError, FormatError, MissingExtraError, UnknownNameError, DownloadError: no such model, or without
                 what it needs; no map for some frame, or options that do not go with the maps.
         """
         if self.model is not None:
@@ -70,8 +70,8 @@ class Source:
         """That of frames start .. stop - 1 alone."""
         return replace(self, files=self.files[start:stop])
 
-    def maps(self, video: Video, kept: Path, device: str, report: Report | None = None) -> DepthMaps:
-        """A map of every frame of the model or folder, kept in the folder `kept`; those there are not made again."""
+    def maps(self, video: Video, kept: Path, device: str, report: Report = silent) -> DepthMaps:
+        """A map of every frame of the model or folder, kept in the folder `kept`; those already there are reused."""
         if self.model is not None:
             from .models import estimate
 

@@ -2,31 +2,32 @@
 
 Inverse depth v minimises  sum c (v - s)^2 + sum w (v_p - v_q)^2  over neighbouring pixels p, q, with s the samples, c
 their confidence and w small across colour edges (Farbman et al. 2008, "Edge-preserving decompositions", with the
-weights of Levin et al. 2004). Planes have an inverse depth that is linear in the image, so that walls are filled right.
+weights of Levin et al. 2004). Planes have an inverse depth that is linear in the image, so that walls are filled
+exactly.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
 from trackime.errors import InputError, ShapeError
 
-from ._multigrid import Membrane
+from ..initial_depth import is_known
+from ._multigrid import ScreenedPoisson
 
 SMOOTH = 3.0
 """Weight of a difference between neighbours of one colour, against a sample of confidence 1."""
 EDGE = 0.03
 """Difference of colour (Lab, 0 .. 1) at which that weight has fallen to 1 / e."""
 SPREAD = 3.0
-"""Median errors by which a sample is off that is trusted half."""
+"""Residual, in median residuals, at which the weight of a sample has fallen to one half."""
 LEAST = 1e-4
-"""What is left of it at the strongest edges: samples reach everywhere."""
+"""What is left of it at the strongest edges, so that samples reach everywhere."""
 JUMP = 0.05
-"""Relative change of depth between neighbouring samples from which on an edge is told by the image."""
+"""Relative change of depth between neighbouring samples from which on the image decides where the edge is."""
 
 
 def fill(
@@ -44,9 +45,9 @@ def fill(
         depth: [h, w] over the whole of the image at any resolution; 0, NaN, infinite: unknown.
         confidence: [h, w], 0 or more (0: unknown, 1: sure); or bool, where it is known.
         image: uint8 [H, W, 3] RGB.
-        smooth: weight of neighbours against a sample of confidence 1; more spreads further.
+        smooth: weight of neighbours against a sample of confidence 1; more: smoother.
         edge: difference of colour that counts as an edge, white is 1.
-        robust: samples far from what all others say are trusted less, in a second solve.
+        robust: samples far from the first solution get less weight in a second solve.
 
     Returns:
         float32 [H, W], all above 0, within the range of the known depths.
@@ -56,7 +57,7 @@ def fill(
         InputError: no depth is known, confidence below 0 or not finite, an image that is not uint8.
     """
     values, trust = _checked(depth, confidence, image)
-    known = np.isfinite(values) & (values > 0) & (trust > 0)
+    known = is_known(values) & (trust > 0)
     if not known.any():
         raise InputError("fill: expected depth known in one pixel at least, got none")
     inverse = np.zeros(values.shape, np.float32)
@@ -65,22 +66,22 @@ def fill(
     inverse /= scale
     trust = np.where(known, trust, 0).astype(np.float32)
     if trust.shape != image.shape[:2]:
-        trust *= _doubt(inverse, known)
+        trust *= _edge_confidence(inverse, known)
     sample, weight = _to_size(inverse, trust, image.shape[:2])
     across, down = _links(image, edge)
-    solver = Membrane(weight, smooth * across, smooth * down)
+    solver = ScreenedPoisson(weight, smooth * across, smooth * down)
     result = solver.solve(weight * sample)
     if robust:
         # Cauchy's weights about the median error, once (iteratively reweighted least squares).
         off = np.abs(result - sample)
         spread = max(SPREAD * float(np.median(off[weight > 0])), 0.01)
         less = weight / (1 + (off / spread) ** 2)
-        result = Membrane(less, smooth * across, smooth * down).solve(less * sample, result)
+        result = ScreenedPoisson(less, smooth * across, smooth * down).solve(less * sample, result)
     low, high = inverse[known].min(), inverse[known].max()
     return np.asarray(1 / (np.clip(result, low, high) * scale), np.float32)
 
 
-def _checked(depth: Any, confidence: Any, image: Any) -> tuple[Float32, Float32]:
+def _checked(depth: npt.ArrayLike, confidence: npt.ArrayLike, image: UInt8) -> tuple[Float32, Float32]:
     values, trust = np.asarray(depth, np.float32), np.asarray(confidence, np.float32)
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise ShapeError("fill: image", "[H, W, 3]", np.shape(image))
@@ -105,7 +106,7 @@ def _links(image: UInt8, edge: float) -> tuple[Float32, Float32]:
     return out[0], out[1]
 
 
-def _doubt(inverse: Float32, known: BoolArray) -> Float32:
+def _edge_confidence(inverse: Float32, known: BoolArray) -> Float32:
     """Factor [h, w] below 1 for samples beside a jump of depth: coarse pixels there are of two surfaces."""
     ones = np.ones((3, 3), np.uint8)
     high = cv2.dilate(np.where(known, inverse, 0).astype(np.float32), ones)
@@ -117,7 +118,7 @@ def _doubt(inverse: Float32, known: BoolArray) -> Float32:
 
 
 def _to_size(inverse: Float32, trust: Float32, size: tuple[int, int]) -> tuple[Float32, Float32]:
-    """Samples and confidence at another size: means weighted by confidence, so that the unknown does not mix in."""
+    """Samples and confidence at another size: means weighted by confidence, without unknown pixels."""
     if inverse.shape == tuple(size):
         return inverse, trust
     grow = size[0] >= inverse.shape[0] and size[1] >= inverse.shape[1]
@@ -126,6 +127,6 @@ def _to_size(inverse: Float32, trust: Float32, size: tuple[int, int]) -> tuple[F
     value = cv2.resize(trust * inverse, (size[1], size[0]), interpolation=how)
     sure = weight > 1e-6
     out = np.where(sure, value / np.where(sure, weight, 1), 0).astype(np.float32)
-    # What a map says in all is what its own pixels say, however many pixels the image has.
+    # The total weight of a map is that of its own pixels, however many pixels the image has.
     share = np.float32(min(1.0, inverse.size / (size[0] * size[1])))
     return out, np.where(sure, weight * share, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Depth of what moves, which parallax does not tell: as near as the nearer part of what it is seen in front of."""
+"""Depth of what moves, which parallax does not give: that of the nearer part of what is around it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from trackime.arrays import BoolArray, FloatArray
 
 RING = 4
-"""Width in pixels of the rim about a mover that is looked at, at 320 pixels width."""
+"""Width in pixels of the rim around a mover whose depths count, at a frame width of 320 pixels."""
 SHARE = 5
-"""Percentile of the rim's depths that a mover is given: it is nearer than all it hides."""
+"""Percentile of the rim's depths that a mover gets: it is nearer than all it hides."""
 
 
-def stand(depth: FloatArray, moving: BoolArray) -> FloatArray:
-    """The map [H, W] with each piece of `moving` [H, W] at one depth, that of the nearer part of what is about it."""
+def fill_movers(depth: FloatArray, moving: BoolArray) -> FloatArray:
+    """The map [H, W] with each piece of `moving` [H, W] at one depth, that of the nearer part of its rim."""
     out = depth.copy()
     reach = max(2, round(RING * moving.shape[1] / 320))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)

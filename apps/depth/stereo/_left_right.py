@@ -1,4 +1,4 @@
-"""What depth maps of several views say of each other: where they agree, a surface was seen and not guessed."""
+"""Left-right check between several views: where their depth maps agree, a surface was measured and not guessed."""
 
 from __future__ import annotations
 
@@ -7,57 +7,44 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ._views import pixels_of, relate
+from ._views import PosedMap, pixels_of, relate
 
 TOLERANCE = 0.03
 """Relative difference of depth up to which two views agree."""
-THROUGH = 0.06
-"""Relative difference of depth from which on a view that sees farther contradicts."""
+BEHIND = 0.06
+"""Relative difference of depth from which on a view that sees farther contradicts (free space is violated)."""
 PIXELS = 1.0
-"""Distance between a pixel and where it comes back to by way of the other view's depth, likewise."""
+"""Distance between a pixel and its return by way of the other view's depth up to which two views agree."""
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
-    """A frame's depth map.
+class ConsistencyVotes:
+    """Counts of views that confirm or contradict the depth of each pixel.
 
     Attributes:
-        inverse: float32 [h, w], 1 / z; NaN where unknown.
-        intrinsics: float64 [3, 3] of the map, the centre of the top-left pixel at (0.5, 0.5).
-        pose: float64 [4, 4], camera-to-world.
-    """
-
-    inverse: torch.Tensor
-    intrinsics: torch.Tensor
-    pose: torch.Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Votes:
-    """What other views say of each pixel's depth.
-
-    Attributes:
-        seen: int64 [h, w], views that look at the place and know a depth there.
-        agree: int64 [h, w], those that have the same surface.
-        through: int64 [h, w], those that see something farther by more than `THROUGH`, where the surface would be in
-            their way.
+        seen: int64 [h, w], views with a depth at the place.
+        consistent: int64 [h, w], those that see the same surface.
+        violations: int64 [h, w], those that see something farther by more than `BEHIND`, through where the surface
+            would be.
         inverse: float32 [h, w], the mean of the inverse depths of the reference and those that agree.
     """
 
     seen: torch.Tensor
-    agree: torch.Tensor
-    through: torch.Tensor
+    consistent: torch.Tensor
+    violations: torch.Tensor
     inverse: torch.Tensor
 
 
-def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANCE, pixels: float = PIXELS) -> Votes:
-    """Ask other views about the depth of each pixel of one.
+def left_right_check(
+    reference: PosedMap, others: list[PosedMap], tolerance: float = TOLERANCE, pixels: float = PIXELS
+) -> ConsistencyVotes:
+    """Check the inverse depth of each pixel of one view against others.
 
-    A pixel is carried into the other view, whose depth there carries it back: depths have to agree on the way there,
+    A pixel is projected into the other view, and back by the depth found there: depths have to agree on the way there,
     pixels on the way back.
     """
-    inverse = reference.inverse
-    known, count, through = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(3))
+    inverse = reference.values
+    known, count, violations = (torch.zeros_like(inverse, dtype=torch.int64) for _ in range(3))
     total = inverse.clone()
     pixel = pixels_of(inverse)
     for other in others:
@@ -66,7 +53,7 @@ def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANC
         seen = torch.einsum("ij,jhw->ihw", there, pixel) + shift[:, None, None] * inverse  # times 1 / z
         depth = seen[2] / inverse
         at = seen[:2] / seen[2].clamp(min=1e-6)
-        found = _sample(other.inverse, at)
+        found = _sample(other.values, at)
         ahead = (seen[2] > 1e-6) & (found > 0)
         returned = torch.einsum("ij,jhw->ihw", back, torch.cat((at, torch.ones_like(at[:1]))))
         returned = returned + shift_back[:, None, None] * found
@@ -74,9 +61,9 @@ def agree(reference: Surface, others: list[Surface], tolerance: float = TOLERANC
         good = ahead & ((depth * found - 1).abs() <= tolerance) & (off <= pixels**2)
         count += good
         known += ahead
-        through += ahead & (depth * found < 1 / (1 + THROUGH))
+        violations += ahead & (depth * found < 1 / (1 + BEHIND))
         total += torch.where(good, found / returned[2].clamp(min=1e-6), torch.zeros_like(total))
-    return Votes(known, count, through, total / (count + 1))
+    return ConsistencyVotes(known, count, violations, total / (count + 1))
 
 
 def _sample(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,15 @@
-"""Membranes on an image: (C + L) v = r with a diagonal C and the Laplacian L of links between neighbouring pixels.
+"""Screened Poisson systems on an image: (C + L) v = r with a diagonal C and the weighted Laplacian L of its pixels.
 
-Conjugate gradients with a multigrid cycle for a preconditioner: blocks of 2 x 2 pixels become one of the next level,
-whose links are those between the blocks (Briggs, Henson and McCormick 2000, "A multigrid tutorial", chapters 3 and 8).
+Conjugate gradients (scipy) with a multigrid cycle as preconditioner: blocks of 2 x 2 pixels become one of the next
+level, whose links are those between the blocks (Briggs, Henson and McCormick 2000, "A multigrid tutorial", chapters 3
+and 8).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import Float32
+from trackime.arrays import Float32, FloatArray
 
 DAMPING = 0.8
 """Of Jacobi's smoothing."""
@@ -21,7 +19,7 @@ SMALLEST = 64
 """Pixels at which levels end."""
 
 
-class Membrane:
+class ScreenedPoisson:
     """The system of one image.
 
     Args:
@@ -32,56 +30,48 @@ class Membrane:
     def __init__(self, diagonal: Float32, across: Float32, down: Float32) -> None:
         self.levels = [_Level(diagonal, across, down)]
         while self.levels[-1].diagonal.size > SMALLEST:
-            self.levels.append(self.levels[-1].coarser())
+            self.levels.append(self.levels[-1].coarsened())
 
     def solve(self, right: Float32, start: Float32 | None = None, tolerance: float = 1e-4, most: int = 60) -> Float32:
-        """v [H, W], until the residual is `tolerance` of the right side, or `most` iterations.
+        """v float32 [H, W], until the residual is `tolerance` of the right side, or `most` iterations.
 
-        Without a start it is the coarse levels' solution.
+        Without a start it is that of full multigrid.
         """
-        top = self.levels[0]
-        x = self.rough(right) if start is None else start.copy()
-        residual = right - top.times(x)
-        goal = tolerance * float(np.linalg.norm(right))
-        direction, old = np.zeros_like(x), 1.0
-        for _ in range(most):
-            if float(np.linalg.norm(residual)) <= goal:
-                break
-            better = self.cycle(residual)
-            new = float(np.vdot(residual, better))
-            direction *= np.float32(new / old)
-            direction += better
-            product = top.times(direction)
-            length = np.float32(new / max(float(np.vdot(direction, product)), 1e-30))
-            x += length * direction
-            residual -= length * product
-            old = new
-        return x
+        from scipy.sparse.linalg import LinearOperator, cg
 
-    def rough(self, right: Float32) -> Float32:
+        shape, n = right.shape, right.size
+        first = self.full_multigrid(right) if start is None else start
+        system, cycle = (
+            LinearOperator((n, n), matvec=lambda x, f=f: f(x.reshape(shape)).ravel(), dtype=np.float32)
+            for f in (self.levels[0].apply, self.v_cycle)
+        )
+        found, _ = cg(system, right.ravel(), x0=first.ravel(), rtol=tolerance, maxiter=most, M=cycle)
+        return np.asarray(found, np.float32).reshape(shape)
+
+    def full_multigrid(self, right: Float32) -> Float32:
         """A start: from the coarsest level up, two cycles a level (full multigrid)."""
         rights = [right]
         for level in self.levels[:-1]:
-            rights.append(level.down_to(rights[-1]))
+            rights.append(level.restrict(rights[-1]))
         x: Float32 = np.zeros(rights[-1].shape, np.float32)
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             if depth < len(self.levels) - 1:
-                x = level.up_from(x)
-            x += self.cycle(rights[depth] - level.times(x), depth)
+                x = level.prolong(x)
+            x += self.v_cycle(rights[depth] - level.apply(x), depth)
         return x
 
-    def cycle(self, right: Float32, depth: int = 0) -> Float32:
+    def v_cycle(self, right: Float32, depth: int = 0) -> Float32:
         """An approximate solution: one V-cycle from 0, symmetric, so that conjugate gradients may use it."""
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
-            return level.exactly(right)
-        x: Float32 = level.step * right
+            return level.solve_directly(right)
+        x: Float32 = level.jacobi * right
         for _ in range(SMOOTHINGS - 1):
-            x += level.step * (right - level.times(x))
-        x += level.up_from(self.cycle(level.down_to(right - level.times(x)), depth + 1))
+            x += level.jacobi * (right - level.apply(x))
+        x += level.prolong(self.v_cycle(level.restrict(right - level.apply(x)), depth + 1))
         for _ in range(SMOOTHINGS):
-            x += level.step * (right - level.times(x))
+            x += level.jacobi * (right - level.apply(x))
         return x
 
 
@@ -94,10 +84,10 @@ class _Level:
         whole[1:] += down
         whole[:-1] += down
         self.whole = np.maximum(whole, np.float32(1e-20))
-        self.step: Float32 = np.asarray(np.float32(DAMPING) / self.whole, np.float32)
-        self._inverse: npt.NDArray[Any] | None = None
+        self.jacobi: Float32 = np.asarray(np.float32(DAMPING) / self.whole, np.float32)
+        self._inverse: FloatArray | None = None
 
-    def times(self, x: Float32) -> Float32:
+    def apply(self, x: Float32) -> Float32:
         """The system times [h, w]."""
         out: Float32 = self.diagonal * x
         flow = self.across * (x[:, 1:] - x[:, :-1])
@@ -108,28 +98,28 @@ class _Level:
         out[:-1] -= flow
         return out
 
-    def coarser(self) -> _Level:
+    def coarsened(self) -> _Level:
         """Blocks of 2 x 2. Half the sum of the links: a step between blocks is two pixels long."""
         across = _pairs(self.across[:, 1::2], 0) / 2
         down = _pairs(self.down[1::2], 1) / 2
-        return _Level(self.down_to(self.diagonal), across.astype(np.float32), down.astype(np.float32))
+        return _Level(self.restrict(self.diagonal), across.astype(np.float32), down.astype(np.float32))
 
-    def down_to(self, x: Float32) -> Float32:
+    def restrict(self, x: Float32) -> Float32:
         """Sums over the blocks."""
         return _pairs(_pairs(x, 0), 1)
 
-    def up_from(self, x: Float32) -> Float32:
+    def prolong(self, x: Float32) -> Float32:
         """A block's value in each of its pixels."""
         h, w = self.diagonal.shape
         return x.repeat(2, 0)[:h].repeat(2, 1)[:, :w]
 
-    def exactly(self, right: Float32) -> Float32:
+    def solve_directly(self, right: Float32) -> Float32:
         """The solution on few pixels, by the inverse."""
         inverse = self._inverse
         if inverse is None:
             n = self.diagonal.size
             columns = np.eye(n, dtype=np.float32).reshape(n, *self.diagonal.shape)
-            matrix = np.stack([self.times(column).ravel() for column in columns]).astype(np.float64)
+            matrix = np.stack([self.apply(column).ravel() for column in columns]).astype(np.float64)
             inverse = self._inverse = np.linalg.pinv((matrix + matrix.T) / 2, hermitian=True)
         return np.asarray(inverse @ right.ravel(), np.float32).reshape(right.shape)
 

@@ -1,54 +1,54 @@
-"""Which frames a frame's depth is measured against, and between which depths."""
+"""Which frames a frame is swept against, and between which depths."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from trackime.arrays import BoolArray, Float64, Int64
+from trackime.arrays import BoolArray, Float64, Int64, inside
 from trackime.geometry import Cameras
 from trackime.types import RaggedTracks
 
 ANGLE = 5.0
 """Degrees between the rays of two views that suit the sweep best."""
 SHARP, WIDE = 2.5, 8.0
-"""How fast the worth of a view falls below and above that angle (degrees)."""
+"""Standard deviations in degrees of the weight of a view below and above that angle."""
 APART = 3.0
-"""Degrees between two chosen views from which on the second says something new."""
+"""Degrees between two selected views from which on the second adds information."""
 ENOUGH = 30
-"""Points below which those seen in frames nearby are asked, too."""
+"""Points below which those seen in nearby frames are added."""
 MOST = 300
-"""Points that are looked at for a frame."""
+"""Points considered for a frame, at most."""
 OFF = 4.0
-"""Pixels between a point and where it was seen above which it is not believed."""
+"""Pixels of reprojection error above which a sighting is left out."""
 
 
-class Sightings:
+class SparsePoints:
     """Reconstructed points by the frame they are seen in.
 
     Args:
         cameras: of the video.
         points: float64 [P, 3], world.
-        point: int64 [P], the trail of each.
-        trails: where they were seen.
+        point: int64 [P], the track of each.
+        tracks: where they were seen.
     """
 
-    def __init__(self, cameras: Cameras, points: Float64, point: Int64, trails: RaggedTracks) -> None:
+    def __init__(self, cameras: Cameras, points: Float64, point: Int64, tracks: RaggedTracks) -> None:
         self.cameras, self.points = cameras, points
-        self._trails = trails
-        self._own = np.full(len(trails), -1)  # of the points, that of each trail
+        self.tracks = tracks
+        self._own = np.full(len(tracks), -1)  # of the points, that of each track
         self._own[point] = np.arange(len(point))
 
     def at(self, t: int) -> tuple[Int64, Float64, Float64]:
         """Points [M] seen in frame t, where float64 [M, 2], and how deep [M]; those that do not fit are left out."""
-        seen, rows = self._trails.at(t)
+        seen, rows = self.tracks.at(t)
         known = self._own[seen] >= 0
-        which, xy = self._own[seen[known]], self._trails.xy[rows[known]]
+        which, xy = self._own[seen[known]], self.tracks.xy[rows[known]]
         projected, z = self.cameras.project(self.points[which], t)
         good = (z > 0) & (np.linalg.norm(np.nan_to_num(projected, nan=np.inf) - xy, axis=1) < OFF)
         return which[good], xy[good].astype(np.float64), z[good]
 
     def near(self, t: int) -> Float64:
-        """World points [M, 3] that stand for what frame t sees: its own, or where those are few the nearest frames'."""
+        """World points [M, 3] that represent what frame t sees: its own, or where those are few the nearest frames'."""
         which = self.at(t)[0]
         reach = 1
         while len(which) < ENOUGH and reach < len(self.cameras):
@@ -60,7 +60,7 @@ class Sightings:
         return self.points[which]
 
 
-def choose(
+def select_views(
     cameras: Cameras, points: Float64, t: int, candidates: Int64, views: int, usable: BoolArray | None = None
 ) -> list[int]:
     """The frames of `candidates` that frame t is best measured against: seeing the same points [M, 3] at a good angle.
@@ -83,16 +83,15 @@ def choose(
     worth = np.zeros(len(candidates))
     for k, s in enumerate(candidates):
         xy, z = cameras.project(points, int(s))
-        with np.errstate(invalid="ignore"):
-            inside = ((xy >= 0) & (xy <= (cameras.width, cameras.height))).all(1) & (z > 0)
-        zoom = np.median(z[inside] * cameras.focal[t] / (depth[inside] * cameras.focal[s])) if inside.any() else 0
-        if inside.mean() < 0.3 or not 0.6 < zoom < 1.6:
+        seen = inside(xy, (cameras.height, cameras.width)) & (z > 0)
+        zoom = np.median(z[seen] * cameras.focal[t] / (depth[seen] * cameras.focal[s])) if seen.any() else 0
+        if seen.mean() < 0.3 or not 0.6 < zoom < 1.6:
             continue
         angle = _angle(ray, points - center[s])
         if angle < 0.1:
             continue
         width = SHARP if angle < ANGLE else WIDE
-        worth[k] = inside.mean() * np.exp(-(((angle - ANGLE) / width) ** 2) / 2)
+        worth[k] = seen.mean() * np.exp(-(((angle - ANGLE) / width) ** 2) / 2)
     chosen: list[int] = []
     while len(chosen) < views and worth.max(initial=0) > 0:
         best = int(worth.argmax())
@@ -110,7 +109,7 @@ def _angle(a: Float64, b: Float64) -> float:
     return float(np.degrees(np.arccos(np.clip(np.median(cosine), -1, 1))))
 
 
-def bounds(cameras: Cameras, points: Float64, t: int) -> tuple[float, float] | None:
+def depth_bounds(cameras: Cameras, points: Float64, t: int) -> tuple[float, float] | None:
     """Nearest and farthest depth worth a look in frame t, from points [M, 3] it sees; None where none is ahead."""
     depth = (points - cameras.poses[t, :3, 3]) @ cameras.poses[t, :3, 2]
     depth = depth[depth > 0]

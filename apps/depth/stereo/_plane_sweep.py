@@ -1,4 +1,4 @@
-"""Plane sweep: how well other views agree with one, were its pixels at each of many depths (Collins 1996).
+"""Plane sweep: how well other views agree with one at each of many depths (Collins 1996).
 
 Planes are parallel to the reference's image, evenly spaced in inverse depth. Views are compared by normalised cross
 correlation over a small window, and of all views the better half counts: what hides a surface from some of them on one
@@ -8,12 +8,10 @@ multi-view stereo").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
-from ._views import pixels_of, relate
+from ._views import PosedMap, pixels_of, relate
 
 RADIUS = 2
 """Of the window of the correlation, pixels of the sweep."""
@@ -22,33 +20,18 @@ NOISE = 1e-4
 """Variance of grey values (white is 1) that counts as no texture; such a window correlates with nothing."""
 
 UNSEEN = 0.5
-"""Cost in a view that does not see the place: below what places that are not the same cost, or the sweep would rather
-have a surface anywhere than where only few views look."""
+"""Cost in a view that does not see the place: below that of places that differ, or surfaces that only few views see
+would never win."""
 
 CHUNK = 2**19
-"""Values that are worked on at once: what a processor's cache holds."""
+"""Values per block: what fits a processor's cache."""
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """One frame as the sweep sees it.
-
-    Attributes:
-        grey: float32 [h, w] in [0, 1].
-        intrinsics: float64 [3, 3] of `grey`, the centre of the top-left pixel at (0.5, 0.5).
-        pose: float64 [4, 4], camera-to-world.
-    """
-
-    grey: torch.Tensor
-    intrinsics: torch.Tensor
-    pose: torch.Tensor
-
-
-def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.Tensor:
+def plane_sweep(reference: PosedMap, sources: list[PosedMap], inverse: torch.Tensor) -> torch.Tensor:
     """Cost of every pixel of the reference at every inverse depth.
 
     Args:
-        reference: whose pixels are asked.
+        reference: grey values of the view whose pixels get costs.
         sources: one view at least, of any size.
         inverse: float32 [D], or [D, h, w] where each pixel has inverse depths of its own.
 
@@ -56,14 +39,14 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
         float32 [D, h, w], 1 - correlation in [0, 1], the mean of the better half of the sources; a source that does
         not see the place counts `UNSEEN`, and all do where the reference has no texture.
     """
-    h, w = reference.grey.shape
-    like = reference.grey
-    window = _Window(like)
+    h, w = reference.values.shape
+    like = reference.values
+    window = _ReferenceWindow(like)
     pixels = pixels_of(like)
     lines = []
     for source in sources:
         turn, shift = (part.to(like) for part in relate(reference, source))
-        lines.append((torch.einsum("ij,jhw->ihw", turn, pixels), shift, source.grey))
+        lines.append((torch.einsum("ij,jhw->ihw", turn, pixels), shift, source.values))
     keep = (len(sources) + 1) // 2
     planes = inverse if inverse.ndim == 3 else inverse[:, None, None]
     out = like.new_empty(len(planes), h, w)
@@ -71,12 +54,12 @@ def sweep(reference: View, sources: list[View], inverse: torch.Tensor) -> torch.
     for start in range(0, len(planes), step):
         part = planes[start : start + step]
         costs = [_cost(window, rays, shift, grey, part) for rays, shift, grey in lines]
-        out[start : start + step] = best_mean(costs, keep)
+        out[start : start + step] = mean_of_best(costs, keep)
     return out
 
 
-def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
-    """Mean of the `keep` smallest of arrays of one shape, element by element."""
+def mean_of_best(values: list[torch.Tensor], keep: int) -> torch.Tensor:
+    """Mean of the `keep` smallest of arrays of one shape, element by element; `torch.topk` takes six times as long."""
     rest = list(values)
     total = torch.zeros_like(rest[0])
     for _ in range(keep):
@@ -88,7 +71,7 @@ def best_mean(values: list[torch.Tensor], keep: int) -> torch.Tensor:
 
 
 def _cost(
-    window: _Window, rays: torch.Tensor, shift: torch.Tensor, grey: torch.Tensor, inverse: torch.Tensor
+    window: _ReferenceWindow, rays: torch.Tensor, shift: torch.Tensor, grey: torch.Tensor, inverse: torch.Tensor
 ) -> torch.Tensor:
     """1 - correlation [d, h, w] with one source at inverse depths [d, 1, 1] or [d, h, w]."""
     height, width = grey.shape
@@ -105,7 +88,7 @@ def _cost(
     return torch.where(inside, window.cost(warped), UNSEEN)
 
 
-class _Window:
+class _ReferenceWindow:
     """The reference's side of the correlation."""
 
     def __init__(self, grey: torch.Tensor) -> None:
@@ -124,12 +107,15 @@ class _Window:
         spread = (box(other * other) - mean * mean).clamp_(min=0).add_(NOISE).rsqrt_()
         together = box(other * self.grey) - mean * self.mean
         cost = (1 - together * spread * self.deviation).clamp_(0, 1)
-        # A window without texture says as little as a view that does not see the place.
+        # A window without texture counts as a view that does not see the place.
         return (cost - UNSEEN) * self.texture + UNSEEN
 
 
 def box(x: torch.Tensor) -> torch.Tensor:
-    """Mean over the window of 5 x 5 about each pixel of [..., h, w]; at the border its pixels are repeated."""
+    """Mean over the window of 5 x 5 about each pixel of [..., h, w]; the border is replicated.
+
+    `avg_pool2d` takes more than ten times as long on a CPU.
+    """
     lead = x.shape[:-2]
     padded = F.pad(x.reshape(1, -1, *x.shape[-2:]), (RADIUS,) * 4, mode="replicate")[0]
     # Sums of two, of four, of five: three additions a direction.

@@ -24,20 +24,20 @@ def aggregate(cost: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 [D, h, w].
     """
-    down = _both_ways(cost.permute(1, 0, 2).contiguous(), grey, (-1, 0, 1))  # [h, D, w]
-    across = _both_ways(cost.permute(2, 0, 1).contiguous(), grey.T.contiguous(), (0,))  # [w, D, h]
+    down = _aggregate_rows(cost.permute(1, 0, 2).contiguous(), grey, (-1, 0, 1))  # [h, D, w]
+    across = _aggregate_rows(cost.permute(2, 0, 1).contiguous(), grey.T.contiguous(), (0,))  # [w, D, h]
     return down.permute(1, 0, 2) + across.permute(1, 2, 0)
 
 
-def _both_ways(cost: torch.Tensor, grey: torch.Tensor, shifts: tuple[int, ...]) -> torch.Tensor:
+def _aggregate_rows(cost: torch.Tensor, grey: torch.Tensor, shifts: tuple[int, ...]) -> torch.Tensor:
     """Sum of the paths from row to row of [n, D, m], forwards and backwards; a path comes from `shifts` columns away.
 
     Every path of a row is one more entry of a batch: rows have to wait for each other, paths need not.
     """
     n, planes, m = cost.shape
     k = len(shifts)
-    jump = torch.stack([_jump(grey, shift) for shift in shifts])  # [k, n, m], to a row from the one before
-    back = torch.stack([_jump(grey.flip(0), shift) for shift in shifts])
+    jump = torch.stack([_jump_penalty(grey, shift) for shift in shifts])  # [k, n, m], to a row from the one before
+    back = torch.stack([_jump_penalty(grey.flip(0), shift) for shift in shifts])
     jumps = torch.cat((jump, back)).permute(1, 0, 2)[:, :, None]  # [n, 2k, 1, m]
     total = torch.zeros_like(cost)
     padded = cost.new_zeros(2 * k, planes, m + 2)
@@ -60,13 +60,13 @@ def _both_ways(cost: torch.Tensor, grey: torch.Tensor, shifts: tuple[int, ...]) 
     return total
 
 
-def _jump(grey: torch.Tensor, shift: int) -> torch.Tensor:
+def _jump_penalty(grey: torch.Tensor, shift: int) -> torch.Tensor:
     """P2 [n, m] for the step to each pixel from the row before, `shift` columns away."""
     before = grey.roll((1, -shift), (0, 1))
     return (JUMP * torch.exp(-(grey - before).abs() / EDGE)).clamp(min=LEAST)
 
 
-def lowest(volume: torch.Tensor) -> torch.Tensor:
+def winner_takes_all(volume: torch.Tensor) -> torch.Tensor:
     """Index [h, w] of the lowest of [D, h, w], below the plane's distance by a parabola through its neighbours."""
     planes = len(volume)
     index = volume.argmin(0)

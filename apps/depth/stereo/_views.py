@@ -1,28 +1,28 @@
-"""How the pixels of one view are seen in another."""
+"""Views with cameras, and how the pixels of one project into another."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 
 
-class Posed(Protocol):
-    """A view whose camera is known.
+@dataclass(frozen=True, eq=False)
+class PosedMap:
+    """A map of a frame whose camera is known.
 
     Attributes:
-        intrinsics: float64 [3, 3], the centre of the top-left pixel at (0.5, 0.5).
+        values: float32 [h, w]: grey values in [0, 1], or inverse depth 1 / z, NaN where unknown.
+        intrinsics: float64 [3, 3] of the map, the centre of the top-left pixel at (0.5, 0.5).
         pose: float64 [4, 4], camera-to-world.
     """
 
-    @property
-    def intrinsics(self) -> torch.Tensor: ...
-
-    @property
-    def pose(self) -> torch.Tensor: ...
+    values: torch.Tensor
+    intrinsics: torch.Tensor
+    pose: torch.Tensor
 
 
-def relate(reference: Posed, source: Posed) -> tuple[torch.Tensor, torch.Tensor]:
+def relate(reference: PosedMap, source: PosedMap) -> tuple[torch.Tensor, torch.Tensor]:
     """A [3, 3], b [3]: a pixel x = (x, y, 1) of the reference at inverse depth q is seen in the source at A x + q b.
 
     Homogeneous, the third coordinate is z there times q; from K_s (R K_r^-1 x / q + t) times q (Hartley and Zisserman,

@@ -6,6 +6,7 @@ import numpy as np
 
 from trackime_apps.depth.stereo import _plane_sweep as swept
 from trackime_apps.depth.stereo import _sgm as fast
+from trackime_apps.depth.stereo._views import PosedMap
 
 
 def bilinear(image: np.ndarray, x: float, y: float) -> float:
@@ -29,11 +30,11 @@ def carry(pixel: np.ndarray, inverse: float, one: tuple, other: tuple) -> tuple[
     return seen[:2] / seen[2], there[2]
 
 
-def sweep(reference: swept.View, sources: list[swept.View], inverse: np.ndarray) -> np.ndarray:
-    """As `trackime_apps.depth.stereo._plane_sweep.sweep`, in float64; inverse [D]."""
+def sweep(reference: PosedMap, sources: list[PosedMap], inverse: np.ndarray) -> np.ndarray:
+    """As `trackime_apps.depth.stereo._plane_sweep.plane_sweep`, in float64; inverse [D]."""
 
-    def numbers(view: swept.View) -> tuple:
-        return view.grey.numpy().astype(float), (view.intrinsics.numpy(), view.pose.numpy())
+    def numbers(view: PosedMap) -> tuple:
+        return view.values.numpy().astype(float), (view.intrinsics.numpy(), view.pose.numpy())
 
     grey, camera = numbers(reference)
     h, w = grey.shape

@@ -11,16 +11,17 @@ import torch
 from tests.apps.depth import dense_reference as slow
 from trackime.errors import InputError
 from trackime.geometry import Cameras
+from trackime.progress import Report
 from trackime.types import RaggedTracks
 from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
-from trackime_apps.depth.maps import DepthMaps
-from trackime_apps.depth.stereo import densify
-from trackime_apps.depth.stereo._densify import Dense
-from trackime_apps.depth.stereo._left_right import Surface, agree
-from trackime_apps.depth.stereo._neighbours import Sightings, bounds, choose
-from trackime_apps.depth.stereo._plane_sweep import View, best_mean, sweep
-from trackime_apps.depth.stereo._sgm import aggregate, lowest
+from trackime_apps.depth.initial_depth import DepthMaps
+from trackime_apps.depth.stereo import DensifyConfig, MovingMasks, SparsePoints, densify
+from trackime_apps.depth.stereo._left_right import left_right_check
+from trackime_apps.depth.stereo._neighbours import depth_bounds, select_views
+from trackime_apps.depth.stereo._plane_sweep import mean_of_best, plane_sweep
+from trackime_apps.depth.stereo._sgm import aggregate, winner_takes_all
+from trackime_apps.depth.stereo._views import PosedMap
 
 
 def turned(degrees: float, x: float = 0, y: float = 0, z: float = 0) -> np.ndarray:
@@ -32,10 +33,10 @@ def turned(degrees: float, x: float = 0, y: float = 0, z: float = 0) -> np.ndarr
     return pose
 
 
-def view(grey: np.ndarray, pose: np.ndarray, focal: float) -> View:
+def view(grey: np.ndarray, pose: np.ndarray, focal: float) -> PosedMap:
     h, w = grey.shape
     k = torch.tensor([[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], dtype=torch.float64)
-    return View(torch.from_numpy(grey.astype(np.float32)), k, torch.from_numpy(pose))
+    return PosedMap(torch.from_numpy(grey.astype(np.float32)), k, torch.from_numpy(pose))
 
 
 # ---- sweep and aggregation
@@ -50,10 +51,10 @@ def test_the_sweep_is_what_its_definition_says() -> None:
         view(rng.random((10, 13)), turned(170, 0, 0, 0), 14.0),  # looks away
     ]
     inverse = np.array([0.1, 0.5, 1.1], np.float32)
-    got = sweep(views[0], views[1:], torch.from_numpy(inverse)).numpy()
+    got = plane_sweep(views[0], views[1:], torch.from_numpy(inverse)).numpy()
     assert np.abs(got - slow.sweep(views[0], views[1:], inverse)).max() < 2e-3
     each = torch.from_numpy(inverse)[:, None, None].expand(3, 10, 13)
-    assert np.abs(sweep(views[0], views[1:], each).numpy() - got).max() < 1e-5
+    assert np.abs(plane_sweep(views[0], views[1:], each).numpy() - got).max() < 1e-5
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
@@ -61,7 +62,7 @@ def test_the_better_half(count: int) -> None:
     values = torch.rand(count, 3, 4)
     for keep in range(1, count + 1):
         expected = values.sort(0).values[:keep].mean(0)
-        assert torch.allclose(best_mean(list(values), keep), expected)
+        assert torch.allclose(mean_of_best(list(values), keep), expected)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4), (4, 6, 5), (5, 7, 2)])
@@ -75,17 +76,20 @@ def test_aggregation_is_what_every_path_says(shape: tuple[int, int, int]) -> Non
 def test_the_lowest_is_found_between_planes() -> None:
     planes = torch.arange(8.0)[:, None, None]
     for at in (2.0, 3.3, 4.5, 5.8):
-        assert float(lowest((planes - at).square())[0, 0]) == pytest.approx(at, abs=1e-5)
-    assert float(lowest((planes + 1).square())[0, 0]) == 0 and float(lowest((planes - 9).square())[0, 0]) == 7
-    assert torch.isfinite(lowest(torch.ones(8, 2, 2))).all()
+        assert float(winner_takes_all((planes - at).square())[0, 0]) == pytest.approx(at, abs=1e-5)
+    assert (
+        float(winner_takes_all((planes + 1).square())[0, 0]) == 0
+        and float(winner_takes_all((planes - 9).square())[0, 0]) == 7
+    )
+    assert torch.isfinite(winner_takes_all(torch.ones(8, 2, 2))).all()
 
 
 # ---- agreement
 
 
-def surface(depth: np.ndarray, pose: np.ndarray, focal: float) -> Surface:
+def surface(depth: np.ndarray, pose: np.ndarray, focal: float) -> PosedMap:
     shown = view(depth, pose, focal)
-    return Surface(1 / shown.grey, shown.intrinsics, shown.pose)
+    return PosedMap(1 / shown.values, shown.intrinsics, shown.pose)
 
 
 def test_views_agree_where_both_see_a_surface() -> None:
@@ -93,24 +97,24 @@ def test_views_agree_where_both_see_a_surface() -> None:
     wall = np.full((20, 30), 4.0)
     middle = surface(wall, turned(0), 30.0)
     right, left = surface(wall, turned(0, 0.4, 0, 0), 30.0), surface(wall, turned(0, -0.4, 0, 0), 30.0)
-    votes = agree(middle, [right, left])
-    count, inverse = votes.agree, votes.inverse
+    votes = left_right_check(middle, [right, left])
+    count, inverse = votes.consistent, votes.inverse
     # 0.4 at depth 4 is 3 px: the columns the right one sees, and the left one.
     column = np.arange(30) + 0.5
     expected = (column >= 3).astype(int) + (column <= 27).astype(int)
     assert (count.numpy() == expected).all() and torch.allclose(inverse, torch.full_like(inverse, 0.25))
-    assert (votes.through == 0).all() and (votes.seen == count).all()
+    assert (votes.violations == 0).all() and (votes.seen == count).all()
     wrong = wall.copy()
     wrong[5:10, 10:15] = 3.6
-    votes = agree(surface(wrong, turned(0), 30.0), [right, left])
-    count, against = votes.agree, votes.through
+    votes = left_right_check(surface(wrong, turned(0), 30.0), [right, left])
+    count, against = votes.consistent, votes.violations
     assert (count.numpy()[5:10, 10:15] == 0).all() and (count.numpy()[12:] == expected).all()
     assert (against.numpy()[5:10, 10:15] == 2).all() and (against.numpy()[12:] == 0).all()
-    near = agree(surface(wall * 1.01, turned(0), 30.0), [right]).inverse
+    near = left_right_check(surface(wall * 1.01, turned(0), 30.0), [right]).inverse
     assert near[5, 15] == pytest.approx((1 / 4 + 1 / 4.04) / 2, rel=1e-4)
-    holes = Surface(torch.full_like(right.inverse, torch.nan), right.intrinsics, right.pose)
-    none = agree(middle, [holes])
-    assert not (none.agree | none.seen | none.through).any()
+    holes = PosedMap(torch.full_like(right.values, torch.nan), right.intrinsics, right.pose)
+    none = left_right_check(middle, [holes])
+    assert not (none.consistent | none.seen | none.violations).any()
 
 
 def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
@@ -123,8 +127,8 @@ def test_agreement_of_a_tilted_wall_is_told_pixel_by_pixel() -> None:
         rays = np.stack(((x - w / 2) / focal, (y - h / 2) / focal, np.ones_like(x)), -1) @ pose[:3, :3].T
         depths.append((offset - normal @ pose[:3, 3]) / (rays @ normal))
     one, other = (surface(d, p, focal) for d, p in zip(depths, poses, strict=True))
-    votes = agree(one, [other])
-    count, inverse = votes.agree, votes.inverse
+    votes = left_right_check(one, [other])
+    count, inverse = votes.consistent, votes.inverse
     camera = [(s.intrinsics.numpy(), s.pose.numpy()) for s in (one, other)]
     for y in range(h):
         for x in range(w):
@@ -144,24 +148,24 @@ def ring(count: int = 9, step: float = 0.1) -> Cameras:
 def test_views_are_chosen_by_angle() -> None:
     cameras, rng = ring(25), np.random.default_rng(0)
     points = np.stack((rng.uniform(0, 2, 60), rng.uniform(-1, 1, 60), rng.uniform(3.5, 4.5, 60)), 1)
-    chosen = choose(cameras, points, 12, np.arange(25), 4)
+    chosen = select_views(cameras, points, 12, np.arange(25), 4)
     assert len(set(chosen)) == 4 and 12 not in chosen
     # 5 degrees at depth 4 are 0.35 units.
     assert all(2 <= abs(s - 12) <= 8 for s in chosen) and abs(chosen[0] - 12) in (3, 4)
     usable = np.ones(25, bool)
     usable[chosen[0]] = False
-    assert chosen[0] not in choose(cameras, points, 12, np.arange(25), 4, usable)
-    assert choose(ring(9, 0.0), points, 3, np.arange(9), 4) == []
-    assert choose(cameras, points[:0], 12, np.arange(25), 4) == []
-    assert choose(cameras, points, 12, np.array([12]), 4) == []
-    assert choose(cameras, -points, 12, np.arange(25), 4) == []
+    assert chosen[0] not in select_views(cameras, points, 12, np.arange(25), 4, usable)
+    assert select_views(ring(9, 0.0), points, 3, np.arange(9), 4) == []
+    assert select_views(cameras, points[:0], 12, np.arange(25), 4) == []
+    assert select_views(cameras, points, 12, np.array([12]), 4) == []
+    assert select_views(cameras, -points, 12, np.arange(25), 4) == []
 
 
 def test_bounds_hold_the_points() -> None:
     points = np.stack((np.zeros(50), np.zeros(50), np.linspace(2, 6, 50)), 1)
-    low, high = bounds(ring(), points, 0) or (0.0, 0.0)
+    low, high = depth_bounds(ring(), points, 0) or (0.0, 0.0)
     assert 1 < low < 2 and 6 < high < 12
-    assert bounds(ring(), -points, 0) is None and bounds(ring(), points[:0], 0) is None
+    assert depth_bounds(ring(), -points, 0) is None and depth_bounds(ring(), points[:0], 0) is None
 
 
 def scene_points(scene: Scene, n: int = 250) -> tuple[Cameras, np.ndarray, np.ndarray, RaggedTracks]:
@@ -184,20 +188,20 @@ def scene() -> Scene:
 def test_sightings_are_those_of_the_trails(scene: Scene) -> None:
     cameras, points, point, trails = scene_points(scene)
     half = np.flatnonzero(np.arange(len(point)) % 2)  # half of the trails have no point
-    sightings = Sightings(cameras, points[half], point[half], trails)
+    sightings = SparsePoints(cameras, points[half], point[half], trails)
     for t in (0, 3, 5):
         which, xy, z = sightings.at(t)
         assert set(half[which]) <= set(trails.at(t)[0]) and len(which) > 20
         projected, depth = cameras.project(points[half][which], t)
         assert np.abs(projected - xy).max() < 4 and np.allclose(depth, z)
-    few = Sightings(cameras, points[:5], point[:5], trails)
+    few = SparsePoints(cameras, points[:5], point[:5], trails)
     assert 1 <= len(few.near(0)) <= 5
 
 
 # ---- the whole
 
 
-SMALL = Dense(side=128, planes=32, views=4, reach=6)
+SMALL = DensifyConfig(side=128, planes=32, views=4, reach=6)
 
 
 def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
@@ -205,22 +209,13 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
     maps = DepthMaps(tmp_path / "maps", len(scene))
     seen: list[tuple[str, int, int]] = []
     video = open_video(scene.video)
-    densify(
-        video,
-        cameras,
-        points,
-        point,
-        trails,
-        maps,
-        dynamic=scene.dynamic,
-        config=SMALL,
-        progress=lambda *what: seen.append(what),
-    )
+    sparse, masks = SparsePoints(cameras, points, point, trails), MovingMasks(scene.dynamic)
+    densify(video, sparse, maps, masks=masks, config=SMALL, progress=Report(lambda *what: seen.append(what)))
     assert seen[0] == ("sweep", 1, 6) and seen[-1] == ("fill", 6, 6)
     assert sorted(p.name for p in maps.folder.iterdir()) == [f"{t:05d}.npz" for t in range(6)]
-    depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, maps.measured))
+    depth, measured = (np.stack([f(t) for t in range(6)]) for f in (maps.depth, lambda t: maps.frame(t)[1]))
     still = np.stack([~scene.dynamic(t) for t in range(6)])
-    moving = np.stack([maps.moving(t) for t in range(6)])  # type: ignore[arg-type]
+    moving = np.stack([maps.frame(t)[2] for t in range(6)])  # type: ignore[arg-type]
     assert (depth > 0).all() and not (measured & moving).any() and not (moving & still).any()
     error = np.abs(depth / scene.depths - 1)
     assert measured.mean() > 0.4 and error[measured].mean() < 0.02 and error[still].mean() < 0.06
@@ -228,7 +223,7 @@ def test_depth_of_a_video(scene: Scene, tmp_path: Path) -> None:
     before = (maps.folder / "00002.npz").read_bytes()
     (maps.folder / "00002.npz").unlink()
     stamp = (maps.folder / "00003.npz").stat().st_mtime_ns
-    densify(video, cameras, points, point, trails, maps, dynamic=scene.dynamic, config=SMALL)
+    densify(video, sparse, maps, masks=masks, config=SMALL)
     assert (maps.folder / "00002.npz").read_bytes() == before
     assert (maps.folder / "00003.npz").stat().st_mtime_ns == stamp
 
@@ -241,12 +236,10 @@ def test_what_only_seems_to_move_stands_still(tmp_path: Path) -> None:
     wall = np.zeros((96, 128), bool)
     wall[60:90, 10:40] = True
     assert not any((scene.dynamic(t) & wall).any() for t in range(6))
-    densify(
-        open_video(scene.video), cameras, points, point, trails, maps, dynamic=lambda t: scene.dynamic(t) | wall,
-        config=SMALL,
-    )  # fmt: skip
+    masks = MovingMasks(lambda t: scene.dynamic(t) | wall)
+    densify(open_video(scene.video), SparsePoints(cameras, points, point, trails), maps, masks=masks, config=SMALL)
     for t in range(6):
-        assert (maps.moving(t) == scene.dynamic(t)).all() and maps.measured(t)[wall].mean() > 0.4
+        assert (maps.frame(t)[2] == scene.dynamic(t)).all() and maps.frame(t)[1][wall].mean() > 0.4
 
 
 def test_what_moves_slowly_is_no_farther_than_what_it_hides_and_never_measured(tmp_path: Path) -> None:
@@ -255,15 +248,21 @@ def test_what_moves_slowly_is_no_farther_than_what_it_hides_and_never_measured(t
     video, found = open_video(scene.video), {}
     for name, masks in (("without", None), ("with", scene.dynamic)):
         found[name] = DepthMaps(tmp_path / name, len(scene))
-        densify(video, cameras, points, point, trails, found[name], slow=masks, config=SMALL)
-    assert found["without"].moving(0) is None
+        densify(
+            video,
+            SparsePoints(cameras, points, point, trails),
+            found[name],
+            masks=MovingMasks(slow=masks),
+            config=SMALL,
+        )
+    assert found["without"].frame(0)[2] is None
     for t in range(6):
-        mask = found["with"].moving(t)
+        mask = found["with"].frame(t)[2]
         assert mask is not None and mask.any() and not (mask & ~scene.dynamic(t)).any()
         before, after = found["without"].depth(t), found["with"].depth(t)
         assert (after[~mask] == before[~mask]).all() and (after[mask] <= before[mask]).all()
-        assert (found["with"].measured(t) == found["without"].measured(t) & ~mask).all()
-    assert sum(found["without"].measured(t)[scene.dynamic(t)].sum() for t in range(6)) > 0
+        assert (found["with"].frame(t)[1] == found["without"].frame(t)[1] & ~mask).all()
+    assert sum(found["without"].frame(t)[1][scene.dynamic(t)].sum() for t in range(6)) > 0
 
 
 def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) -> None:
@@ -280,18 +279,19 @@ def test_without_parallax_the_points_are_spread(scene: Scene, tmp_path: Path) ->
         np.zeros(len(good)),
     )
     maps = DepthMaps(tmp_path, 3)
-    densify(open_video(scene.video[:3]), still, points[good], np.arange(len(good)), held, maps, config=SMALL)
+    sparse = SparsePoints(still, points[good], np.arange(len(good)), held)
+    densify(open_video(scene.video[:3]), sparse, maps, config=SMALL)
     depth = maps.depth(1)
-    assert not maps.measured(1).any() and z[good].min() * 0.99 <= depth.min() and depth.max() <= z[good].max() * 1.01
+    assert not maps.frame(1)[1].any() and z[good].min() * 0.99 <= depth.min() and depth.max() <= z[good].max() * 1.01
 
 
 def test_bad_input_is_one_line(scene: Scene, tmp_path: Path) -> None:
     cameras, points, point, trails = scene_points(scene)
     video = open_video(scene.video)
     with pytest.raises(InputError, match="expected maps of the video's 6 frames, got 5"):
-        densify(video, cameras, points, point, trails, DepthMaps(tmp_path, 5))
+        densify(video, SparsePoints(cameras, points, point, trails), DepthMaps(tmp_path, 5))
     other = Cameras(cameras.poses, cameras.focal, 320, 240)
     with pytest.raises(InputError, match="expected cameras of 128x96 pixels as the video's, got 320x240"):
-        densify(video, other, points, point, trails, DepthMaps(tmp_path, 6))
+        densify(video, SparsePoints(other, points, point, trails), DepthMaps(tmp_path, 6))
     with pytest.raises(InputError, match="planes: expected at least 8, got 2"):
-        Dense(planes=2)
+        DensifyConfig(planes=2)

@@ -9,8 +9,8 @@ from scipy.sparse.linalg import spsolve
 
 from trackime.errors import InputError, ShapeError
 from trackime_apps.depth.stereo import fill
-from trackime_apps.depth.stereo._fill_movers import stand
-from trackime_apps.depth.stereo._multigrid import Membrane
+from trackime_apps.depth.stereo._fill_movers import fill_movers
+from trackime_apps.depth.stereo._multigrid import ScreenedPoisson
 
 
 def matrix(diagonal: np.ndarray, across: np.ndarray, down: np.ndarray) -> csc_array:
@@ -39,24 +39,24 @@ def system(h: int, w: int, seed: int, share: float = 0.1) -> tuple[np.ndarray, n
 def test_a_membrane_is_solved_as_a_direct_solver_does(h: int, w: int) -> None:
     diagonal, across, down, right = system(h, w, h + w)
     expected = spsolve(matrix(diagonal, across, down), right.ravel().astype(float)).reshape(h, w)
-    got = Membrane(diagonal, across, down).solve(right, tolerance=1e-6, most=200)
+    got = ScreenedPoisson(diagonal, across, down).solve(right, tolerance=1e-6, most=200)
     assert np.abs(got - expected).max() < 2e-3
 
 
 def test_few_iterations_do_for_large_holes() -> None:
     diagonal, across, down, right = system(160, 200, 0, share=1e-3)
     expected = spsolve(matrix(diagonal, across, down), right.ravel().astype(float)).reshape(160, 200)
-    solver = Membrane(diagonal, across, down)
+    solver = ScreenedPoisson(diagonal, across, down)
     errors = [np.abs(solver.solve(right, tolerance=0, most=k) - expected).mean() for k in (0, 5, 30)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 2e-3
 
 
 def test_a_cycle_is_symmetric() -> None:
     diagonal, across, down, _ = system(21, 18, 3)
-    solver = Membrane(diagonal, across, down)
+    solver = ScreenedPoisson(diagonal, across, down)
     a, b = np.random.default_rng(0).normal(size=(2, 21, 18)).astype(np.float32)
-    one, other = np.vdot(a, solver.cycle(b)), np.vdot(b, solver.cycle(a))
-    assert abs(one - other) < 1e-4 * (abs(one) + abs(other)) and np.vdot(a, solver.cycle(a)) > 0
+    one, other = np.vdot(a, solver.v_cycle(b)), np.vdot(b, solver.v_cycle(a))
+    assert abs(one - other) < 1e-4 * (abs(one) + abs(other)) and np.vdot(a, solver.v_cycle(a)) > 0
 
 
 GREY = np.full((48, 64, 3), 128, np.uint8)
@@ -142,8 +142,8 @@ def test_a_mover_stands_in_front_of_what_is_about_it() -> None:
     depth = np.tile(np.linspace(8, 2, 48)[:, None], (1, 64)).astype(np.float32)  # a floor: nearer below
     moving = np.zeros((48, 64), bool)
     moving[10:30, 20:30] = moving[5:9, 50:54] = True
-    out = stand(depth, moving)
+    out = fill_movers(depth, moving)
     assert (out[~moving] == depth[~moving]).all()
     assert len(np.unique(out[10:30, 20:30])) == 1 and len(np.unique(out[5:9, 50:54])) == 1
     assert depth[33, 0] <= out[20, 25] <= depth[26, 0]
-    assert (stand(depth, np.ones_like(moving)) == depth).all()
+    assert (fill_movers(depth, np.ones_like(moving)) == depth).all()

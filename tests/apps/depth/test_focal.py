@@ -31,7 +31,7 @@ INFO = VideoInfo.regular(80, 60, 3)
 )
 def test_bad_focal_options(options: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        focal.given(*options, INFO)
+        focal.resolve_focal(*options, INFO)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_bad_intrinsics(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "camera"
     path.write_text(text)
     with pytest.raises(FormatError) as caught:
-        focal.given(None, None, path, INFO)
+        focal.resolve_focal(None, None, path, INFO)
     assert told in str(caught.value) and "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
@@ -90,7 +90,7 @@ def test_intrinsics(tmp_path: Path, text: str, expected: float, caplog: pytest.L
     path = tmp_path / "camera"
     path.write_text(text)
     with caplog.at_level(logging.WARNING):
-        assert focal.given(None, None, path, INFO) == pytest.approx(expected, rel=1e-6)
+        assert focal.resolve_focal(None, None, path, INFO) == pytest.approx(expected, rel=1e-6)
     assert not caplog.messages
 
 
@@ -106,11 +106,11 @@ def test_intrinsics_that_are_warned_of(tmp_path: Path, text: str, told: str, cap
     path = tmp_path / "camera"
     path.write_text(text)
     with caplog.at_level(logging.WARNING):
-        assert focal.given(None, None, path, INFO) == pytest.approx(100, rel=0.03)
+        assert focal.resolve_focal(None, None, path, INFO) == pytest.approx(100, rel=0.03)
     assert len(caplog.messages) == 1 and told in caplog.messages[0]
 
 
 def test_focal_by_number_and_angle() -> None:
-    assert focal.given(None, None, None, INFO) is None
-    assert focal.given(123.0, None, None, INFO) == 123
-    assert focal.given(None, 90.0, None, INFO) == pytest.approx(40)
+    assert focal.resolve_focal(None, None, None, INFO) is None
+    assert focal.resolve_focal(123.0, None, None, INFO) == 123
+    assert focal.resolve_focal(None, 90.0, None, INFO) == pytest.approx(40)

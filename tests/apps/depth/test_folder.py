@@ -22,7 +22,7 @@ from trackime.errors import (
 )
 from trackime.types import VideoInfo
 from trackime_apps.depth.source import _folder as start_folder
-from trackime_apps.depth.source._readers import READERS, SINTEL, read_map
+from trackime_apps.depth.source._readers import READERS, SINTEL_TAG, read_map
 
 
 def info_of(width: int = 80, height: int = 60, count: int = 3) -> VideoInfo:
@@ -126,7 +126,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", np.array([["a"]]))
     with pytest.raises(FormatError, match="expected numbers"):
         read_map(tmp_path / "d.npy")
-    (tmp_path / "e.dpt").write_bytes(struct.pack("<fii", SINTEL, 3, 2) + bytes(8))
+    (tmp_path / "e.dpt").write_bytes(struct.pack("<fii", SINTEL_TAG, 3, 2) + bytes(8))
     with pytest.raises(FormatError, match="expected 3x2 numbers of 4 bytes, got 8 bytes"):
         read_map(tmp_path / "e.dpt")
 
@@ -155,7 +155,7 @@ WRITERS: dict[str, Any] = {
     "png": lambda path, v: path.write_bytes(png(np.round(v * 1000).astype(np.uint16))),
     "pfm": lambda path, v: path.write_bytes(b"Pf\n40 30\n-1.0\n" + v[::-1].astype("<f4").tobytes()),
     "big.pfm": lambda path, v: path.write_bytes(b"Pf\n40 30\n1.0\n" + v[::-1].astype(">f4").tobytes()),
-    "dpt": lambda path, v: path.write_bytes(struct.pack("<fii", SINTEL, 40, 30) + v.astype("<f4").tobytes()),
+    "dpt": lambda path, v: path.write_bytes(struct.pack("<fii", SINTEL_TAG, 40, 30) + v.astype("<f4").tobytes()),
     "exr": write_exr,
 }
 
@@ -171,7 +171,7 @@ def test_every_format(tmp_path: Path, kind: str) -> None:
     assert (maps.disparity, maps.metric) == (False, False)
     for t in range(3):
         np.testing.assert_allclose(maps.depth(t), GOOD * (9 + t), atol=5.1e-4 if kind == "png" else 0)
-        assert maps.measured(t).all()
+        assert maps.frame(t)[1].all()
 
 
 def test_names_come_before_order_and_sidecars_count(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_is_unknown_stays_unknown(tmp_path: Path, caplog: pytest.LogCapture
         for kind in ("depth", "disparity"):
             maps = start_folder.take(tmp_path, info_of(count=1), tmp_path / kind, kind=kind)
             assert maps.disparity == (kind == "disparity")
-            depth, measured = maps.depth(0), maps.measured(0)
+            depth, measured = maps.depth(0), maps.frame(0)[1]
             assert (depth[0, :4] == 0).all() and not measured[0, :4].any()
             assert not measured[1, 0] and measured.sum() == 30 * 40 - 5
             expected = GOOD if kind == "depth" else 1 / GOOD

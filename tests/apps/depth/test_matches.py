@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from trackime.errors import InputError, ShapeError
 from trackime.types import RaggedTracks
-from trackime_apps.depth import hierarchy, make, read
-from trackime_apps.depth.sampling import _EDGE
+from trackime_apps.depth import depth_at, hierarchical_pairs, make_matches
+from trackime_apps.depth.matches import _EDGE
 
 
 class Maps:
@@ -26,9 +26,6 @@ class Maps:
     def depth(self, t: int) -> np.ndarray:
         self.asked.append(t)
         return self._depth[t]
-
-    def measured(self, t: int) -> np.ndarray:
-        return self._depth[t] > 0
 
 
 def trails_of(seen: np.ndarray, seed: int = 0, size: tuple[int, int] = (20, 12)) -> RaggedTracks:
@@ -72,7 +69,7 @@ def slow_matches(trails: RaggedTracks, depth: np.ndarray, width: int, height: in
                 sightings[n, t] = (k, z)
     for n in range(len(trails)):
         mine = []
-        for i, j in hierarchy(trails.frames):
+        for i, j in hierarchical_pairs(trails.frames):
             if (n, i) in sightings and (n, j) in sightings:
                 mine += [(i, j), (j, i)]
         frames = len({t for pair in mine for t in pair})
@@ -87,31 +84,31 @@ def test_bad_input() -> None:
     trails = trails_of(np.ones((3, 4), bool))
     maps = Maps(np.ones((4, 6, 10)))
     with pytest.raises(ShapeError, match="static"):
-        make(trails, maps, 20, 12, static=np.ones(2))
+        make_matches(trails, maps, 20, 12, static=np.ones(2))
     with pytest.raises(InputError, match="static"):
-        make(trails, maps, 20, 12, static=np.array([1, -1, 1]))
+        make_matches(trails, maps, 20, 12, static=np.array([1, -1, 1]))
     with pytest.raises(InputError, match="per_pair"):
-        make(trails, maps, 20, 12, per_pair=-1)
+        make_matches(trails, maps, 20, 12, per_pair=-1)
     with pytest.raises(InputError, match="least_sigma"):
-        make(trails, maps, 20, 12, least_sigma=0)
+        make_matches(trails, maps, 20, 12, least_sigma=0)
     with pytest.raises(ShapeError, match="depth map"):
-        read(np.ones((2, 3, 1)), np.zeros((1, 2)), 4, 4)
+        depth_at(np.ones((2, 3, 1)), np.zeros((1, 2)), 4, 4)
     with pytest.raises(ShapeError, match="depth map"):
-        read(np.ones((0, 3)), np.zeros((1, 2)), 4, 4)
+        depth_at(np.ones((0, 3)), np.zeros((1, 2)), 4, 4)
 
 
 @pytest.mark.parametrize("frames", [1, 5])
 def test_nothing_to_match(frames: int) -> None:
     maps = Maps(np.ones((frames, 6, 10)))
-    assert len(make(RaggedTracks.none(frames), maps, 20, 12)) == 0
-    assert len(make(trails_of(np.eye(frames, dtype=bool)), maps, 20, 12)) == 0
-    assert len(make(trails_of(np.ones((3, frames), bool)), Maps(np.zeros((frames, 6, 10))), 20, 12)) == 0
-    assert len(make(trails_of(np.ones((3, frames), bool)), maps, 20, 12, static=np.zeros(3, bool))) == 0
+    assert len(make_matches(RaggedTracks.none(frames), maps, 20, 12)) == 0
+    assert len(make_matches(trails_of(np.eye(frames, dtype=bool)), maps, 20, 12)) == 0
+    assert len(make_matches(trails_of(np.ones((3, frames), bool)), Maps(np.zeros((frames, 6, 10))), 20, 12)) == 0
+    assert len(make_matches(trails_of(np.ones((3, frames), bool)), maps, 20, 12, static=np.zeros(3, bool))) == 0
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 9, 50, 200])
 def test_pairs_are_few_and_join_every_frame(frames: int) -> None:
-    pairs = hierarchy(frames)
+    pairs = hierarchical_pairs(frames)
     assert len(set(pairs)) == len(pairs) <= 3 * frames
     assert all(0 <= i < j < frames and (j - i) & (j - i - 1) == 0 for i, j in pairs)
     assert {(i, i + 1) for i in range(frames - 1)} <= set(pairs)
@@ -132,7 +129,7 @@ def test_matches_are_what_a_slow_reading_of_the_rules_gives(seed: int) -> None:
     depth[rng.random(depth.shape) < 0.1] *= 2
     static = rng.choice([0, 0.5, 1], len(trails))
     maps = Maps(depth)
-    got = make(trails, maps, 20, 12, static=static, per_pair=0)
+    got = make_matches(trails, maps, 20, 12, static=static, per_pair=0)
     assert len(maps.asked) == len(set(maps.asked))
     truth = slow_matches(trails, depth, 20, 12, static)
     assert len(got) == len(truth)
@@ -148,7 +145,7 @@ def test_a_point_weighs_as_much_as_it_has_frames() -> None:
     seen = np.zeros((3, 40), bool)
     seen[0], seen[1, :4], seen[2, 3:5] = True, True, True
     trails = trails_of(seen)
-    got = make(trails, Maps(np.ones((40, 6, 10))), 20, 12, static=np.array([1, 1, 0.5]))
+    got = make_matches(trails, Maps(np.ones((40, 6, 10))), 20, 12, static=np.array([1, 1, 0.5]))
     weight = np.zeros(3)
     for n in range(3):
         own = {tuple(p) for p in trails.xy[trails.first[n] : trails.first[n + 1]].astype(float).tolist()}
@@ -158,11 +155,11 @@ def test_a_point_weighs_as_much_as_it_has_frames() -> None:
 
 def test_a_pair_keeps_to_its_most_and_both_directions() -> None:
     trails = trails_of(np.ones((50, 6), bool))
-    got = make(trails, Maps(np.ones((6, 6, 10))), 20, 12, per_pair=7)
+    got = make_matches(trails, Maps(np.ones((6, 6, 10))), 20, 12, per_pair=7)
     count: dict[tuple[int, int], int] = {}
     for pair in zip(got.i.tolist(), got.j.tolist(), strict=True):
         count[pair] = count.get(pair, 0) + 1
-    assert set(count.values()) == {7} and set(count) == {p for a, b in hierarchy(6) for p in ((a, b), (b, a))}
+    assert set(count.values()) == {7} and set(count) == {p for a, b in hierarchical_pairs(6) for p in ((a, b), (b, a))}
     there = {(i, j, *p) for i, j, p in zip(got.i.tolist(), got.j.tolist(), map(tuple, got.x_i.tolist()), strict=True)}
     back = {(j, i, *p) for i, j, p in zip(got.i.tolist(), got.j.tolist(), map(tuple, got.x_j.tolist()), strict=True)}
     assert there == back
@@ -176,7 +173,7 @@ def test_planes_are_read_exactly_at_any_resolution(size: tuple[int, int]) -> Non
     y, x = np.mgrid[:h, :w]
     depth = 1 / (0.5 + 0.002 * (x + 0.5) * 20 / w + 0.003 * (y + 0.5) * 12 / h)
     xy = np.random.default_rng(0).uniform([2, 2], [18, 10], (200, 2))
-    np.testing.assert_allclose(read(depth, xy, 20, 12), 1 / (0.5 + xy @ [0.002, 0.003]), rtol=1e-9)
+    np.testing.assert_allclose(depth_at(depth, xy, 20, 12), 1 / (0.5 + xy @ [0.002, 0.003]), rtol=1e-9)
 
 
 def test_nothing_is_read_across_an_edge_or_from_the_unknown() -> None:
@@ -185,4 +182,4 @@ def test_nothing_is_read_across_an_edge_or_from_the_unknown() -> None:
     depth[3, 0] = 0
     depth[0, 0] = np.nan
     places = np.array([(1.5, 1.5), (2.0, 1.5), (2.5, 1.5), (1.0, 3.0), (1.5, 2.0), (0.5, 0.5), (5, 1), (1.5, 0.5)])
-    np.testing.assert_allclose(read(depth, places, 4, 4), [2, 0, 4, 0, 2, 0, 0, 2])
+    np.testing.assert_allclose(depth_at(depth, places, 4, 4), [2, 0, 4, 0, 2, 0, 0, 2])

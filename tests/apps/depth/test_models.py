@@ -25,7 +25,7 @@ from trackime.errors import (
 )
 from trackime.video import Video, open_video
 from trackime_apps.commands import doctor
-from trackime_apps.depth.maps import DepthMaps
+from trackime_apps.depth.initial_depth import DepthMaps
 from trackime_apps.depth.source import models as start_models
 
 WIDTH, HEIGHT, FRAMES = 80, 60, 5
@@ -177,7 +177,7 @@ def test_maps_are_those_of_transformers(saved: dict[str, Path], tmp_path: Path, 
         assert expected.shape == maps.depth(t).shape and expected.std() > 0
         known = expected > (expected.max() / start_models._FARTHEST if maps.disparity else 0)
         np.testing.assert_allclose(answer(maps, t)[known], expected[known], rtol=2e-4, atol=1e-5)
-        assert (maps.measured(t) == known).all()
+        assert (maps.frame(t)[1] == known).all()
     rows = np.abs(maps.depth(0) - maps.depth(1))
     assert rows.max() > 1e-3  # the picture matters
 
@@ -262,7 +262,7 @@ def test_the_sky_is_far_and_not_measured(tmp_path: Path, monkeypatch: pytest.Mon
     maps = estimate_by(Stand(), open_video(frames), tmp_path / "a", monkeypatch, 1)
     np.testing.assert_allclose(maps.depth(0)[:2], start_models._FARTHEST / 200)
     np.testing.assert_allclose(maps.depth(0)[2:], 1 / 200)
-    assert not maps.measured(0)[:2].any() and maps.measured(0)[2:].all()
+    assert not maps.frame(0)[1][:2].any() and maps.frame(0)[1][2:].all()
     metric = estimate_by(Stand(disparity=False), open_video(frames), tmp_path / "b", monkeypatch, 1)
     assert (metric.depth(0)[:2] == 0).all() and (metric.depth(0)[2:] == 200).all()
     with pytest.raises(FormatError, match="stand: frame 0: expected positive numbers of it, got none"):

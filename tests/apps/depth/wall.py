@@ -9,7 +9,7 @@ import numpy as np
 
 from trackime.geometry import Cameras
 from trackime.types import Queries, RaggedTracks, Tracks, VideoInfo
-from trackime_apps.depth.files import DepthResult
+from trackime_apps.depth.files import DepthFolder
 
 W, H, FRAMES = 33, 25, 4
 
@@ -48,10 +48,10 @@ def some_info(frames: int = FRAMES, width: int = W, height: int = H) -> VideoInf
     return VideoInfo(width, height, np.array([0, 0.04, 0.1, 1 / 3])[:frames], names)
 
 
-def write(folder: Path, metric: bool = False, frames: int = FRAMES, cameras: Cameras | None = None) -> DepthResult:
+def write(folder: Path, metric: bool = False, frames: int = FRAMES, cameras: Cameras | None = None) -> DepthFolder:
     """A result of the wall with a mover in one corner, something filled in another and a hole."""
     cameras = cameras or some_cameras(frames)
-    result = DepthResult.begin(folder, cameras, some_info(frames), metric)
+    result = DepthFolder.begin(folder, cameras, some_info(frames), metric)
     for t in range(frames):
         depth, measured, moving = plane(cameras, t), np.ones((H, W), bool), np.zeros((H, W), bool)
         depth[:3, :3], measured[-4:, -4:], moving[:5, -6:] = np.nan, False, True

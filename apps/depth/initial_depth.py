@@ -1,4 +1,4 @@
-"""The depth that a solve starts from: what every source of it offers, and maps kept on disk."""
+"""Initial depth, which a solve starts from: what every source of it offers, and maps kept on disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import numpy as np
 from trackime.arrays import BoolArray, FloatArray
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import atomic, read_npz, reading
+
+
+def is_known(depth: FloatArray) -> BoolArray:
+    """bool [...]: which values are depths: finite, above 0; others say that the depth is unknown."""
+    return np.asarray(np.isfinite(depth) & (np.asarray(depth) > 0))
 
 
 class InitialDepth(Protocol):
@@ -28,13 +33,9 @@ class InitialDepth(Protocol):
         """float32 [h, w], z over the whole of frame t at any resolution; 0 where unknown."""
         ...
 
-    def measured(self, t: int) -> BoolArray:
-        """bool [h, w]: where the depth was seen rather than filled in; within what is known."""
-        ...
-
 
 class DepthMaps:
-    """Maps in a folder, an npz a frame: memory holds one, and a run that broke off finds those it made.
+    """Maps in a folder, an npz a frame: memory holds one, and an interrupted run finds those it wrote.
 
     Args:
         folder: where they are; made when the first is written.
@@ -63,12 +64,12 @@ class DepthMaps:
             t: the frame.
             depth: [h, w]; 0, NaN, infinite: unknown.
             measured: bool [h, w]; None: all that is known.
-            moving: bool [h, w], what its maker found to move by itself; None: it did not look.
+            moving: bool [h, w], what moves by itself; None: not determined.
 
         Raises:
             ShapeError: not [h, w], all the same.
         """
-        known = np.asarray(np.isfinite(depth) & (depth > 0))
+        known = is_known(depth)
         seen = known if measured is None else known & measured
         if known.ndim != 2 or seen.shape != known.shape or (moving is not None and moving.shape != known.shape):
             raise ShapeError("depth map", "[h, w], and measured and moving the same", np.shape(depth))
@@ -81,7 +82,11 @@ class DepthMaps:
             np.savez(file, **arrays)
 
     def frame(self, t: int) -> tuple[FloatArray, BoolArray, BoolArray | None]:
-        """What `depth`, `measured` and `moving` give of frame t, at the price of one. FormatError as they."""
+        """What was written of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
+
+        Raises:
+            FormatError: it was never written, or is damaged.
+        """
         path = self._path(t)
         with reading(path, "a depth map"):
             file = read_npz(path, ("depth", "measured"), ("moving",))
@@ -92,13 +97,5 @@ class DepthMaps:
         return depth, unpacked[0], unpacked[1] if "moving" in file else None
 
     def depth(self, t: int) -> FloatArray:
-        """float32 [h, w]; 0 where unknown. FormatError where it was never written."""
+        """float32 [h, w]; 0 where unknown. FormatError as `frame`."""
         return self.frame(t)[0]
-
-    def measured(self, t: int) -> BoolArray:
-        """bool [h, w]. FormatError where it was never written."""
-        return self.frame(t)[1]
-
-    def moving(self, t: int) -> BoolArray | None:
-        """bool [h, w], what moves by itself; None where the maker did not look. FormatError as `depth`."""
-        return self.frame(t)[2]

@@ -1,32 +1,26 @@
-"""A folder of consistent depth, written frame by frame and read back: `_load`.
-
-from trackime_apps.depth.files.results import load
-
-result = load("OUT")
-depth, confidence, measured = result.maps(0)  # [H, W] each
-points = result.cameras.lift(xy, z, 0)  # world points of pixels
-"""
+"""The folder of one shot's depth, written frame by frame and read back."""
 
 from __future__ import annotations
 
-import csv
 import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, FloatArray, UInt8
+from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.files import read_npz, reading
 from trackime.geometry import Cameras
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import VideoInfo
+from trackime.video import read_frame_names, read_image, write_frames
 
-from ...run import write_frames
 from ._cameras import read_cameras, write_intrinsics, write_tum
-from ._frames import read_image, write_image, write_npz
-from ._survey import Survey
+from ._depth_range import DepthRange
+from ._frames import write_npz, write_png
 
 _DEPTH, IMAGES, _DYNAMIC = "depth", "images", "dynamic"
 _CAMERAS, _INTRINSICS, _FRAMES = "cameras.tum", "intrinsics.json", "frames.csv"
@@ -39,8 +33,21 @@ def check_names(info: VideoInfo) -> None:
         raise InputError(f"{info.source or 'video'}: expected frames of different names, got two called {twice!r}")
 
 
-class DepthResult:
-    """Depth maps, cameras and frames of a result; maps and pictures are read when asked for.
+def shot_folders(starts: Sequence[int]) -> list[str]:
+    """The folder of each shot in that of the result: itself for one shot, else one by the shot's first frame."""
+    return ["."] if len(starts) == 1 else [f"shot_{start:05d}" for start in starts]
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, for no file of a result is changed in place; a copy where the file system has none."""
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
+
+
+class DepthFolder:
+    """Depth maps, cameras and frames of a shot; maps and images are read on demand.
 
     Attributes:
         folder: where it is.
@@ -55,8 +62,8 @@ class DepthResult:
             raise InputError(f"depth: expected {size}, got {info.frames} frames of {info.width}x{info.height}")
         check_names(info)
         self.folder, self.cameras, self.info, self.metric = folder, cameras, info, metric
-        self._last: tuple[int, tuple[FloatArray, FloatArray, BoolArray]] | None = None
-        self._survey: Survey | None = None
+        self._last: tuple[int, tuple[Float32, Float32, BoolArray]] | None = None
+        self._range: DepthRange | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -67,7 +74,7 @@ class DepthResult:
         return "metre" if self.metric else "relative"
 
     @classmethod
-    def begin(cls, folder: Path, cameras: Cameras, info: VideoInfo, metric: bool) -> DepthResult:
+    def begin(cls, folder: Path, cameras: Cameras, info: VideoInfo, metric: bool) -> DepthFolder:
         """Write what is known of all frames (frames.csv, cameras.tum, intrinsics.json); `write` adds the frames.
 
         Raises:
@@ -80,6 +87,33 @@ class DepthResult:
         write_tum(folder / _CAMERAS, cameras, info.pts)
         write_intrinsics(folder / _INTRINSICS, cameras, metric)
         return result
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> DepthFolder:
+        """A folder that was written before.
+
+        Raises:
+            FormatError: a file that is missing or is not what it should be.
+        """
+        path = Path(folder)
+        cameras, pts, metric = read_cameras(path / _CAMERAS, path / _INTRINSICS)
+        names = read_frame_names(path / _FRAMES)
+        if len(names) != len(cameras):
+            raise FormatError(f"{path / _FRAMES}: expected the names of {len(cameras)} frames, got {len(names)}")
+        return cls(path, cameras, VideoInfo(cameras.width, cameras.height, pts, names, str(path)), metric)
+
+    def at(self, folder: Path) -> DepthFolder:
+        """The same in another folder, which holds the same files."""
+        return DepthFolder(folder, self.cameras, self.info, self.metric)
+
+    def copied(self, folder: Path) -> DepthFolder:
+        """A copy in another folder, of what is known of all frames and of their maps; exports stay behind."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (_CAMERAS, _INTRINSICS, _FRAMES):
+            _link(str(self.folder / name), str(folder / name))
+        for name in (_DEPTH, IMAGES, _DYNAMIC):
+            shutil.copytree(self.folder / name, folder / name, copy_function=_link)
+        return self.at(folder)
 
     def write(
         self,
@@ -110,13 +144,13 @@ class DepthResult:
             raise ShapeError("depth", str(list(size)), np.shape(depth))
         if dynamic is not None and dynamic.shape != size:
             raise ShapeError("dynamic", str(list(size)), dynamic.shape)
-        self._last = self._survey = None
+        self._last = self._range = None
         write_npz(self.folder / _DEPTH / f"{name}.npz", depth, confidence, measured)
-        write_image(self.folder / IMAGES / f"{name}.png", frame)
+        write_png(self.folder / IMAGES / f"{name}.png", frame)
         mask = np.zeros(size, bool) if dynamic is None else dynamic
-        write_image(self.folder / _DYNAMIC / f"{name}.png", np.where(mask, np.uint8(255), np.uint8(0)))
+        write_png(self.folder / _DYNAMIC / f"{name}.png", np.where(mask, np.uint8(255), np.uint8(0)))
 
-    def maps(self, t: int) -> tuple[FloatArray, FloatArray, BoolArray]:
+    def maps(self, t: int) -> tuple[Float32, Float32, BoolArray]:
         """Depth and confidence float32 [H, W], 0 where unknown, and measured bool [H, W], of frame t.
 
         Raises:
@@ -133,35 +167,36 @@ class DepthResult:
             self._last = (t, (*maps, file["measured"].astype(bool)))
         return self._last[1]
 
-    def depth(self, t: int) -> FloatArray:
+    def depth(self, t: int) -> Float32:
         """float32 [H, W] of frame t, 0 where unknown; errors as `maps`."""
         return self.maps(t)[0]
 
-    def survey(self, report: Report | None = None) -> Survey:
+    def depth_range(self, report: Report = silent) -> DepthRange:
         """The range of the depths of all frames, whose maps are read for it once; errors as `maps`.
 
         Args:
             report: called with ("survey", done, total) while they are read.
         """
-        if self._survey is None:
-            survey = Survey()
+        if self._range is None:
+            found = DepthRange()
             for t in range(len(self)):
-                survey.add(self.depth(t))
-                if report is not None:
-                    report("survey", t + 1, len(self))
-            self._survey = survey
-        return self._survey
+                found.add(self.depth(t))
+                report("survey", t + 1, len(self))
+            self._range = found
+        return self._range
 
     def image(self, t: int) -> UInt8:
         """uint8 [H, W, 3] of frame t. FormatError where its file is missing or no image."""
-        return read_image(self.folder / IMAGES / f"{self._name(t)}.png")
+        path = self.folder / IMAGES / f"{self._name(t)}.png"
+        with reading(path, "an image"):
+            return read_image(path)
 
     def dynamic(self, t: int) -> BoolArray:
-        """bool [H, W], what was found to move by itself in frame t. FormatError where its file is missing."""
+        """bool [H, W], what moves by itself in frame t. FormatError where its file is missing or of another size."""
         path = self.folder / _DYNAMIC / f"{self._name(t)}.png"
         with reading(path, "a mask"):
-            mask = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-            if mask is None or mask.shape != (self.info.height, self.info.width):
+            mask = read_image(path)[..., 0]
+            if mask.shape != (self.info.height, self.info.width):
                 raise FormatError("not a mask of the video's size")
             return np.asarray(mask > 0)
 
@@ -169,20 +204,3 @@ class DepthResult:
         if not 0 <= t < len(self):
             raise InputError(f"frame: expected 0 .. {len(self) - 1}, got {t}")
         return self.info.names[t]
-
-
-def _load(folder: str | os.PathLike[str]) -> DepthResult:
-    """The result of `trackime-apps depth` in a folder.
-
-    Raises:
-        FormatError: a file that is missing or is not what it should be.
-    """
-    path = Path(folder)
-    cameras, pts, metric = read_cameras(path / _CAMERAS, path / _INTRINSICS)
-    with reading(path / _FRAMES, "names of frames"):
-        rows = list(csv.reader((path / _FRAMES).read_text(encoding="utf-8").splitlines()))
-        names = tuple(row[1] for row in rows[1:])
-        if rows[0] != ["index", "name", "pts"] or len(names) != len(cameras):
-            raise FormatError(f"expected the names of {len(cameras)} frames, got {len(names)}")
-        info = VideoInfo(cameras.width, cameras.height, pts, names, str(path))
-    return DepthResult(path, cameras, info, metric)

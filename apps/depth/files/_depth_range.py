@@ -1,4 +1,4 @@
-"""The range of depths in a whole video, found in one cheap pass: so that scales and colours are one for all frames."""
+"""The range of depths of a video, found in one pass, so that scales and colours are the same in all frames."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from trackime.arrays import FloatArray
 
+from ..initial_depth import is_known
+
 _LOW, _HIGH, _BINS = -9.0, 9.0, 8192  # powers of ten; a bin is half a percent wide
 
 
-class Survey:
+class DepthRange:
     """A histogram of the logarithm of depth: memory does not grow with the video.
 
     Attributes:
@@ -30,8 +32,8 @@ class Survey:
         return int(self._bins.sum())
 
     def add(self, depth: FloatArray) -> None:
-        """Take a map [H, W] in; 0, NaN and infinity are unknown."""
-        known = np.asarray(depth[np.isfinite(depth) & (depth > 0)], np.float64)
+        """Add a map [H, W]; 0, NaN and infinity are unknown."""
+        known = np.asarray(depth[is_known(depth)], np.float64)
         if not known.size:
             return
         low, high = float(known.min()), float(known.max())
@@ -51,5 +53,5 @@ class Survey:
 
     @property
     def reach(self) -> float:
-        """How far it makes sense to tell depths apart: the farthest, unless that is a stray far beyond nearly all."""
+        """The depth up to which depths are distinguished: the farthest, unless that is an outlier."""
         return min(self.farthest, 4 * self.percentile(99))
