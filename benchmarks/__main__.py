@@ -248,7 +248,7 @@ def interpolate(
     keep = Worst() if worst else None
     kept = f", every {step}. frame kept" if clips or davis or count else ""
     report = Report(f"interpolation: {', '.join(name for name, _ in parts)}{kept}, scale {scale:g}", place, digits=2)
-    maker = partial(interp_methods.package_maker, tracker=tracker, segmenter=segmenter)
+    maker = partial(interp_methods.Maker, tracker=tracker, segmenter=segmenter)
     chosen = interp_methods.methods(names, weights, place, maker)
     cases = (case for _, some in parts for case in some)
     truth = interp_methods.oracles(maker(place)) if oracle else None

@@ -1,4 +1,7 @@
-"""How sure a mean difference is: intervals by resampling what was measured."""
+"""Confidence intervals of mean differences, by resampling.
+
+scipy.stats.bootstrap resamples neither blocks nor in two steps, so this is written here.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from trackime.errors import InputError
 
 DRAWS = 2000
 BLOCK = 8
-"""Frames that are drawn together: neighbours in a clip are alike, drawn one by one they would seem to know more."""
+"""Frames that are drawn together: neighbours in a clip are correlated; drawn singly they make intervals too short."""
 LEVEL = 0.95
 
 
 def paired(
     differences: Sequence[FloatArray], seed: int = 0, draws: int = DRAWS, block: int = BLOCK
 ) -> tuple[float, float, float]:
-    """The mean difference of two methods and its interval, by a bootstrap in two steps.
+    """The mean difference of two methods and its interval, by a two-step bootstrap.
 
     Each draw takes as many cases as there are, with replacement, and in each of them as many frames, in runs of
-    `block` that wrap around (the circular block bootstrap, Politis and Romano 1992). Every case counts the same,
-    however long it is. With one case only its frames vary: the interval is about that clip, not about others.
+    `block` that wrap around (the circular block bootstrap, Politis and Romano 1992). Cases have equal
+    weight, whatever their length. With one case only its frames vary: the interval is about that clip only.
 
     Args:
         differences: for each case the differences [n] of its frames, in order of time.
-        seed: the same seed, the same interval.
+        seed: of the random numbers.
         draws: how many.
         block: frames that are drawn together; no more than a quarter of the case's.
 
@@ -42,7 +45,7 @@ def paired(
     cases = len(differences)
     within = np.stack([_means(np.asarray(d, np.float64), rng, draws, block) for d in differences])  # [cases, draws]
     picked = rng.integers(cases, size=(draws, cases)) if cases > 1 else np.zeros((draws, 1), np.int64)
-    # A case that is drawn twice brings other frames each time: another column of its means.
+    # A case that is drawn twice has other frames each time: another column of its means.
     means = within[picked, rng.integers(draws, size=picked.shape) if cases > 1 else np.arange(draws)[:, None]].mean(1)
     low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return float(np.mean([np.mean(d) for d in differences])), float(low), float(high)

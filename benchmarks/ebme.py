@@ -2,8 +2,8 @@
 
 Xin Jin, Longhai Wu, Guotao Shen, Youxin Chen, Jie Chen, Jayoon Koo, Cheul-hee Hahn: Enhanced Bi-directional Motion
 Estimation for Video Frame Interpolation (WACV 2023), and, with other weights, SportsSloMo (Chen, Jiang, CVPR 2024).
-Written from the paper; parameters bear the published names, so that published weights fit. Weights are not part of
-this project: their path is given, and what they may be used for is their owners' to say.
+Written from the paper; parameters have the published names, so that published weights fit. Weights are not part of
+this project: the user gives their path, and their owners decide what they may be used for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from trackime.checkpoints import fill, read_weights
 from trackime.errors import InputError, ShapeError
 from trackime.video import Video
-from trackime_apps.interp import Motion, Side, splat, visibility
+from trackime_apps.interp import FrameMotion, PairMotion, splat, visibility
 
 FEATURES = 48
 """Channels of the feature maps that are compared."""
@@ -29,9 +29,9 @@ RADIUS = 4
 STRIDE = 4
 """Flow is estimated at this part of each level's resolution."""
 MEMORY = 64
-"""Channels handed on from one level to the next."""
+"""Channels passed from one level to the next."""
 GREY = 0.5
-"""What frames are padded with, on the right and at the bottom."""
+"""Padding of frames, on the right and at the bottom."""
 
 
 def _block(channels: tuple[int, ...], kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -57,7 +57,7 @@ class Features(nn.Module):
 
 
 class Estimator(nn.Module):
-    """Both flows from the cost volume, the features, and what the coarser level found (paper, section 3.2)."""
+    """Both flows from the cost volume, the features, and the result of the coarser level (paper, section 3.2)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,9 +125,9 @@ class BiFlowNet(nn.Module):
             pair = [_resize(image, 0.5**level) for image in (first, second)]
             if out:
                 flow, memory = 2 * _resize(out[-1][0], 2), _resize(out[-1][1], 2)
-                # Each image goes half of the way, to meet the other in the middle (paper, section 3.1).
+                # Each image is warped half-way, to meet the other in the middle (paper, section 3.1).
                 half = _resize(flow, STRIDE) / 2
-                # Where nothing lands stays 0, as the weights were trained with.
+                # Holes stay 0, as in the training of the weights.
                 pair = [splat(a, f, "average", eps="zero") for a, f in zip(pair, half.split(2, 1), strict=True)]
             else:
                 b, _, h, w = pair[0].shape
@@ -144,13 +144,13 @@ def _resize(maps: Tensor, factor: float) -> Tensor:
 def pyramid_levels(width: int, height: int) -> int:
     """Levels for a frame size: ceil(log2(side / 448) + 3), the authors' rule for the width of landscape frames.
 
-    The longer side is taken, so that upright videos get as many as lying ones.
+    The longer side is taken, so that portrait videos get as many as landscape ones.
     """
     return max(1, math.ceil(math.log2(max(width, height) / 448) + 3))
 
 
 class EbmeMotion:
-    """The motion between frames of a video by the network: a `trackime_apps.interp.motion.MotionSource`.
+    """The motion between frames of a video by the network: a `trackime_apps.interp.MotionSource`.
 
     Args:
         video: the frames.
@@ -185,24 +185,24 @@ class EbmeMotion:
         return found[:2].clone(), found[2:].clone()
 
     def _image(self, t: int) -> Tensor:
-        """Frame t as the network takes it: blue first, padded [1, 3, h, w]."""
+        """Frame t as the network takes it: BGR, padded, [1, 3, h, w]."""
         image = torch.from_numpy(np.ascontiguousarray(self.video[t][..., ::-1])).to(self.device)
         image = image.permute(2, 0, 1)[None].float() / 255
         multiple = 2 ** (self.levels + 1)
         h, w = image.shape[-2:]
         return F.pad(image, (0, -w % multiple, 0, -h % multiple), value=GREY)
 
-    def between(self, i: int, j: int) -> Motion:
-        """The motion between frames i < j; visibility from how well the two flows agree."""
+    def between(self, i: int, j: int) -> PairMotion:
+        """The motion between frames i < j; visibility from forward-backward consistency."""
         forward, backward = self.flow(i, j)
-        return Motion(
-            Side(forward, seen(forward, backward)),
-            Side(backward, seen(backward, forward)),
+        return PairMotion(
+            FrameMotion(forward, flow_visibility(forward, backward)),
+            FrameMotion(backward, flow_visibility(backward, forward)),
         )
 
 
-def seen(flow: Tensor, back: Tensor) -> Tensor:
-    """Visibility [H, W] as the package's own flow gets it, so that flows [2, H, W] alone are compared."""
+def flow_visibility(flow: Tensor, back: Tensor) -> Tensor:
+    """Visibility [H, W] as for the package's own flow, so that only flows [2, H, W] are compared."""
     there, returned = (np.ascontiguousarray(f.permute(1, 2, 0).cpu().numpy()) for f in (flow, back))
     return torch.from_numpy(visibility(there, returned)).to(flow.device)
 

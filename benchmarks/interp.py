@@ -1,4 +1,4 @@
-"""Frames made again that were left out: how near each method comes to them."""
+"""Accuracy of interpolation: frames that were left out are made by each method and compared with the true ones."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ from trackime.arrays import Float32, Float64
 from trackime.errors import InputError
 from trackime.metrics import evaluate_frames
 from trackime.video import Video
-from trackime_apps.interp import Between
-from trackime_apps.interp import Mean as Mean
+from trackime_apps.interp import FrameInterpolator
 
-Methods = Mapping[str, Callable[[Video], Between]]
-"""By name what makes a method for a video. It is shown the kept frames alone."""
-Oracles = Mapping[str, Callable[[Case], Between]]
-"""By name what makes a method that is shown the truth: what the others could reach."""
+Methods = Mapping[str, Callable[[Video], FrameInterpolator]]
+"""By name what makes a method for a video, which has the kept frames only."""
+Oracles = Mapping[str, Callable[[Case], FrameInterpolator]]
+"""By name what makes a method that knows the true motion: an upper bound for the others."""
 Score = Callable[[Float32, Float32], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
-"""Of `trackime.metrics.evaluate_frames`, and what they are called in tables; SSIM in percent."""
+"""Of `trackime.metrics.evaluate_frames`, and their names in tables; SSIM in percent."""
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
 
 
 @dataclass
-class Run:
-    """What a method did in one case.
+class MethodRun:
+    """Scores and times of a method in one case.
 
     Attributes:
         scores: of each frame in order, by measure.
-        prepare: seconds before the first frame, where a method works ahead.
+        prepare: seconds before the first frame.
         make: seconds of all frames.
     """
 
@@ -56,7 +55,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """A new frame, what was prepared shared out among them."""
+        """Per new frame, preparation included."""
         return (self.prepare + self.make) / len(self.scores)
 
 
@@ -67,28 +66,28 @@ def measure(made: Float32, truth: Float32) -> dict[str, float]:
 
 
 def rounded(frame: Float32) -> Float32:
-    """What is left of a frame in 8 bits, as it is written: clipped and rounded, float32 in [0, 1]."""
+    """A frame as 8 bits store it: clipped and rounded, float32 in [0, 1]."""
     eight: Float32 = np.round(np.clip(frame, 0, 1) * np.float32(255)) / np.float32(255)
     return eight
 
 
 def run(
     case: Case, methods: Methods, score: Score = measure, worst: Worst | None = None, oracles: Oracles | None = None
-) -> dict[str, Run]:
-    """All methods on one case, frame by frame beside each other, so that no more than one frame of each is held.
+) -> dict[str, MethodRun]:
+    """All methods on one case, frame by frame, so that only one frame of each is held.
 
     Raises:
-        InputError: a method that makes another number, size or type of frames than it was asked for, or no numbers.
+        InputError: a method makes frames of the wrong number, size or type, or with values that are not finite.
     """
-    runs: dict[str, Run] = {}
-    makers: dict[str, Between] = {}
+    runs: dict[str, MethodRun] = {}
+    makers: dict[str, FrameInterpolator] = {}
     shown = {name: partial(make, case.video) for name, make in methods.items()}
     shown |= {name: partial(make, case) for name, make in (oracles or {}).items()}
     for name, prepare in shown.items():
         status(f"{case.name}: {name}")
         start = time.perf_counter()
         makers[name] = prepare()
-        runs[name] = Run(prepare=time.perf_counter() - start)
+        runs[name] = MethodRun(prepare=time.perf_counter() - start)
     for (i, j), group in groupby(case.targets, key=lambda target: (target.i, target.j)):
         targets = list(group)
         streams = {name: iter(between(i, j, [t.tau for t in targets])) for name, between in makers.items()}
@@ -133,23 +132,23 @@ def table(
 ) -> None:
     """Rows for each case (or group of short ones) and method, then for each method the mean over all cases.
 
-    Measures of a case are means over its frames; those at the end are means over cases, each counting the same. The
-    difference in PSNR from the flow method stands with the interval that `bootstrap.paired` gives; those of the other
-    measures, and all frames' scores, are in the JSON.
+    Measures of a case are means over its frames; those at the end are means over cases of equal weight. The difference
+    in PSNR from the flow method is given with the interval of `bootstrap.paired`; those of the other measures, and the
+    scores of all frames, are in the JSON.
 
     Args:
         report: gets the rows.
-        cases: what to make; their names differ.
+        cases: of different names.
         methods: by name, in the table's order.
         score: measures a frame; must have "PSNR".
         seed: of the bootstrap.
-        worst: keeps frames to look at, or None.
-        oracles: rows for methods that know the truth, or None.
+        worst: collects the worst frames, or None.
+        oracles: rows for methods that know the true motion, or None.
 
     Raises:
-        InputError: no cases, two of one name; a method that does not do as `Between` says.
+        InputError: no cases, two of one name; a method that breaks the contract of `FrameInterpolator`.
     """
-    everyone: dict[str, list[Run]] = {name: [] for name in (*methods, *(oracles or {}))}
+    runs_of: dict[str, list[MethodRun]] = {name: [] for name in (*methods, *(oracles or {}))}
     groups: list[str] = []
     frames: dict[str, Any] = {}
     motions: dict[str, dict[str, float]] = {}
@@ -162,7 +161,7 @@ def table(
             motions[case.name] = case.motion
         frames[case.name] = {"t": [target.t for target in case.targets], "tau": [t.tau for t in case.targets]}
         for name, got in runs.items():
-            everyone[name].append(got)
+            runs_of[name].append(got)
             frames[case.name][name] = {measure: got.of(measure).tolist() for measure in got.scores[0]}
             if not case.group:
                 base = [runs[BASELINE]] if BASELINE in runs else None
@@ -172,15 +171,15 @@ def table(
         raise InputError("interpolate: expected at least one case, got none")
     kinds = [kind for kind in dict.fromkeys(groups) if kind]
     for kind in kinds if len(set(groups)) > 1 else []:
-        part = {name: [r for r, g in zip(rs, groups, strict=True) if g == kind] for name, rs in everyone.items()}
+        part = {name: [r for r, g in zip(rs, groups, strict=True) if g == kind] for name, rs in runs_of.items()}
         _means(report, f"{kind}, mean of", part, seed)
-    _means(report, f"{kinds[0]}, mean of" if set(groups) == set(kinds[:1]) else "mean of", everyone, seed)
-    base = everyone.get(BASELINE)
+    _means(report, f"{kinds[0]}, mean of" if set(groups) == set(kinds[:1]) else "mean of", runs_of, seed)
+    base = runs_of.get(BASELINE)
     report.details["differences from flow"] = {
         name: {
             m: dict(zip(("mean", "low", "high"), _difference(all_runs, base, m, seed), strict=True)) for m in measures
         }
-        for name, all_runs in everyone.items()
+        for name, all_runs in runs_of.items()
         if base is not None and name != BASELINE and (measures := list(all_runs[0].scores[0]))
     }
     report.details["bootstrap"] = {
@@ -191,14 +190,14 @@ def table(
         report.details["true motion between kept frames, px"] = motions
 
 
-def _means(report: Report, title: str, everyone: Mapping[str, list[Run]], seed: int) -> None:
-    """A row a method, of several cases together."""
-    for name, runs in everyone.items():
+def _means(report: Report, title: str, runs_of: Mapping[str, list[MethodRun]], seed: int) -> None:
+    """A row for each method, over several cases."""
+    for name, runs in runs_of.items():
         cases = f"{title} {len(runs)} case{'s' * (len(runs) > 1)}"
-        report.add(case=cases, method=name, **_cells(runs, everyone.get(BASELINE), seed))
+        report.add(case=cases, method=name, **_cells(runs, runs_of.get(BASELINE), seed))
 
 
-def _cells(runs: Sequence[Run], base: Sequence[Run] | None, seed: int) -> dict[str, float | int]:
+def _cells(runs: Sequence[MethodRun], base: Sequence[MethodRun] | None, seed: int) -> dict[str, float | int]:
     """Means over cases of the means over frames, and the difference in PSNR from the flow method."""
     cells: dict[str, float | int] = {"frames": sum(len(r.scores) for r in runs)}
     for measure in runs[0].scores[0]:
@@ -210,5 +209,7 @@ def _cells(runs: Sequence[Run], base: Sequence[Run] | None, seed: int) -> dict[s
     return cells
 
 
-def _difference(runs: Sequence[Run], base: Sequence[Run], measure: str, seed: int) -> tuple[float, float, float]:
+def _difference(
+    runs: Sequence[MethodRun], base: Sequence[MethodRun], measure: str, seed: int
+) -> tuple[float, float, float]:
     return paired([r.of(measure) - b.of(measure) for r, b in zip(runs, base, strict=True)], seed)

@@ -1,6 +1,6 @@
-"""Videos with frames left out, to be made again: any video, the field's data sets, and worlds with sports' motion.
+"""Videos with frames left out, for interpolation: any video, standard data sets, worlds with the motion of sports.
 
-Whoever makes the frames gets a video of those that are kept and of nothing else, with the times they had.
+Methods get a video of the kept frames only, with their original times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from trackime import datasets
@@ -24,10 +23,10 @@ from trackime.errors import InputError
 from trackime.types import Queries, VideoInfo
 from trackime.video import PixelKind, Video, open_video
 from trackime.worlds import World, make_world
-from trackime_apps.interp import Motion, MotionSource, Side
+from trackime_apps.interp import FrameMotion, MotionSource, PairMotion
 
 GROUPS = {"vimeo90k": "Vimeo-90K", "snufilm": "SNU-FILM {}", "x4k1000fps": "X4K1000FPS", "sportsslomo": "SportsSloMo"}
-"""Data sets of interpolation that `trackime.datasets` reads, and what samples are shown as; {} is the difficulty."""
+"""Data sets of interpolation in `trackime.datasets`, and the title of their samples; {} is the difficulty."""
 
 SPORTS: dict[str, Any] = {
     "speed": 16.0,
@@ -36,10 +35,10 @@ SPORTS: dict[str, Any] = {
     "jerky": 0.0,
     "leaving": 0.0,
 }
-"""Options of worlds in which what moves, moves 20 to 80 px between frames 2 / 25 s apart, at 640x360."""
+"""Options of worlds whose objects move 20 to 80 px between frames 2 / 25 s apart, at 640x360."""
 
 GRID = 16
-"""Pixels between the points of a world whose motion is measured."""
+"""Pixels between the points at which the motion of a world is measured."""
 LARGE = (20.0, 80.0)
 """Pixels between kept frames that count as large motion."""
 
@@ -50,7 +49,7 @@ class Target:
 
     Attributes:
         i, j: frames of the kept video on both sides of it.
-        tau: its place between them by their times, 0 < tau < 1.
+        tau: its time between them, 0 < tau < 1.
         t: its index in the whole video.
     """
 
@@ -69,9 +68,9 @@ class Case:
         video: the kept frames, with the times they have in the whole.
         targets: the frames to be made, in order.
         truth: the whole video, of which `Target.t` is an index.
-        motion: what is known of the true motion between kept frames; empty where the truth is not known.
-        source: the true motion itself, for an oracle; None where it is not known.
-        group: of a data set of many short cases: what they are shown together as. Empty: each for itself.
+        motion: statistics of the true motion between kept frames; empty where it is unknown.
+        source: the true motion, for an oracle; None where it is unknown.
+        group: title under which the short cases of a data set are shown together. Empty: each by itself.
     """
 
     name: str
@@ -83,13 +82,13 @@ class Case:
     group: str = ""
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close the files."""
         self.video.close()
         self.truth.close()
 
 
-class _Chosen:
-    """Some frames of a video, in order, as a source of another; resized by area where a size is given."""
+class _FrameSubset:
+    """Some frames of a video, in order, as the source of another; resized by area where a size is given."""
 
     def __init__(self, video: Video, frames: Sequence[int], size: tuple[int, int] | None = None) -> None:
         info = video.info
@@ -100,11 +99,11 @@ class _Chosen:
         self.warnings: list[str] = []
         self.kind = PixelKind()
 
-    def pixels(self, t0: int, t1: int) -> npt.NDArray[Any]:
+    def pixels(self, t0: int, t1: int) -> UInt8:
         return self.read(t0, t1)
 
-    def again(self) -> _Chosen:
-        return _Chosen(self._video.again(), self._frames, (self.info.width, self.info.height))
+    def again(self) -> _FrameSubset:
+        return _FrameSubset(self._video.again(), self._frames, (self.info.width, self.info.height))
 
     def read(self, t0: int, t1: int) -> UInt8:
         out = np.empty((t1 - t0, self.info.height, self.info.width, 3), np.uint8)
@@ -126,10 +125,10 @@ def left_out(
 
     Args:
         name: of the case.
-        reopen: opens the video; called twice, so that reading the truth does not move the reader of the kept frames.
+        reopen: opens the video; called twice: the truth and the kept frames have readers of their own.
         kept: frames that are given, increasing.
         targets: frames to be made, increasing, each between two that are kept.
-        scale: all frames are resized by this first.
+        scale: factor by which all frames are resized first.
 
     Raises:
         InputError: fewer than two kept frames, a target that is not between them, a scale that leaves no frame.
@@ -147,15 +146,15 @@ def left_out(
         if not 0 < j < len(kept) or kept[j - 1] == t:
             raise InputError(f"{name}: expected frames between kept ones to be made, got {t}; kept are {list(kept)}")
         begin, end = (float(info.pts[kept[k]]) for k in (j - 1, j))
-        # Rounded, so that the middle is the middle whatever the last bit of the times.
+        # Rounded, so that rounding of the times does not move the middle.
         places.append(Target(j - 1, j, round((float(info.pts[t]) - begin) / (end - begin), 9), t))
-    given = Video(_Chosen(video, kept, size))
-    whole = truth if scale == 1 else Video(_Chosen(truth, range(info.frames), size))
+    given = Video(_FrameSubset(video, kept, size))
+    whole = truth if scale == 1 else Video(_FrameSubset(truth, range(info.frames), size))
     return Case(name, given, tuple(places), whole)
 
 
 def every(name: str, reopen: Callable[[], Video], limit: int | None, scale: float, step: int = 2) -> Case:
-    """Every `step`-th of the first `limit` frames is kept, those between are made. What follows the last is not used.
+    """Every `step`-th of the first `limit` frames is kept, those between are made. Frames after the last are not used.
 
     Raises:
         InputError: a step below 2; as `left_out`.
@@ -177,7 +176,7 @@ def clips(paths: Iterable[str], limit: int | None = None, scale: float = 1.0, st
     """
     for path in paths:
         place = Path(path).resolve()
-        # A sequence's own folder is often just called frames.
+        # The folder of a sequence is often just called frames.
         name = f"{place.parent.name}/{place.name}" if place.is_dir() else place.stem
         yield every(name, partial(open_video, path), limit, scale, step)
 
@@ -214,8 +213,8 @@ def worlds(
         count: how many.
         size: (width, height). Motion grows with the frame: 20 to 80 px are those of 640x360.
         frames: of the whole video.
-        objects: in each.
-        step: every which frame is kept.
+        objects: of each world.
+        step: every `step`-th frame is kept.
         options: of `trackime.worlds.make_world`, over those of `SPORTS`.
     """
     for seed in range(count):
@@ -228,7 +227,7 @@ def worlds(
 
 
 class TrueMotion:
-    """The motion between kept frames of a world as it is, curves, visibility and layers included: what no method sees.
+    """The true motion between kept frames of a world: quadratic terms, visibility and layer order included.
 
     Args:
         world: the world.
@@ -238,23 +237,23 @@ class TrueMotion:
     def __init__(self, world: World, kept: Sequence[int]) -> None:
         self.world, self.kept = world, kept
 
-    def between(self, i: int, j: int) -> Motion:
+    def between(self, i: int, j: int) -> PairMotion:
         """The motion between kept frames i < j."""
-        return Motion(self._side(self.kept[i], self.kept[j]), self._side(self.kept[j], self.kept[i]))
+        return PairMotion(self._motion(self.kept[i], self.kept[j]), self._motion(self.kept[j], self.kept[i]))
 
-    def _side(self, a: int, b: int) -> Side:
+    def _motion(self, a: int, b: int) -> FrameMotion:
         middle = (a + b) // 2
         flow, seen = self.world.flow(a, b)
-        curve = None
+        quadratic = None
         if middle not in (a, b):
-            # x + s flow + s (s - 1) curve is where the point is half of the way in time.
+            # x + s flow + s (s - 1) quadratic is where the point is at half the time.
             s = (middle - a) / (b - a)
-            curve = torch.from_numpy((self.world.flow(a, middle)[0] - s * flow) / (s * (s - 1))).movedim(-1, 0)
+            quadratic = torch.from_numpy((self.world.flow(a, middle)[0] - s * flow) / (s * (s - 1))).movedim(-1, 0)
         nearness = self.world.rank[a][self.world.mask(a)] / max(1, int(self.world.rank[a].max()))
-        return Side(
+        return FrameMotion(
             torch.from_numpy(flow).movedim(-1, 0).contiguous(),
             torch.from_numpy(seen.astype(np.float32)),
-            None if curve is None else curve.contiguous(),
+            None if quadratic is None else quadratic.contiguous(),
             torch.from_numpy(nearness.astype(np.float32)),
         )
 
@@ -264,9 +263,9 @@ def true_motion(world: World, kept: Sequence[int]) -> dict[str, float]:
 
     Returns:
         ``p10``, ``p50``, ``p90``: percentiles of displacements in pixels; ``objects_p50``: the median of points on
-        objects; ``large``: the share in `LARGE`; ``hidden``: the share that the next kept frame does not show;
-        ``bend_p90``: a percentile of how far (px) the point is, half of the frames later, from the middle of its
-        straight way.
+        objects; ``large``: the share in `LARGE`; ``hidden``: the share that is occluded in the next kept frame;
+        ``bend_p90``: a percentile of the distance (px) of the point, half of the frames later, from the middle of its
+        straight path.
     """
     y, x = np.mgrid[GRID // 2 : world.info.height : GRID, GRID // 2 : world.info.width : GRID]
     xy = np.stack([x.ravel(), y.ravel()], 1) + 0.5

@@ -1,4 +1,4 @@
-"""Which methods of interpolation are measured, and what makes each of them for a video."""
+"""The methods of interpolation that are measured."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from functools import partial
 from typing import Any
 
 from benchmarks.ebme import BiFlowNet, EbmeMotion, load
-from benchmarks.interp import BASELINE, MEAN, Mean, Methods, Oracles
+from benchmarks.interp import BASELINE, MEAN, Methods, Oracles
 from benchmarks.interp_cases import Case
 from trackime.errors import InputError, UnknownNameError
 from trackime.ime import DEFAULT_SEGMENTER
 from trackime.video import Video
-from trackime_apps.interp import DEFAULT_TRACKER, Between, Motion, MotionSource
+from trackime_apps.interp import (
+    DEFAULT_TRACKER,
+    Blend,
+    FrameInterpolator,
+    InterpConfig,
+    InterpInput,
+    MotionSource,
+    PairMotion,
+    Synthesis,
+    make_interpolator,
+)
 
 NETWORK = "network"
-"""The motion of a published flow network in the package's synthesis; its weights are given by the user."""
+"""The motion of a published flow network in the package's synthesis; the user gives its weights."""
 SWITCHES: dict[str, dict[str, Any]] = {
     BASELINE: {"method": "flow", "curved": False},
     "flow-curved": {"method": "flow"},
@@ -25,7 +35,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "tracks-curved": {"method": "tracks", "refine": False},
     "tracks": {"method": "tracks"},
 }
-"""The package's methods: how they differ from its defaults."""
+"""The package's methods, by how they differ from its defaults."""
 METHODS = (MEAN, BASELINE, NETWORK, *list(SWITCHES)[1:])
 """In the table's order; the last is the whole method."""
 
@@ -36,67 +46,57 @@ class Maker:
 
     Attributes:
         device: where they run.
-        tracker, segmenter: of methods that follow points.
-        make: makes a `Between` by method, as `trackime_apps.interp.methods.make_between` does.
-        synthesise: ``synthesise(video, source, device=device)``, a `Between` of any motion.
-        config: the switches the methods are made with.
+        tracker, segmenter: of methods that track points.
+        make: makes a `FrameInterpolator` by the method of its input.
+        synthesise: ``synthesise(video, source, device)``, a `FrameInterpolator` of any motion.
     """
 
     device: str
-    tracker: str
-    segmenter: str
-    make: Callable[..., Between]
-    synthesise: Callable[..., Between]
-    config: Any
+    tracker: str = DEFAULT_TRACKER
+    segmenter: str = DEFAULT_SEGMENTER
+    make: Callable[[InterpInput], FrameInterpolator] = make_interpolator
+    synthesise: Callable[[Video, MotionSource, str], FrameInterpolator] = Synthesis
 
-    def named(self, name: str, video: Video) -> Between:
+    def named(self, name: str, video: Video) -> FrameInterpolator:
         """A method of the package."""
-        config = replace(self.config, **SWITCHES[name])
-        return self.make(
-            config.method, video, config, tracker=self.tracker, segmenter=self.segmenter, device=self.device
-        )
+        config = InterpConfig(**SWITCHES[name])
+        given = InterpInput(video, config, tracker=self.tracker, segmenter=self.segmenter, device=self.device)
+        return self.make(given)
 
-    def network(self, network: BiFlowNet, video: Video) -> Between:
+    def network(self, network: BiFlowNet, video: Video) -> FrameInterpolator:
         """The flow network's motion, in the same synthesis as the others."""
-        return self.synthesise(video, EbmeMotion(video, network, self.device), device=self.device)
+        return self.synthesise(video, EbmeMotion(video, network, self.device), self.device)
 
 
 @dataclass(frozen=True)
 class Straight:
-    """Motion without its curves."""
+    """Motion without its quadratic terms."""
 
     source: MotionSource
 
-    def between(self, i: int, j: int) -> Motion:
+    def between(self, i: int, j: int) -> PairMotion:
         """The motion between frames i < j."""
         motion = self.source.between(i, j)
-        return Motion(*(replace(side, curve=None) for side in (motion.forward, motion.backward)))
+        return PairMotion(replace(motion.forward, quadratic=None), replace(motion.backward, quadratic=None))
 
 
 def oracles(maker: Maker) -> Oracles:
-    """The true motion of worlds in the package's synthesis, straight and as it is: what better motion could bring."""
+    """The true motion of worlds in the package's synthesis, straight and quadratic: the upper bound for motion."""
 
-    def make(straight: bool, case: Case) -> Between:
+    def make(straight: bool, case: Case) -> FrameInterpolator:
         if case.source is None:
             raise InputError(f"{case.name}: expected a world, whose true motion is known, for an oracle")
         source = Straight(case.source) if straight else case.source
-        return maker.synthesise(case.video, source, device=maker.device)
+        return maker.synthesise(case.video, source, maker.device)
 
     return {"true motion, straight": partial(make, True), "true motion": partial(make, False)}
-
-
-def package_maker(device: str, tracker: str = DEFAULT_TRACKER, segmenter: str = DEFAULT_SEGMENTER) -> Maker:
-    """A maker of the package's methods with its own defaults."""
-    from trackime_apps.interp import InterpConfig, Synthesis, make_between
-
-    return Maker(device, tracker, segmenter, make_between, Synthesis, InterpConfig(factor=2))
 
 
 def methods(
     names: Sequence[str] = (),
     weights: str | os.PathLike[str] | None = None,
     device: str = "cpu",
-    maker: Callable[[str], Maker] = package_maker,
+    maker: Callable[[str], Maker] = Maker,
 ) -> Methods:
     """Methods by name.
 
@@ -104,7 +104,7 @@ def methods(
         names: of `METHODS`; empty: all of them, the network where it has weights.
         weights: of the network.
         device: where they run.
-        maker: makes all but the mean, on that device.
+        maker: makes all but the mean, for a device.
 
     Raises:
         UnknownNameError: a name that is none of them.
@@ -119,11 +119,11 @@ def methods(
         raise InputError(f"{NETWORK}: expected the file of its weights (--weights), got none")
     if NETWORK not in chosen and weights is not None:
         raise InputError(f"weights: expected {NETWORK} among the methods, got {', '.join(chosen)}")
-    out: dict[str, Callable[[Video], Between]] = {}
+    out: dict[str, Callable[[Video], FrameInterpolator]] = {}
     made = None if set(chosen) == {MEAN} else maker(device)
     for name in sorted(chosen, key=METHODS.index):
         if made is None or name == MEAN:
-            out[name] = Mean
+            out[name] = Blend
         elif name == NETWORK and weights is not None:
             out[name] = partial(made.network, load(weights))  # read once, not for every case
         else:

@@ -1,4 +1,4 @@
-"""The frames that came out worst, cut out where they went wrong, to be looked at."""
+"""Images of the worst frames, cropped to where the error is largest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from trackime.arrays import Float32, UInt8
 from trackime.files import atomic
 
 SIDE = 192
-"""Pixels of the part that is cut out."""
+"""Side of the crop in pixels."""
 ZOOM = 2
-"""Each of its pixels is shown this large."""
+"""Factor by which it is enlarged."""
 BAR = 22
-"""Pixels of the line of text above each picture."""
+"""Pixels of the line of text above each image."""
 GAIN = 4
-"""Errors are shown this many times as large."""
+"""Factor by which errors are amplified."""
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
-    """One frame that came out badly.
+class BadFrame:
+    """A frame with a large error.
 
     Attributes:
         method: that made it.
-        case: of which video.
-        t: which frame of it.
-        loss: dB against the baseline; without one the negative PSNR.
-        picture: uint8 [h, w, 3], what is seen there.
+        case: name of the video.
+        t: its index.
+        loss: dB below the baseline; without one the negative PSNR.
+        picture: uint8 [h, w, 3], the panels.
     """
 
     method: str
@@ -44,24 +44,24 @@ class Finding:
 
 
 class Worst:
-    """The `count` worst frames of each method: of different cases, as far as there are cases.
+    """The `count` worst frames of each method, from different cases where possible.
 
-    Worst is what loses most PSNR against the baseline method; where that did not run, what has the lowest PSNR.
+    The worst lose most PSNR against the baseline method; where that did not run, they have the lowest PSNR.
 
     Args:
         count: of each method.
         baseline: the method compared with.
-        skipped: methods that nobody looks at.
+        skipped: methods that are left out.
     """
 
     def __init__(self, count: int = 3, baseline: str = "flow", skipped: tuple[str, ...] = ("mean",)) -> None:
         self.count, self.baseline, self.skipped = count, baseline, skipped
-        self._found: dict[tuple[str, str], list[Finding]] = {}
+        self._found: dict[tuple[str, str], list[BadFrame]] = {}
 
     def offer(
         self, case: Case, target: Target, truth: Float32, made: Mapping[str, Float32], psnr: Mapping[str, float]
     ) -> None:
-        """Look at one frame as all methods made it, float32 [H, W, 3] in [0, 1], and keep what is worth it."""
+        """Compare one frame of all methods, float32 [H, W, 3] in [0, 1], and keep it where it is among the worst."""
         others = [name for name in made if name != self.baseline and name not in self.skipped]
         for name in others or [name for name in made if name not in self.skipped] or list(made):
             rival = self.baseline if self.baseline in made and name != self.baseline else None
@@ -69,11 +69,13 @@ class Worst:
             kept = self._found.setdefault((name, case.name), [])
             if len(kept) == self.count and loss <= kept[-1].loss:
                 continue
-            kept.append(Finding(name, case.name, target.t, loss, _panels(case, target, truth, made, psnr, name, rival)))
+            kept.append(
+                BadFrame(name, case.name, target.t, loss, _panels(case, target, truth, made, psnr, name, rival))
+            )
             kept.sort(key=lambda finding: -finding.loss)
             del kept[self.count :]
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[BadFrame]:
         """The worst of each method, the worst first."""
         out = []
         for method in dict.fromkeys(name for name, _ in self._found):
@@ -84,7 +86,7 @@ class Worst:
         return out
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write them as ``METHOD_RANK_CASE_FRAME.png``; the paths."""
+        """Write them as ``METHOD_RANK_CASE_FRAME.png``, and return the paths."""
         ranks: dict[str, int] = {}
         paths = []
         for finding in self.findings():
@@ -109,7 +111,7 @@ def _panels(
     against = error.mean(2) - (np.abs(made[rival] - truth).mean(2) if rival else 0)
     h, w = against.shape
     size = (min(SIDE, h), min(SIDE, w))
-    # Where a window of that size holds most of the error: its mean about each pixel, windows wholly inside.
+    # The window with the largest mean error, among those that are wholly inside.
     about = cv2.boxFilter(against.astype(np.float32), -1, (size[1], size[0]), borderType=cv2.BORDER_CONSTANT)
     inner = about[size[0] // 2 : h - (size[0] - 1) // 2, size[1] // 2 : w - (size[1] - 1) // 2]
     y, x = np.unravel_index(int(inner.argmax()), inner.shape)

@@ -1,4 +1,4 @@
-"""Splatting: seconds of every mode beside the time its bytes take at the bandwidth of a plain copy."""
+"""Splatting: seconds of every mode against the time to copy the same bytes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MOTION = 15.0
 """Standard deviation in pixels of the smooth part of the motion."""
 
 GRAIN = 0.3
-"""Standard deviation in pixels of what every pixel moves on its own."""
+"""Standard deviation in pixels of the independent motion of every pixel."""
 
 
 def compare(report: Report, size: tuple[int, int], channels: int, threads: int, runs: int, device: str) -> None:
     """A row for every mode, for the sums that are blended, and for a gradient; on CUDA for both kernels.
 
-    bytes: values, flow and metric read once and the result written once, which no way of splatting undercuts; floor:
-    those bytes at the bandwidth of `copy`, which reads and writes as much as it copies. `plain`: the same sums by
-    `plain`, which tells how much the rest is worth on a machine whose clock cannot be trusted.
+    bytes: values, flow and metric read once and the result written once, a lower bound of any implementation; floor:
+    the time of those bytes at the bandwidth of `copy`. `plain`: the same sums by `plain`, a reference for machines of
+    varying speed.
     """
     with _threads(threads):
         values, flow, metric = scene(size, channels, device)
@@ -67,7 +67,7 @@ def scene(size: tuple[int, int], channels: int, device: str) -> tuple[Tensor, Te
 
 
 def plain(values: Tensor, flow: Tensor) -> Tensor:
-    """Mode sum as one would write it first: the whole frame at once, a mask for each corner."""
+    """Mode sum in the simplest way: the whole frame at once, a mask for each corner."""
     _, channels, height, width = values.shape
     ys, xs = (torch.arange(n, device=values.device) for n in (height, width))
     x, y = flow[0, 0] + xs, flow[0, 1] + ys[:, None]
@@ -101,7 +101,7 @@ def _gradient(values: Tensor, flow: Tensor, metric: Tensor, kernel: Kernel) -> T
 
 
 def _best(call: Callable[[], object], runs: int, device: str) -> float:
-    """The fastest of some runs after one that does not count: what the machine can do, whatever else it is doing."""
+    """The fastest of some runs after one that does not count, so that other load matters little."""
     best = float("inf")
     for k in range(runs + 1):
         _wait(device)

@@ -32,7 +32,7 @@ from ..run import (
 from ..vos import MaskFiles, VosConfig
 from ._vos_result import MaskAt, VosTask, vos_into
 from .depth import depth_into
-from .interpolate import interpolate_into
+from .interpolate import Tracking, interpolate_into
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -198,12 +198,12 @@ def _score_frames(result: ResultFolder, world: Scene, video: Video, progress: Pr
 
     part, config = result.part("interpolate"), InterpConfig(factor=2, tail=False, cuts=0.0)
     kept = np.stack([video[t] for t in range(0, len(video), 2)])
-    interpolate_into(part, kept, config, progress, device=device)
+    interpolate_into(part, kept, config, progress, tracking=Tracking(device=device))
     del part.record["video"]["source"]  # an array has none
     scores = {}
     with progress.stage("scoring"):
         written = (open_video(part.folder / f"{t:05d}.png")[0] for t in range(2 * len(kept) - 1))
-        blended = iter(interpolate(kept, replace(config, method="mean")))
+        blended = (frame for frame, _ in interpolate(kept, config=replace(config, method="mean")))
         for name, made in (("tracks", written), ("mean of both neighbours", blended)):
             pairs = [(frame, world.frame(t)) for t, frame in enumerate(made) if t % 2]
             scores[name] = {

@@ -1,6 +1,7 @@
-"""The sound of a result: packets copied as they are, or decoded, stretched and encoded anew.
+"""The sound of a result: packets copied, or decoded, stretched and encoded again.
 
-Times are the source's, less `origin`, so that sound and pictures keep their distance whatever a container begins with.
+Times are those of the source, less `origin`, so that sound and frames keep their offset whatever a container starts
+with.
 """
 
 from __future__ import annotations
@@ -20,33 +21,33 @@ from trackime.errors import OutputError
 
 _log = logging.getLogger(__name__)
 
-FALLBACK = {".webm": ("libopus",), ".mkv": ("libopus", "aac")}
-"""Encoders of sound that cannot be copied, by suffix, best first; elsewhere AAC."""
+_FALLBACK = {".webm": ("libopus",), ".mkv": ("libopus", "aac")}
+"""Encoders of sound that cannot be copied, by suffix, best first; for other suffixes AAC."""
 
-UNFIT = {
+_UNFIT = {
     ".mp4": ("pcm_", "vorbis", "flac"),
     ".m4v": ("pcm_", "vorbis", "flac"),
     ".mov": ("opus", "vorbis", "flac"),
 }
-"""What FFmpeg names as possible, but refuses in the end, or hardly a player takes: beginnings of codec names."""
+"""Prefixes of codecs that FFmpeg lists as supported but refuses to write, or that few players read."""
 
-POSITIVE = (".mkv", ".webm")
-"""Files in which no time can be below 0: what a decoder has to be fed before the first sample counts as sound."""
+_POSITIVE = (".mkv", ".webm")
+"""Containers without negative times: the samples that prime a decoder count as sound there."""
 
 _MS = Fraction(1, 1000)
 
-BITRATE = 96_000
-"""Bits a second and channel of sound that is encoded anew."""
+_BITRATE = 96_000
+"""Bits a second and channel of sound that is encoded again."""
 
 
 @dataclass(frozen=True)
-class Sound:
-    """An audio stream of the source and what becomes of it.
+class AudioStream:
+    """An audio stream of the source, and whether it is copied or encoded again.
 
     Attributes:
         source: the file.
         index: its number among the file's audio streams.
-        encoder: FFmpeg's encoder; empty: its packets are copied.
+        encoder: FFmpeg's encoder; empty: packets are copied.
         slow: how many times longer it lasts.
     """
 
@@ -56,14 +57,14 @@ class Sound:
     slow: Fraction = Fraction(1)
 
 
-def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[Sound]) -> Fraction:
-    """The second of a source that is second 0 of its result: where the stream begins that begins first.
+def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[AudioStream]) -> Fraction:
+    """The second of a source that is second 0 of its result: the start of the stream that starts first.
 
     Args:
         source: the file.
-        first: when its pictures begin.
+        first: when its frames start.
         suffix: of the result, lower case.
-        sounds: what becomes of its sound.
+        sounds: its audio streams.
     """
     if not sounds:
         return first
@@ -72,9 +73,9 @@ def origin(source: Path, first: Fraction, suffix: str, sounds: Sequence[Sound]) 
         for sound in sounds:
             stream = container.streams.audio[sound.index]
             begin = _first(container, stream) * Fraction(stream.time_base or 0)
-            if suffix in POSITIVE and not sound.encoder:
-                # What primes the decoder (1,024 samples of AAC) lies below 0. Matroska says in its header how much of
-                # it there is; from mp4 that is not known, and the whole must begin later for it.
+            if suffix in _POSITIVE and not sound.encoder:
+                # The samples that prime the decoder (1,024 of AAC) have negative times. The header of Matroska gives
+                # their number; in mp4 it is unknown, and everything must start later.
                 known = Fraction(stream.codec_context.delay or 0, stream.codec_context.sample_rate)
                 begins.append(begin + known if begin + known < -_MS else max(begin, Fraction(0)))
             else:
@@ -99,13 +100,13 @@ def has_sound(source: Path) -> bool:
     return False
 
 
-def choose(source: Path, suffix: str, slow: Fraction = Fraction(1)) -> list[Sound]:
-    """What becomes of each audio stream of a file in a result of that suffix; a line is logged where it is re-encoded.
+def choose_streams(source: Path, suffix: str, slow: Fraction = Fraction(1)) -> list[AudioStream]:
+    """The audio streams of a file for a result of that suffix; a warning is logged where one is encoded again.
 
     Args:
         source: the file.
         suffix: of the result, lower case.
-        slow: how many times longer the sound is to last.
+        slow: how many times longer the sound has to last.
     """
     found = []
     with av.open(str(source), metadata_errors="replace") as container:
@@ -114,19 +115,19 @@ def choose(source: Path, suffix: str, slow: Fraction = Fraction(1)) -> list[Soun
                 _log.warning("audio stream %d: this build of FFmpeg does not know its codec: left out", index)
                 continue
             name = stream.codec_context.codec.canonical_name
-            if slow == 1 and holds(suffix, name):
-                found.append(Sound(source, index))
+            if slow == 1 and can_copy(suffix, name):
+                found.append(AudioStream(source, index))
                 continue
             encoder = _encoder(suffix)
             if slow == 1:
-                _log.warning("%s cannot hold %s audio: encoded anew as %s (mkv keeps it)", suffix, name, encoder)
-            found.append(Sound(source, index, encoder, slow))
+                _log.warning("%s cannot hold %s audio: encoded again as %s (mkv keeps it)", suffix, name, encoder)
+            found.append(AudioStream(source, index, encoder, slow))
     return found
 
 
-def holds(suffix: str, codec: str) -> bool:
+def can_copy(suffix: str, codec: str) -> bool:
     """Whether audio of that codec can be copied into a file of that suffix."""
-    if codec.startswith(UNFIT.get(suffix, ())):
+    if codec.startswith(_UNFIT.get(suffix, ())):
         return False
     kind = {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
     return codec in _supported(kind)
@@ -138,23 +139,23 @@ def _supported(kind: str) -> set[str]:
 
 
 def _encoder(suffix: str) -> str:
-    for name in FALLBACK.get(suffix, ("aac",)):
+    for name in _FALLBACK.get(suffix, ("aac",)):
         if name in av.codecs_available:
             return name
     raise OutputError(f"this build of FFmpeg has no encoder of audio for {suffix}: pass --audio none")
 
 
-class Track:
-    """One audio stream on its way into a result.
+class AudioTrack:
+    """An audio track of the result.
 
     Args:
-        sound: what becomes of it.
-        output: the container it goes to; the stream is added at once.
+        sound: the stream it is made from.
+        output: the container; the track is added to it at once.
         origin: seconds of the source that are second 0 of the result.
-        end: second of the result at which the pictures end; sound is trimmed to it.
+        end: second of the result at which the frames end; sound is trimmed to it.
     """
 
-    def __init__(self, sound: Sound, output: Any, origin: Fraction, end: Fraction) -> None:
+    def __init__(self, sound: AudioStream, output: Any, origin: Fraction, end: Fraction) -> None:
         self.sound, self._origin, self._end = sound, origin, end
         self._input = av.open(str(sound.source), metadata_errors="replace")
         self._stream = self._input.streams.audio[sound.index]
@@ -162,10 +163,10 @@ class Track:
             context = self._stream.codec_context
             rate = 48_000 if sound.encoder == "libopus" else min(context.sample_rate, 96_000)
             self._out = output.add_stream(sound.encoder, rate=rate)
-            # Opus and AAC agree on these; rarer arrangements are mixed down.
+            # Opus and AAC share these layouts; others are mixed down.
             channels = min(context.layout.nb_channels, 2)
             self._out.layout = "stereo" if channels == 2 else "mono"
-            self._out.bit_rate = BITRATE * channels
+            self._out.bit_rate = _BITRATE * channels
         else:
             self._out = output.add_stream_from_template(self._stream)
         with suppress(AttributeError):
@@ -174,7 +175,7 @@ class Track:
                 self._out.metadata["language"] = language
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._input.close()
 
     def packets(self) -> Iterator[Any]:
@@ -190,7 +191,7 @@ class Track:
             packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            # Packets are whole or not there: the last one may reach over the end by some milliseconds.
+            # Packets cannot be cut: the last one may exceed the end by some milliseconds.
             if packet.pts * base >= self._end:
                 break
             packet.stream = self._out
@@ -208,7 +209,7 @@ class Track:
         yield from self._out.encode(None)
 
     def _frames(self) -> Iterator[Any]:
-        """Frames of the result's times and length."""
+        """Frames with the times and the length of the result."""
         rate = self._out.rate
         total: int | None = None
         written = 0
@@ -257,7 +258,7 @@ class Track:
         steps = [("aresample", "async=1")]
         steps += [("atempo", f"{tempo:.9f}") for tempo in tempos(self.sound.slow)]
         if self.sound.slow != 1:
-            # atempo keeps the last fraction of a second to itself.
+            # atempo drops the last fraction of a second.
             steps += [("apad", "pad_dur=0.5")]
         steps += [("aresample", str(out.rate)), ("aformat", form)]
         for name, arguments in steps:
@@ -270,7 +271,7 @@ class Track:
 
 
 def tempos(slow: Fraction) -> list[float]:
-    """Factors for FFmpeg's atempo, which takes 0.5 at least, that together make sound last `slow` times longer."""
+    """Factors of at least 0.5, the least of FFmpeg's atempo, whose product makes sound last `slow` times longer."""
     steps = []
     while slow > 2:
         steps.append(0.5)

@@ -1,8 +1,8 @@
-"""Frames that only repeat the one before, as films leave them that were brought to a higher rate or drawn on twos.
+"""Frames that only repeat the one before, as in films converted to a higher rate or animated on twos.
 
-Two frames are the same if no block of them differs by more than compression leaves. That is not enough to be a
-duplicate: in a still scene it holds for all of them. A duplicate stands between steps of motion: much moves just before
-and just after it, and within few frames.
+Two frames are equal if no block of them differs by more than compression artefacts do. That alone does not make a
+duplicate: in a static scene it holds for all frames. A duplicate lies between steps of motion, just before and just
+after it, within few frames.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import cv2
 import numpy as np
 
 from trackime.arrays import Float32, FloatArray, UInt8
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.video import Video
 
 _SHRINK = 4
-"""Pixels to a side averaged into one: noise and what compression does to single pixels is gone, motion is not."""
+"""Side in pixels of the squares averaged into one pixel: removes noise and compression artefacts, keeps motion."""
 _BLOCK = 8
-"""Side of the blocks compared, in averaged pixels: small enough that a mouth that moves alone is seen."""
+"""Side of the blocks compared, in averaged pixels: small enough to detect that only a mouth moves."""
 _CHUNK = 8
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """What makes a duplicate.
+class DuplicateThresholds:
+    """Thresholds of what counts as a duplicate.
 
     Attributes:
-        same: the greatest difference, in grey levels of 255 and averaged over a block, of a frame from a duplicate.
-        share: and no more than this part of the lesser step of motion beside the run.
-        moves: the least step that counts as motion, in the same levels.
-        longest: frames in a row that may be duplicates; a longer run is a still picture.
+        same: the largest difference of a duplicate, in grey levels of 255 averaged over a block.
+        share: the same, relative to the smaller step of motion beside the run.
+        moves: the smallest step that counts as motion, in the same levels.
+        longest: frames in a row that may be duplicates; a longer run is a still image.
     """
 
     same: float = 4.0
@@ -41,18 +41,21 @@ class Likeness:
     longest: int = 5
 
 
+_DEFAULT = DuplicateThresholds()
+
+
 def find_duplicates(
     video: Video,
     cuts: Collection[int] = (),
-    likeness: Likeness | None = None,
-    progress: Report | None = None,
+    thresholds: DuplicateThresholds = _DEFAULT,
+    progress: Report = silent,
 ) -> list[int]:
-    """Frames that repeat the one before while the scene moves. One pass; memory does not grow with the length.
+    """Frames that repeat the one before while the scene moves. One pass; memory does not grow with its length.
 
     Args:
         video: the frames.
-        cuts: frames that begin a shot; what happens across one is no motion.
-        likeness: thresholds.
+        cuts: frames that begin a shot; differences across a cut are no motion.
+        thresholds: see `DuplicateThresholds`.
         progress: called as ``progress("duplicates", frames done, frames)``.
     """
     steps = np.zeros(len(video))  # steps[t]: how much frame t differs from t - 1
@@ -63,35 +66,36 @@ def find_duplicates(
             if last is not None:
                 steps[t] = _step(last, small)
             last = small
-        if progress is not None:
-            progress("duplicates", t0 + len(frames), len(video))
-    return duplicates_of(steps, cuts, likeness)
+        progress("duplicates", t0 + len(frames), len(video))
+    return duplicates_of(steps, cuts, thresholds)
 
 
-def duplicates_of(steps: FloatArray, cuts: Collection[int] = (), likeness: Likeness | None = None) -> list[int]:
-    """Which frames are duplicates, from how much each differs from the one before.
+def duplicates_of(
+    steps: FloatArray, cuts: Collection[int] = (), thresholds: DuplicateThresholds = _DEFAULT
+) -> list[int]:
+    """The frames that are duplicates, from how much each differs from the one before.
 
     Args:
-        steps: [T], steps[t] between frames t - 1 and t; steps[0] is not looked at.
+        steps: [T], steps[t] between frames t - 1 and t; steps[0] is ignored.
         cuts: frames that begin a shot.
-        likeness: thresholds.
+        thresholds: see `DuplicateThresholds`.
     """
-    like, begins = likeness or Likeness(), set(cuts)
+    begins = set(cuts)
     found: list[int] = []
     t = 1
     while t < len(steps):
-        if steps[t] > like.same or t in begins:
+        if steps[t] > thresholds.same or t in begins:
             t += 1
             continue
         start = t
-        while t < len(steps) and steps[t] <= like.same and t not in begins:
+        while t < len(steps) and steps[t] <= thresholds.same and t not in begins:
             t += 1
-        # The run is start .. t - 1; the steps before and after it say whether the scene moves.
-        if t == len(steps) or t in begins or t - start > like.longest:
+        # The run is start .. t - 1; the steps before and after it show whether the scene moves.
+        if t == len(steps) or t in begins or t - start > thresholds.longest:
             continue
-        first = start == 1 or start - 1 in begins  # nothing is known of what was before a shot's first frame
+        first = start == 1 or start - 1 in begins  # the step before a shot's first frame is unknown
         beside = steps[t] if first else min(steps[t], steps[start - 1])
-        if beside >= like.moves and steps[start:t].max() <= like.share * beside:
+        if beside >= thresholds.moves and steps[start:t].max() <= thresholds.share * beside:
             found.extend(range(start, t))
     return found
 
@@ -104,7 +108,7 @@ def _reduce(frame: UInt8) -> Float32:
 
 
 def _step(a: Float32, b: Float32) -> float:
-    """The mean absolute difference of the block that differs most."""
+    """The mean absolute difference of the block with the largest one."""
     off = np.abs(a - b)
     means = cv2.blur(off, (min(_BLOCK, off.shape[1]), min(_BLOCK, off.shape[0])), borderType=cv2.BORDER_REFLECT)
     return float(means.max())

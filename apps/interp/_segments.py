@@ -1,6 +1,6 @@
-"""Stretches of a result that are encoded by themselves, kept as files, and joined to a video without loss.
+"""Segments of a result that are encoded separately, kept as files, and joined to a video without loss.
 
-Every run writes them, whether it will be resumed or not, so that a resumed run ends with the same bytes.
+Every run writes them, so that a resumed run ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from trackime.arrays import BoolArray, Int64, UInt8
 from trackime.errors import OutputError
 from trackime.files import atomic, read_npz, reading
 from trackime.video import Encoding
 
-from ._audio import Sound, Track
+from ._audio import AudioStream, AudioTrack
+from .interpolator import Pixels
 
 _GLOBAL_HEADER = 1 << 22
 """AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets are in the container's header, once for all segments."""
@@ -39,7 +39,7 @@ class Packets:
         data: uint8, all packets one after the other.
         sizes: int64 [n], their bytes.
         pts: int64 [n], in ticks of the encoding.
-        keys: bool [n], decoding can start there.
+        keys: bool [n], whether decoding can start there.
     """
 
     data: UInt8
@@ -66,10 +66,10 @@ class Packets:
 
 
 class SegmentEncoder:
-    """Encodes the frames of one segment; nothing in it refers to another.
+    """Encodes the frames of one segment, independently of the others.
 
     Args:
-        encoding: how.
+        encoding: codec, size, quality.
         name: of the result, for messages.
     """
 
@@ -81,7 +81,7 @@ class SegmentEncoder:
         self._context.options = dict(encoding.options)
         self._context.flags |= _GLOBAL_HEADER
 
-    def write(self, frame: npt.NDArray[Any], ticks: int) -> None:
+    def write(self, frame: Pixels, ticks: int) -> None:
         """Add a frame, shown at `ticks`.
 
         Raises:
@@ -107,7 +107,7 @@ class SegmentEncoder:
                 self._found.append((bytes(packet), packet.pts, packet.is_keyframe))
         except (av.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{self._name}: {self._encoding.codec} fails: {reason} (its options?)") from None
+            raise OutputError(f"{self._name}: {self._encoding.codec} fails: {reason} (check its options)") from None
 
 
 def join(
@@ -115,11 +115,11 @@ def join(
     segments: Sequence[Path],
     encoding: Encoding,
     last: int,
-    sounds: Sequence[Sound] = (),
+    sounds: Sequence[AudioStream] = (),
     origin: Fraction = Fraction(0),
     name: str = "",
 ) -> None:
-    """Make a video of encoded segments and sound; nothing is encoded again but sound that has to be.
+    """Make a video of encoded segments and sound; only sound that cannot be copied is encoded again.
 
     Args:
         path: the file; not written atomically.
@@ -134,7 +134,7 @@ def join(
         OutputError: it cannot be written.
     """
     times = np.concatenate([Packets.times(segment) for segment in segments])
-    # mp4 rounds when a stream begins down to such units: the video's own, but fine enough for sound, too.
+    # mp4 rounds the start of a stream down to such units: a multiple of the video's, fine enough for sound.
     unit = encoding.tick.denominator
     options = {"movie_timescale": str(unit * -(-_FINE // unit))}
     try:
@@ -145,7 +145,7 @@ def join(
             stream.options = dict(encoding.options)
             encoding.configure(stream.codec_context)
             end = (int(times.max()) + last) * encoding.tick
-            tracks = [Track(sound, output, origin, end) for sound in sounds]
+            tracks = [AudioTrack(sound, output, origin, end) for sound in sounds]
             for track in tracks:
                 stack.callback(track.close)
             output.start_encoding()
@@ -174,14 +174,14 @@ def _pictures(segments: Sequence[Path], times: Int64, encoding: Encoding, last: 
 
 
 def decoding_times(pts: Int64) -> Int64:
-    """Increasing times of decoding for frames in the order of decoding, none later than it is shown.
+    """Increasing decoding times for frames in decoding order, none later than its presentation time.
 
-    The times of showing in order, late by as many frames as the order of decoding is ahead of them. (Encoders guess
-    them at the beginning of each segment, where they could run into the one before.)
+    The presentation times in order, delayed by as many frames as the decoding order is ahead of them. (Encoders guess
+    them at the start of each segment, where they could collide with the one before.)
     """
     ordered = np.sort(pts)
     ahead = int((np.arange(len(pts)) - np.searchsorted(ordered, pts)).max(initial=0))
-    # Before the first frame steps are as long as its own.
+    # Before the first frame, steps are as long as its own.
     step = int(ordered[1] - ordered[0]) if len(ordered) > 1 else 1
     before = ordered[0] - step * np.arange(ahead, 0, -1)
     return np.concatenate([before, ordered])[: len(pts)]

@@ -1,7 +1,7 @@
-"""Forward warping: every pixel is spread to where it moves (Niklaus and Liu, Softmax splatting, CVPR 2020).
+"""Forward warping: every pixel is distributed to where it moves (Niklaus and Liu, Softmax splatting, CVPR 2020).
 
-A value at pixel (x, y) with flow (dx, dy) goes to (x + dx, y + dy), shared out over the four pixels around it with
-bilinear weights b. With a weight w for each source pixel s, a target pixel t receives
+A value at pixel (x, y) with flow (dx, dy) goes to (x + dx, y + dy), distributed over the four pixels around it
+with bilinear weights b. With a weight w for each source pixel s, a target pixel t receives
 
     N(t) = sum_s b(t, s) w(s) v(s),    D(t) = sum_s b(t, s) w(s)    (equations 5 to 8 of the paper)
 
@@ -10,10 +10,10 @@ bilinear weights b. With a weight w for each source pixel s, a target pixel t re
     linear     N / D, with w = metric
     softmax    N / D, with w = exp(metric)
 
-What lands outside the frame is dropped, and so is what has a flow that is not finite. exp is taken as it is: a metric
-above 88 overflows float32, and it is the caller who knows the range (clip it).
+Pixels that land outside the frame or whose flow is not finite are dropped. exp is not clipped: a metric above 88
+overflows float32; the caller, who knows its range, has to clip it.
 
-A flow is a displacement, so no pixel convention enters: flow 0 leaves a frame as it was.
+A flow is a displacement, so no pixel convention is involved: flow 0 leaves a frame unchanged.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from torch.autograd.function import once_differentiable
 from trackime.errors import InputError, ShapeError, UnknownNameError
 
 Mode = Literal["sum", "average", "linear", "softmax"]
-Eps = Literal["add", "zero", "clip"]
+_Eps = Literal["add", "zero", "clip"]
 Kernel = Literal["auto", "torch", "triton"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-EPS: tuple[Eps, ...] = get_args(Eps)
-KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+_EPS: tuple[_Eps, ...] = get_args(_Eps)
+_KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
-SMALLEST = 1e-7
-"""What `divide` adds to a denominator, or lifts it to."""
+_SMALLEST = 1e-7
+"""What `divide` adds to a denominator, or its lower limit."""
 
-KERNEL_VARIABLE = "TRACKIME_SPLAT"
-"""Environment variable that stands for ``kernel="auto"``: auto, torch or triton."""
+_KERNEL_VARIABLE = "TRACKIME_SPLAT"
+"""Environment variable that decides for ``kernel="auto"``: auto, torch or triton."""
 
-RING = 2
-"""Pixels around the frame that catch what is dropped, so that no corner has to be masked."""
+_RING = 2
+"""Pixels of padding around the frame that take dropped values, so that no target has to be masked."""
 
-FAR = 1e9
+_FAR = 1e9
 """A displacement in pixels that is outside of every frame."""
 
-CHUNK = 1 << 14
-"""Source pixels a step on a CPU: its intermediate results stay in the cache, which halves the time at 1080p."""
+_CHUNK = 1 << 14
+"""Source pixels processed at once on a CPU: intermediate results stay in the cache, which halves the time at 1080p."""
 
 
 def splat(
@@ -57,7 +57,7 @@ def splat(
     flow: Tensor,
     mode: Mode,
     metric: Tensor | None = None,
-    eps: Eps = "add",
+    eps: _Eps = "add",
     kernel: Kernel = "auto",
 ) -> Tensor:
     """Values moved along a flow. Differentiable (once) in values, flow and metric.
@@ -66,22 +66,22 @@ def splat(
         values: floating [B, C, H, W].
         flow: floating [B, 2, H, W], (dx, dy) in pixels.
         mode: sum, average, linear or softmax; see the module.
-        metric: floating [B, 1, H, W], larger is more important; for linear and softmax, and only for them.
-        eps: what keeps a division from dividing by zero; see `divide`. Does not matter in mode sum.
-        kernel: who does it; see `chosen_kernel`.
+        metric: floating [B, 1, H, W], larger is more important; for linear and softmax only.
+        eps: how division by zero is avoided; see `divide`. Ignored in mode sum.
+        kernel: the implementation; see `chosen_kernel`.
 
     Returns:
-        [B, C, H, W] of the type of `values`; 0 where nothing lands. Sums are made in float32, in float64 where a value
-        or metric is float64. On a CPU the same input gives the same bits; on CUDA sums are made by atomic additions,
-        whose order, and with it the last bits, differ from run to run (not under
+        [B, C, H, W] of the type of `values`; 0 where nothing lands. Sums are in float32, in float64 where a value or
+        metric is float64. On a CPU the same input gives the same bits; on CUDA sums are atomic additions, whose
+        order, and with it the last bits, differ from run to run (not under
         ``torch.use_deterministic_algorithms``, slower, and only with kernel auto or torch).
 
     Raises:
-        InputError: a mode, eps or kernel that is not known, a metric missing or not wanted, a type that is not
+        InputError: an unknown mode, eps or kernel, a metric that is missing or not expected, a type that is not
             floating, tensors on different devices.
     """
-    if eps not in EPS:
-        raise UnknownNameError("eps", str(eps), EPS)
+    if eps not in _EPS:
+        raise UnknownNameError("eps", str(eps), _EPS)
     weight = _weight(values, flow, mode, metric)
     sums = _sums(values, flow, weight, mode != "sum", kernel)
     channels = values.shape[1]
@@ -98,8 +98,8 @@ def splat_sums(
         values, flow, mode, metric, kernel: as for `splat`.
 
     Returns:
-        Numerators [B, C, H, W] and denominators [B, 1, H, W] in the type the sums are made in, float32 or float64; both
-        may be views that are not contiguous. Modes sum and average give the same: D is then how much landed there.
+        Numerators [B, C, H, W] and denominators [B, 1, H, W] in float32 or float64; both may be views that are not
+        contiguous. Modes sum and average give the same: D is then the weight that landed there.
 
     Raises:
         InputError: as `splat`.
@@ -108,7 +108,7 @@ def splat_sums(
     return sums[:, : values.shape[1]], sums[:, values.shape[1] :]
 
 
-def divide(numerators: Tensor, denominators: Tensor, eps: Eps = "add") -> Tensor:
+def divide(numerators: Tensor, denominators: Tensor, eps: _Eps = "add") -> Tensor:
     """N / D where D may be zero.
 
     Args:
@@ -119,29 +119,29 @@ def divide(numerators: Tensor, denominators: Tensor, eps: Eps = "add") -> Tensor
             wants that one.
     """
     if eps == "add":
-        return numerators / (denominators + SMALLEST)
+        return numerators / (denominators + _SMALLEST)
     if eps == "zero":
         return numerators / torch.where(denominators == 0, torch.ones_like(denominators), denominators)
     if eps == "clip":
-        return numerators / denominators.clamp(min=SMALLEST)
-    raise UnknownNameError("eps", str(eps), EPS)
+        return numerators / denominators.clamp(min=_SMALLEST)
+    raise UnknownNameError("eps", str(eps), _EPS)
 
 
 def chosen_kernel(values: Tensor, flow: Tensor, kernel: Kernel = "auto") -> Literal["torch", "triton"]:
-    """Which code splats these tensors.
+    """The implementation for these tensors.
 
-    ``torch`` runs everywhere. ``triton`` is one fused kernel for CUDA; asked for by name it is used or refused.
-    ``auto`` means what the environment variable TRACKIME_SPLAT says, and without it: torch for tensors that are not on
+    ``torch`` runs everywhere. ``triton`` is one fused kernel for CUDA; requested by name it is used or refused.
+    ``auto`` is the value of the environment variable TRACKIME_SPLAT, and without it: torch for tensors that are not on
     CUDA, where triton is not installed, and under ``torch.use_deterministic_algorithms``, which torch obeys; otherwise
-    whichever was faster when both were timed, once a process for each shape and device (`splat_triton.faster`).
+    whichever was faster when both were timed, once a process for each shape and device (`_splat_triton.faster`).
 
     Raises:
-        InputError: triton was asked for by name and is not installed, or the tensors are not on CUDA.
+        InputError: triton was requested by name and is not installed, or the tensors are not on CUDA.
     """
     if kernel == "auto":
-        kernel = cast(Kernel, os.environ.get(KERNEL_VARIABLE, "auto"))
-    if kernel not in KERNELS:
-        raise UnknownNameError("splatting kernel", str(kernel), KERNELS)
+        kernel = cast(Kernel, os.environ.get(_KERNEL_VARIABLE, "auto"))
+    if kernel not in _KERNELS:
+        raise UnknownNameError("splatting kernel", str(kernel), _KERNELS)
     if kernel == "torch":
         return "torch"
     usable = values.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
@@ -153,9 +153,9 @@ def chosen_kernel(values: Tensor, flow: Tensor, kernel: Kernel = "auto") -> Lite
         return "triton"
     if not values.is_cuda or torch.are_deterministic_algorithms_enabled() or find_spec("triton") is None:
         return "torch"
-    from . import _splat_triton as splat_triton
+    from ._splat_triton import faster
 
-    return "triton" if splat_triton.faster(values, flow) else "torch"
+    return "triton" if faster(values, flow, sums_torch) else "torch"
 
 
 def sums_torch(values: Tensor, weight: Tensor | None, flow: Tensor, denominators: bool) -> Tensor:
@@ -165,21 +165,21 @@ def sums_torch(values: Tensor, weight: Tensor | None, flow: Tensor, denominators
         [B, C, H, W], and with `denominators` [B, C + 1, H, W], the last channel D; a view into a frame with a ring.
     """
     batch, channels, height, width = values.shape
-    wide = width + 2 * RING
-    sums = values.new_zeros(batch, channels + denominators, height + 2 * RING, wide)
+    wide = width + 2 * _RING
+    sums = values.new_zeros(batch, channels + denominators, height + 2 * _RING, wide)
     for b in range(batch):
-        whole = flow[b].floor()  # at once: torch spreads even small ones over threads, and waiting for them is dear
+        whole = flow[b].floor()  # at once: torch distributes even small ones over threads, and waiting for them is slow
         for rows in _chunks(values):
             corner, fx, fy = _targets(flow[b, :, rows], whole[:, rows], rows.start, height, width)
             shares = tuple(zip(_offsets(wide), _bilinear(fx.to(values.dtype), fy.to(values.dtype)), strict=True))
             w = None if weight is None else weight[b, 0, rows].reshape(-1)
-            # A channel at a time: threads gain nothing on so little, and wait for each other on a busy machine.
+            # A channel at a time: on so little work threads gain nothing, and wait for each other on a busy machine.
             for c in range(channels):
                 value = values[b, c, rows].reshape(-1)
                 _add(sums[b, c], corner, shares, value if w is None else value * w)
             if denominators:
                 _add(sums[b, channels], corner, shares, w)
-    return sums[:, :, RING:-RING, RING:-RING]
+    return sums[:, :, _RING:-_RING, _RING:-_RING]
 
 
 def _add(plane: Tensor, corner: Tensor, shares: tuple[tuple[int, Tensor], ...], source: Tensor | None) -> None:
@@ -192,14 +192,14 @@ def _add(plane: Tensor, corner: Tensor, shares: tuple[tuple[int, Tensor], ...], 
 def gradients(
     grad: Tensor, values: Tensor, weight: Tensor | None, flow: Tensor, denominators: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """What `sums_torch` makes of a gradient [B, C (+ 1), H, W]: those of values, weight and flow.
+    """The gradients of values, weight and flow from that of `sums_torch`, [B, C (+ 1), H, W].
 
-    A source pixel gathers the gradients of its four targets. At whole displacements, where bilinear weights have a
-    kink, it is the derivative from the right.
+    A source pixel gathers the gradients of its four targets. At whole displacements, where bilinear weights are
+    not differentiable, it is the derivative from the right.
     """
     batch, channels, height, width = values.shape
-    wide = width + 2 * RING
-    padded = torch.nn.functional.pad(grad, (RING,) * 4)
+    wide = width + 2 * _RING
+    padded = torch.nn.functional.pad(grad, (_RING,) * 4)
     to_values, to_flow = torch.empty_like(values), torch.empty_like(flow)
     to_weight = None if weight is None else torch.empty_like(weight)
     for b in range(batch):
@@ -208,7 +208,7 @@ def gradients(
             corner, fx, fy = _targets(flow[b, :, rows], whole[:, rows], rows.start, height, width)
             fx, fy = fx.to(values.dtype), fy.to(values.dtype)
             w = None if weight is None else weight[b, 0, rows].reshape(-1)
-            # What the gradients at the targets say of all a pixel brings there: of its amount, and of its place.
+            # Gradients of what a pixel contributes: with respect to its amount, and to its position.
             amount, dx, dy = (torch.zeros_like(fx) for _ in range(3))
             for c in range(channels + denominators):
                 value = values[b, c, rows].reshape(-1) if c < channels else None  # the denominator's is 1
@@ -231,7 +231,7 @@ def gradients(
 
 
 class _Sums(torch.autograd.Function):
-    """The sums with their gradient; what is kept for it is the input alone."""
+    """The sums with their gradient; only the input is kept for it."""
 
     @staticmethod
     def forward(
@@ -240,9 +240,9 @@ class _Sums(torch.autograd.Function):
         ctx.save_for_backward(values, weight, flow)
         ctx.denominators = denominators
         if chosen_kernel(values, flow, kernel) == "triton":
-            from . import _splat_triton as splat_triton
+            from ._splat_triton import sums_triton
 
-            return splat_triton.sums_triton(values, weight, flow, denominators)
+            return sums_triton(values, weight, flow, denominators)
         return sums_torch(values, weight, flow, denominators)
 
     @staticmethod
@@ -264,7 +264,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _weight(values: Tensor, flow: Tensor, mode: Mode, metric: Tensor | None) -> Tensor | None:
-    """w of the module's formula in float32 or wider, None for 1; refuses what cannot be splatted."""
+    """w of the module's formula in float32 or wider, None for 1. Raises on what cannot be splatted."""
     if mode not in MODES:
         raise UnknownNameError("splatting mode", str(mode), MODES)
     if values.ndim != 4 or 0 in values.shape[2:]:
@@ -275,7 +275,7 @@ def _weight(values: Tensor, flow: Tensor, mode: Mode, metric: Tensor | None) -> 
     if metric is None and mode in ("linear", "softmax"):
         raise InputError(f"metric: expected [{batch}, 1, {height}, {width}] for mode {mode}, got none")
     if metric is not None and mode in ("sum", "average"):
-        raise InputError(f"metric: expected none for mode {mode}, which weighs all alike; allowed: linear, softmax")
+        raise InputError(f"metric: expected none for mode {mode}, which has no weights; allowed: linear, softmax")
     if metric is not None and metric.shape != (batch, 1, height, width):
         raise ShapeError("metric", f"[{batch}, 1, {height}, {width}]", metric.shape)
     for name, tensor in (("values", values), ("flow", flow), ("metric", metric)):
@@ -290,27 +290,27 @@ def _weight(values: Tensor, flow: Tensor, mode: Mode, metric: Tensor | None) -> 
 
 
 def _chunks(values: Tensor) -> list[slice]:
-    """Rows to go through at once: all of them, but on a CPU no more than stay in its cache."""
+    """Rows processed at once: all of them, but on a CPU no more than stay in its cache."""
     height, width = values.shape[2:]
-    rows = max(1, CHUNK // width) if values.device.type == "cpu" else height
+    rows = max(1, _CHUNK // width) if values.device.type == "cpu" else height
     return [slice(y, min(y + rows, height)) for y in range(0, height, rows)]
 
 
 def _targets(flow: Tensor, whole: Tensor, y0: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rows from y0 on land, from their flow [2, h, W] and its whole pixels (floor).
+    """The targets of the rows from y0 on, from their flow [2, h, W] and its floor.
 
     Returns:
-        int64 [h W], the upper left of the four targets in a frame with a ring, flattened; and the way to the lower
-        right one along x and y, [h W] each. A displacement is split before the pixel's place is added, so that
-        accuracy does not depend on the place.
+        int64 [h W], the upper left of the four targets in a padded frame, flattened; and the fractions towards the
+        lower right one along x and y, [h W] each. A displacement is split before the pixel's position is added, so
+        that accuracy does not depend on the position.
     """
     part = (flow - whole).nan_to_num(nan=0.0)
-    whole = whole.nan_to_num(nan=FAR, posinf=FAR, neginf=-FAR)
+    whole = whole.nan_to_num(nan=_FAR, posinf=_FAR, neginf=-_FAR)
     ys = torch.arange(y0, y0 + flow.shape[1], dtype=flow.dtype, device=flow.device)[:, None]
     xs = torch.arange(width, dtype=flow.dtype, device=flow.device)
-    x = (whole[0] + xs).clamp(-RING, width).long()
-    y = (whole[1] + ys).clamp(-RING, height).long()
-    corner = (y + RING) * (width + 2 * RING) + (x + RING)
+    x = (whole[0] + xs).clamp(-_RING, width).long()
+    y = (whole[1] + ys).clamp(-_RING, height).long()
+    corner = (y + _RING) * (width + 2 * _RING) + (x + _RING)
     return corner.reshape(-1), part[0].reshape(-1), part[1].reshape(-1)
 
 

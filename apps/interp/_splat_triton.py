@@ -3,7 +3,7 @@
 One program takes a block of source pixels, reads their flow, weight and values once and adds to the four targets by
 atomic additions: order, and so the last bits, differ from run to run. Gradients are those of `splat.gradients`.
 
-The kernel is proven in Triton's interpreter, and has not been timed on a GPU: that is why `faster` measures.
+The kernel is tested in Triton's interpreter, and `faster` measures whether it pays on a GPU.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 BLOCK = 256
-"""Source pixels a program."""
+"""Source pixels of a program."""
 
-RUNS = 5
-"""How often `faster` runs each; the fastest counts."""
+_RUNS = 5
+"""How often `faster` runs each implementation; the fastest run counts."""
+
+Sums = Callable[[Tensor, Tensor | None, Tensor, bool], Tensor]
 
 _measured: dict[tuple[object, ...], bool] = {}
 
@@ -42,29 +44,27 @@ def sums_triton(values: Tensor, weight: Tensor | None, flow: Tensor, denominator
     return sums
 
 
-def faster(values: Tensor, flow: Tensor) -> bool:
-    """Whether the kernel beats plain torch on these tensors' device, measured once for each shape and type.
+def faster(values: Tensor, flow: Tensor, sums_torch: Sums) -> bool:
+    """Whether the kernel beats plain torch, `sums_torch`, on these tensors' device, measured once a shape and type.
 
-    It times the sums with denominators of random values along this flow, a few runs each after one to compile. A kernel
-    that cannot be compiled, or whose sums are off by more than 1e-5 of the largest, is not faster, which is logged.
+    It times sums with denominators of random values along this flow, a few runs each after one to compile. A kernel
+    that does not compile, or whose sums differ by more than 1e-5 of the largest, is not faster, which is logged.
     """
     key = (str(values.device), values.dtype, flow.dtype, tuple(values.shape))
     if key not in _measured:
-        _measured[key] = _measure(torch.rand_like(values), flow.detach())
+        _measured[key] = _measure(torch.rand_like(values), flow.detach(), sums_torch)
     return _measured[key]
 
 
-def _measure(values: Tensor, flow: Tensor) -> bool:
-    from ._splat import sums_torch
-
+def _measure(values: Tensor, flow: Tensor, sums_torch: Sums) -> bool:
     try:
         ours, theirs = sums_triton(values, None, flow, True), sums_torch(values, None, flow, True)
-    except Exception as error:  # a compiler and its driver fail in ways of their own, and torch serves as well
-        log.warning("splatting uses torch: triton failed: %s", str(error).splitlines()[0] if str(error) else error)
+    except Exception as error:  # compilers and drivers fail in many ways, and torch can do the same
+        _log.warning("splatting uses torch: triton failed: %s", str(error).splitlines()[0] if str(error) else error)
         return False
     scale = float(theirs.abs().max().clamp(min=1))
     if not torch.allclose(ours, theirs, rtol=0, atol=1e-5 * scale, equal_nan=True):
-        log.warning("splatting uses torch: triton's sums differ by %g", float((ours - theirs).abs().max()))
+        _log.warning("splatting uses torch: triton's sums differ by %g", float((ours - theirs).abs().max()))
         return False
     return _seconds(lambda: sums_triton(values, None, flow, True), values.device) < _seconds(
         lambda: sums_torch(values, None, flow, True), values.device
@@ -74,7 +74,7 @@ def _measure(values: Tensor, flow: Tensor) -> bool:
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
     best = float("inf")
-    for _ in range(RUNS):
+    for _ in range(_RUNS):
         wait()
         start = time.perf_counter()
         call()

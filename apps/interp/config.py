@@ -8,50 +8,59 @@ from fractions import Fraction
 from trackime.config import check_choices, option
 from trackime.errors import InputError, UnknownNameError
 
-from .methods import DEFAULT_METHOD, METHODS
+DEFAULT_TRACKER = "lk"
+"""New frames need positions to a fraction of a pixel more than they need every point re-identified."""
+
+METHODS = {
+    "tracks": "optical flow corrected by tracked points, splatted",
+    "flow": "optical flow, splatted",
+    "mean": "cross-fade of both frames, a baseline",
+}
+"""What makes frames, by name; the default first."""
 
 
 @dataclass(frozen=True)
 class InterpConfig:
-    """How many frames there will be, how they are made, and how they are written."""
+    """How many frames are made, how, and how they are written.
 
-    factor: int | None = option(None, "frames in the place of each; the duration stays")
+    One of `factor`, `fps` and `slow` is needed, here or as an argument of `interpolate`; `fps` and `slow` combine.
+    """
+
+    factor: int | None = option(None, "frames in place of each input frame; the duration stays")
     fps: str | float | None = option(None, "frames/s of the result: 60, 23.976 (24000/1001) or 60000/1001")
-    slow: float | None = option(None, "slow motion: lasts so many times longer, at the video's rate or at --fps")
-    tail: bool = option(True, "hold the last frame, so that the duration is exact; off: end with its time")
+    slow: float | None = option(
+        None, "slow motion: how many times longer the result lasts, at the video's rate or at --fps"
+    )
+    tail: bool = option(True, "hold the last frame, so that the duration is exact; off: end with the last frame's time")
     input_fps: str | float | None = option(None, "frames/s of a folder of frames, which has no times (25)")
     method: str = option(
-        DEFAULT_METHOD, "how frames are made; " + "; ".join(f"{name}: {m.help}" for name, m in METHODS.items())
+        next(iter(METHODS)), "how frames are made; " + "; ".join(f"{name}: {help}" for name, help in METHODS.items())
     )
-    curved: bool = option(True, "paths bend as the frames before and after say; off: they are straight")
-    mend: bool = option(True, "points correct the flow; off: they bend paths alone")
-    refine: bool = option(True, "flow is searched from the points' motion; off: their motion is taken as it is")
-    points: int = option(200, "points on the grid that is followed; where flow is doubtful there are more")
-    stretch: int = option(16, "frames in which the same points are followed")
-    ime: bool = option(
-        False, "TrackIME around the tracker: slower, the same points more surely; off: the tracker alone"
-    )
-    cuts: float = option(0.45, "unlikeness of two frames, 0 .. 1, from which a shot ends between them; 0: no cuts")
-    dedup: bool = option(False, "frames that only repeat the one before are made anew")
+    curved: bool = option(True, "quadratic motion, estimated from the frames before and after; off: straight paths")
+    mend: bool = option(True, "points correct the flow; off: they only contribute to quadratic motion")
+    refine: bool = option(True, "flow is refined from the points' motion; off: that motion is used as it is")
+    points: int = option(200, "points tracked on a grid; more are added where flow is unreliable")
+    stretch: int = option(16, "frames through which the same points are tracked")
+    ime: bool = option(False, "TrackIME around the tracker: slower, more reliable points; off: the tracker alone")
+    cuts: float = option(0.45, "difference of two frames, 0 .. 1, from which a cut is assumed between them; 0: no cuts")
+    dedup: bool = option(False, "replace frames that only repeat the one before")
     audio: str = option(
         "auto",
-        "copy it, stretch it with --slow (the pitch stays), or none; auto: copied, none with --slow",
+        "copy, stretch with --slow (the pitch stays), or none; auto: copy, none with --slow",
         ("auto", "copy", "stretch", "none"),
     )
-    codec: str = option("", "FFmpeg's encoder, e.g. libx265; none: the best there is for the file's suffix")
-    crf: int = option(16, "quality of the encoder, 0 (lossless) .. 51; 18 can hardly be told from the source")
+    codec: str = option("", "FFmpeg's encoder, e.g. libx265; none: the best available for the file's suffix")
+    crf: int = option(16, "quality of the encoder, 0 (lossless) .. 51; 18 is visually close to the source")
     preset: str = option("", "the encoder's preset, e.g. slow; none: its own")
     depth: str = option(
         "auto", "bits a channel; auto: 10 (images: 16) where the video has more than 8", ("auto", "8", "10")
     )
-    segment: int = option(120, "frames of the result that are finished together: what --resume may have to redo")
+    segment: int = option(120, "frames of the result encoded together: what --resume may have to redo")
 
     def __post_init__(self) -> None:
         check_choices(self)
         if self.method not in METHODS:
             raise UnknownNameError("method", self.method, METHODS)
-        if self.factor is None and self.fps is None and self.slow is None:
-            raise InputError("expected --factor, --fps or --slow to say how many frames to make, got none")
         if self.factor is not None and (self.fps is not None or self.slow is not None):
             raise InputError("--factor excludes --fps and --slow: expected one of them")
         if self.factor is not None and not 1 <= self.factor <= 1000:
@@ -71,6 +80,11 @@ class InterpConfig:
             raise InputError("audio: stretch goes with --slow: expected copy or none")
         if self.audio == "copy" and self.slowness != 1:
             raise InputError("audio: copied with --slow it would end long before the video: expected stretch or none")
+
+    def check_rate(self) -> None:
+        """Raise InputError where none of `factor`, `fps` and `slow` gives how many frames to make."""
+        if self.factor is None and self.fps is None and self.slow is None:
+            raise InputError("expected --factor, --fps or --slow to give how many frames to make, got none")
 
     @property
     def slowness(self) -> Fraction:

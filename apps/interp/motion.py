@@ -1,6 +1,6 @@
-"""What is known of the motion between two frames: the contract between those who estimate it and who uses it.
+"""The motion between two frames as it is estimated (`MotionSource`) and used (`Synthesis`).
 
-Coordinates and displacements are in pixels of the video. tau is the place of a new frame between frames i and j: 0 at
+Coordinates and displacements are in pixels of the video. tau is the time of a new frame between frames i and j: 0 at
 i, 1 at j.
 """
 
@@ -13,31 +13,36 @@ import torch
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """Where the pixels of one of the two frames go.
+class FrameMotion:
+    """How the pixels of one of the two frames move towards the other one.
 
     Attributes:
         flow: float32 [2, H, W], (dx, dy) to the other frame.
-        curve: float32 [2, H, W] or None (straight): a pixel x is at ``x + s flow + s (s - 1) curve`` at s, the part of
-            the way to the other frame: half the acceleration for a frame distance of 1 (quadratic motion: Xu et al.,
-            Quadratic video interpolation, 2019, equation 2).
-        visibility: float32 [H, W], the probability that the pixel is seen in the other frame.
-        order: float32 [H, W] or None: 0 (far) .. 1 (near) where layers are known to cover each other.
+        visibility: float32 [H, W], the probability that the pixel is visible in the other frame.
+        quadratic: float32 [2, H, W] or None (straight paths): a pixel x is at ``x + s flow + s (s - 1) quadratic``
+            after the part s of the time to the other frame: half the acceleration for a frame distance of 1 (quadratic
+            motion: Xu et al., Quadratic video interpolation, NeurIPS 2019, equation 2).
+        order: float32 [H, W] or None: 0 (far) .. 1 (near) where it is known which layers cover which.
     """
 
     flow: torch.Tensor
     visibility: torch.Tensor
-    curve: torch.Tensor | None = None
+    quadratic: torch.Tensor | None = None
     order: torch.Tensor | None = None
 
-    def to(self, s: float) -> torch.Tensor:
-        """Displacements float32 [2, H, W] of the pixels at `s`, the part of the way to the other frame."""
+    def displacement(self, s: float) -> torch.Tensor:
+        """Displacements float32 [2, H, W] of the pixels after the part `s` of the time to the other frame."""
         straight = self.flow * s
-        return straight if self.curve is None else straight + self.curve * (s * (s - 1))
+        return straight if self.quadratic is None else straight + self.quadratic * (s * (s - 1))
+
+    def to(self, device: torch.device) -> FrameMotion:
+        """The same on another device."""
+        fields = (self.flow, self.visibility, self.quadratic, self.order)
+        return FrameMotion(*(None if field is None else field.to(device) for field in fields))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
-class Motion:
+class PairMotion:
     """The motion between frames i and j.
 
     Attributes:
@@ -45,12 +50,12 @@ class Motion:
         backward: of the pixels of frame j, to i.
     """
 
-    forward: Side
-    backward: Side
+    forward: FrameMotion
+    backward: FrameMotion
 
 
 class MotionSource(Protocol):
-    """Estimates the motion between two frames of a video it was made for."""
+    """Estimates the motion between two frames of the video it was made for."""
 
-    def between(self, i: int, j: int) -> Motion:
+    def between(self, i: int, j: int) -> PairMotion:
         """The motion between frames i < j. Called for increasing i; sources may keep what they need for the next."""

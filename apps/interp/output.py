@@ -1,4 +1,4 @@
-"""Where a result's frames go: a video with its sound, or a folder of images; finished segments are kept."""
+"""Sinks for the frames of a result: a video with its sound, or a folder of images, written segment by segment."""
 
 from __future__ import annotations
 
@@ -8,36 +8,72 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
-from trackime.errors import InputError
+from trackime.errors import InputError, OutputError
 from trackime.files import atomic
 from trackime.video import MPEG4_TICK, TICK, Encoding, Video, find_encoder, write_image
 
 from . import _audio as audio
 from ._segments import SegmentEncoder, join
 from .config import InterpConfig
+from .interpolator import InterpInput, Pixels
 from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Names of videos that hold exact times and sound; anything else with a suffix is refused, without one is a folder."""
+_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Of videos that hold exact times and sound; another suffix is refused, a name without one is a folder."""
 
 _FINEST = {"mpeg4": 65_535}
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
 
 
+def is_movie(path: Path) -> bool:
+    """Whether `path` names a video, not a folder of images.
+
+    Raises:
+        InputError: a suffix that is neither.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES:
+        return True
+    if suffix and not path.is_dir():
+        raise InputError(f"output: expected {', '.join(_SUFFIXES)}, or a folder without suffix, got {path.name!r}")
+    return False
+
+
+@contextmanager
+def open_sink(given: InterpInput, timeline: Timeline, path: Path) -> Iterator[Sink]:
+    """A sink whose result appears at `path`, whole, when the block ends well; see `is_movie` for what it is.
+
+    Raises:
+        InputError: a name, codec or depth that cannot be used, or the input itself.
+        OutputError: a folder that is not empty; it cannot be written.
+    """
+    movie, source = is_movie(path), given.video.info.source
+    if source and path.exists() and Path(source).exists() and path.samefile(source):
+        raise InputError(f"output: expected another name than that of the input, got {path}")
+    if not movie and path.is_dir() and any(path.iterdir()):
+        raise OutputError(f"{path} is not empty: expected a new folder")
+    with atomic(path) as made, TemporaryDirectory(".part", f".{path.name}.", made.parent) as segments:
+        if movie:
+            yield Movie(Path(segments), timeline, given, made, path)
+        else:
+            made.mkdir()
+            yield Images(Path(segments), timeline, given, made)
+
+
 class Sink(ABC):
-    """Takes the frames of a result. What is done of it stays in its folder of segments."""
+    """Takes the frames of a result by segments, which it keeps as files in a folder until `finish` joins them."""
 
     def __init__(self, segments: Path, timeline: Timeline) -> None:
         self.folder, self.timeline = segments, timeline
@@ -51,15 +87,15 @@ class Sink(ABC):
     @property
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What result.json says of the output."""
+        """Codec, depth and such, as result.json records them."""
 
     @abstractmethod
     def place(self, k: int) -> Path:
-        """Where segment k is kept."""
+        """Where segment k is kept; it exists once it is whole."""
 
     @abstractmethod
-    def write(self, k: int, start: int, frames: Iterable[npt.NDArray[Any]]) -> None:
-        """Segment k, whose first frame is `start`: it is there, whole, when this returns."""
+    def write(self, k: int, start: int, frames: Iterable[Pixels]) -> None:
+        """Write segment k, whose first frame has the number `start`."""
 
     @abstractmethod
     def finish(self, count: int) -> None:
@@ -70,18 +106,23 @@ class Images(Sink):
     """Images named %05d.png, 8 or 16 bits, with alpha where the video has it.
 
     Args:
-        segments: folder of what is done.
+        segments: folder for the segments.
         timeline: of the result.
-        config: depth.
-        video: what it is made from.
+        given: the video and the config.
         output: folder for the images.
+
+    Raises:
+        InputError: settings that only videos have.
     """
 
-    def __init__(self, segments: Path, timeline: Timeline, config: InterpConfig, video: Video, output: Path) -> None:
+    def __init__(self, segments: Path, timeline: Timeline, given: InterpInput, output: Path) -> None:
+        config, video = given.config, given.video
+        if config.codec or config.preset or config.audio in ("copy", "stretch"):
+            raise InputError("--codec, --preset and --audio are of videos: expected -o with a video's suffix")
         super().__init__(segments, timeline)
         self._output = output
         deep = video.depth > 8 if config.depth == "auto" else config.depth != "8"
-        self._dtype: Any = np.uint16 if deep else np.uint8
+        self._dtype = _dtype(16 if deep else 8)
         self._alpha = video.alpha
 
     @property
@@ -90,21 +131,21 @@ class Images(Sink):
 
     @property
     def about(self) -> dict[str, Any]:
-        return {"images": "png", "depth": 8 * np.dtype(self._dtype).itemsize, "alpha": self._alpha}
+        return {"images": "png", "depth": 8 * self._dtype.itemsize, "alpha": self._alpha}
 
     def place(self, k: int) -> Path:
         return self.folder / f"{k:05d}"
 
-    def write(self, k: int, start: int, frames: Iterable[npt.NDArray[Any]]) -> None:
+    def write(self, k: int, start: int, frames: Iterable[Pixels]) -> None:
         with atomic(self.place(k)) as folder:
             folder.mkdir()
             for t, frame in enumerate(frames, start):
-                write_image(folder / f"{t:05d}.png", as_depth(frame, self._dtype))
+                write_image(folder / f"{t:05d}.png", to_depth(frame, self._dtype))
 
     def finish(self, count: int) -> None:
         for k in range(count):
             for file in sorted(self.place(k).iterdir()):
-                # A second name, so that an interrupted run still has its segments.
+                # A hard link, so that an interrupted run still has its segments.
                 try:
                     os.link(file, self._output / file.name)
                 except OSError:
@@ -115,25 +156,23 @@ class Movie(Sink):
     """A video, with the sound of its source.
 
     Args:
-        segments: folder of what is done.
+        segments: folder for the segments.
         timeline: of the result.
-        config: codec, quality, depth, audio.
-        video: what it is made from.
+        given: the video and the config: codec, quality, depth, audio.
         path: the file; not written atomically.
-        name: that it will have, for messages.
+        name: its final name, for messages.
 
     Raises:
         InputError: a codec or depth that cannot be used for such a file.
     """
 
-    def __init__(
-        self, segments: Path, timeline: Timeline, config: InterpConfig, video: Video, path: Path, name: Path
-    ) -> None:
+    def __init__(self, segments: Path, timeline: Timeline, given: InterpInput, path: Path, name: Path) -> None:
         super().__init__(segments, timeline)
         self._path, self._name = path, name
+        config, video = given.config, given.video
         source, slow, suffix = Path(video.info.source), config.slowness, path.suffix.lower()
         wanted = config.audio != "none" and (slow == 1 or config.audio == "stretch") and source.is_file()
-        self._sounds = audio.choose(source, suffix, slow) if wanted else []
+        self._sounds = audio.choose_streams(source, suffix, slow) if wanted else []
         if slow != 1 and config.audio == "auto" and audio.has_sound(source):
             _log.warning("--slow leaves the audio out: --audio stretch keeps it")
         first = timeline.times.pts[0]
@@ -163,11 +202,10 @@ class Movie(Sink):
     def place(self, k: int) -> Path:
         return self.folder / f"{k:05d}.npz"
 
-    def write(self, k: int, start: int, frames: Iterable[npt.NDArray[Any]]) -> None:
+    def write(self, k: int, start: int, frames: Iterable[Pixels]) -> None:
         encoder = SegmentEncoder(self._encoding, str(self._name))
-        dtype = np.uint8 if self._encoding.depth == 8 else np.uint16
         for t, frame in enumerate(frames, start):
-            encoder.write(as_depth(frame[..., :3], dtype), self._ticks[t])
+            encoder.write(to_depth(frame[..., :3], _dtype(self._encoding.depth)), self._ticks[t])
         encoder.finish().save(self.place(k))
 
     def finish(self, count: int) -> None:
@@ -179,7 +217,7 @@ class Movie(Sink):
 def _choose_encoding(
     suffix: str, config: InterpConfig, video: Video, rate: Fraction | None, pts: Iterable[Fraction]
 ) -> Encoding:
-    """How the frames of a video are encoded as the config wants it.
+    """The encoding that the config asks for.
 
     Raises:
         InputError: a codec or depth that cannot be used for such a file.
@@ -199,7 +237,7 @@ def _choose_encoding(
 
 
 def _common_tick(pts: Iterable[Fraction], rate: Fraction | None, finest: int) -> Fraction:
-    """A time base that holds all times exactly: 1 / rate, or the coarsest; where it would be too fine, one near it."""
+    """A time base that represents all times exactly: 1 / rate, or the coarsest; where that is too fine, the default."""
     every = list(pts)
     if rate is not None and rate.numerator <= finest and all((t * rate).denominator == 1 for t in every):
         return 1 / rate
@@ -209,7 +247,7 @@ def _common_tick(pts: Iterable[Fraction], rate: Fraction | None, finest: int) ->
     return TICK if TICK.denominator <= finest else MPEG4_TICK
 
 
-def as_depth(frame: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+def to_depth(frame: Pixels, dtype: np.dtype[Any]) -> Pixels:
     """A frame as uint8 or uint16, each in its full scale."""
     if frame.dtype == dtype:
         return frame
@@ -218,38 +256,12 @@ def as_depth(frame: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
     return ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def write_segments(
-    sink: Sink, ranges: list[tuple[int, int]], frames: Any, report: Any = None
-) -> Iterator[tuple[int, int, int]]:
-    """Make the segments that are not there yet, one after the other.
-
-    Args:
-        sink: where they go.
-        ranges: their frames.
-        frames: ``frames(start, stop)`` gives those.
-        report: called with ("frames", done, total).
-
-    Returns:
-        After each one that was made (number, start, stop).
-    """
-    total = ranges[-1][1]
-    for k, (start, stop) in enumerate(ranges):
-        if not sink.place(k).exists():
-            sink.write(k, start, _counted(frames(start, stop), start, total, report))
-            yield k, start, stop
-        elif report is not None:
-            report("frames", stop, total)
-
-
-def _counted(frames: Iterable[Any], start: int, total: int, report: Any) -> Iterator[Any]:
-    for t, frame in enumerate(frames, start):
-        yield frame
-        if report is not None:
-            report("frames", t + 1, total)
+def _dtype(depth: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if depth <= 8 else np.uint16)
 
 
 def _look_at(source: Path, width: int, height: int) -> tuple[Fraction, str]:
-    """The shape of a file's pixels, upright (width over height), and the name of its HDR curve, empty for none."""
+    """The pixel aspect ratio of a file, upright (width over height), and its HDR transfer function, empty for none."""
     if source.is_file():
         with (
             suppress(av.FFmpegError, OSError, ValueError),

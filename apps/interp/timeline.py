@@ -1,4 +1,4 @@
-"""Which frames a video gets and when they are shown, exactly: every time is a fraction.
+"""The frames of a result and when they are shown, exactly: every time is a fraction.
 
 Input frame i covers [pts_i, pts_{i+1}), the last one the median interval. A frame of the result is an input frame, or
 lies between two of them that belong to one shot.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +21,28 @@ import numpy.typing as npt
 from trackime.errors import InputError
 from trackime.video import exact_rate
 
-_SAME = Fraction(1, 1_000_000)
+_SAME_TIME = Fraction(1, 1_000_000)
 """Seconds within which a frame of the result is an input frame, untouched."""
 
-_HALF_MS = Fraction(501, 1_000_000)  # matroska rounds times to milliseconds; half a one, and what float64 adds
-_COARSEST = 1_000_000  # denominators of times that float64 holds exactly enough to be found again
-_LONE = Fraction(1, 25)  # the interval of a video of one frame
+_HALF_MS = Fraction(501, 1_000_000)  # Matroska rounds to milliseconds: half of one, and the rounding of float64
+_LARGEST_DENOMINATOR = 1_000_000  # denominators that can be recovered from float64
+_SINGLE_INTERVAL = Fraction(1, 25)  # the interval of a video of one frame
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Frames of the input that are treated differently.
+
+    Attributes:
+        cuts: frames that begin a shot.
+        duplicates: frames that only repeat the one before, and are replaced.
+    """
+
+    cuts: tuple[int, ...] = ()
+    duplicates: tuple[int, ...] = ()
+
+
+NO_MARKS = Marks()
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class Target:
     Attributes:
         pts: when it is shown, in seconds.
         i, j: the input frames it lies between; equal where it is that input frame, untouched.
-        tau: its place between them, 0 < tau < 1; 0 where i = j.
+        tau: its time between them, 0 < tau < 1; 0 where i = j.
     """
 
     pts: Fraction
@@ -56,7 +71,7 @@ class SourceTimes:
 
     Args:
         pts: seconds, increasing. Where all are within half a millisecond of a regular rate, whole or n * 1000 / 1001,
-            they are that rate's: containers round times to milliseconds or 90,000ths.
+            they are replaced by those of that rate: containers round times to milliseconds or 90,000ths.
 
     Attributes:
         pts: fractions, one a frame.
@@ -65,21 +80,21 @@ class SourceTimes:
     """
 
     def __init__(self, pts: npt.ArrayLike) -> None:
-        given = [Fraction(float(t)).limit_denominator(_COARSEST) for t in np.asarray(pts, np.float64)]
+        given = [Fraction(float(t)).limit_denominator(_LARGEST_DENOMINATOR) for t in np.asarray(pts, np.float64)]
         if not given:
             raise InputError("times: expected at least one frame, got none")
         if any(b <= a for a, b in pairwise(given)):
             raise InputError("times: expected increasing seconds")
         self.pts, self.rate = _regular(given)
         steps = [b - a for a, b in pairwise(self.pts)]
-        self.interval: Fraction = median(steps) if steps else _LONE
+        self.interval: Fraction = median(steps) if steps else _SINGLE_INTERVAL
 
     def __len__(self) -> int:
         return len(self.pts)
 
     @property
     def end(self) -> Fraction:
-        """When the last frame ceases to be shown."""
+        """When the last frame ends."""
         return self.pts[-1] + self.interval
 
     @property
@@ -88,14 +103,14 @@ class SourceTimes:
         return self.end - self.pts[0]
 
     def at(self, place: Fraction) -> Fraction:
-        """The time at a place in frames: 2.5 is in the middle of frame 2's interval."""
+        """The time at a fractional frame index: 2.5 is in the middle of frame 2's interval."""
         i = min(int(place), len(self.pts) - 1)
         after = self.pts[i + 1] if i + 1 < len(self.pts) else self.end
         return self.pts[i] + (place - i) * (after - self.pts[i])
 
 
 def _regular(given: list[Fraction]) -> tuple[list[Fraction], Fraction | None]:
-    """The times and the rate they keep to, rounding aside."""
+    """The times without rounding, and their rate; None where they have no regular one."""
     if len(given) < 2:
         return given, None
     steps = {b - a for a, b in pairwise(given)}
@@ -128,25 +143,23 @@ class Timeline:
         wanted: Sequence[tuple[Fraction, Fraction]],
         interval: Fraction,
         rate: Fraction | None,
-        cuts: Collection[int] = (),
-        duplicates: Collection[int] = (),
+        marks: Marks = NO_MARKS,
     ) -> None:
-        """Of (time in the input, time shown), increasing.
+        """From increasing pairs (time in the input, time shown).
 
         Args:
             times: of the input frames.
             wanted: the frames.
             interval: how long the last one is shown.
             rate: of the frames, None where they are not regular.
-            cuts: input frames that begin a shot.
-            duplicates: input frames to make anew from those around them.
+            marks: cuts, and duplicates, which are replaced from the frames around them.
         """
         self.times, self.interval, self.rate = times, interval, rate
-        self._cuts = sorted(cuts)
-        gone = set(duplicates)
+        self._cuts = sorted(marks.cuts)
+        gone = set(marks.duplicates)
         self._kept = [i for i in range(len(times)) if i not in gone]
         if not self._kept or self._kept[0] != 0:
-            raise InputError("duplicates: expected frame 0 not to be one")
+            raise InputError("duplicates: expected none at frame 0")
         self._at = [times.pts[i] for i in self._kept]
         self.targets = [self._target(t, shown) for t, shown in wanted]
 
@@ -168,19 +181,19 @@ class Timeline:
 
     @property
     def made(self) -> int:
-        """How many frames are none of the input's."""
+        """How many frames are new, not input frames."""
         return sum(not target.is_source for target in self.targets)
 
     def _target(self, t: Fraction, shown: Fraction) -> Target:
         place = bisect_right(self._at, t) - 1
         for near in (place, place + 1):
-            if 0 <= near < len(self._at) and abs(self._at[near] - t) <= _SAME:
+            if 0 <= near < len(self._at) and abs(self._at[near] - t) <= _SAME_TIME:
                 return Target(shown, self._kept[near], self._kept[near])
         if place < 0:
             return Target(shown, 0, 0)
         i = self._kept[place]
         if place + 1 == len(self._kept):
-            # Nothing comes after it: held. Duplicates at the very end are as good as the frame they repeat.
+            # The last frame is held, and duplicates at the end show the frame that they repeat.
             return Target(shown, i, i)
         j, start, stop = self._kept[place + 1], self._at[place], self._at[place + 1]
         tau = (t - start) / (stop - start)
@@ -190,7 +203,7 @@ class Timeline:
         return Target(shown, i, j, tau)
 
     def segments(self, size: int) -> list[tuple[int, int]]:
-        """Ranges of at least `size` frames (the last may be shorter) that part no pair's frames from each other."""
+        """Ranges of at least `size` frames (the last may be shorter) that keep the new frames of a pair together."""
         if size < 1:
             raise InputError(f"segment: expected at least 1 frame, got {size}")
         ranges, start = [], 0
@@ -207,14 +220,14 @@ class Timeline:
         return here.is_source or before.is_source or (before.i, before.j) != (here.i, here.j)
 
 
-def by_factor(times: SourceTimes, factor: int, tail: bool = True, **marks: Any) -> Timeline:
+def by_factor(times: SourceTimes, factor: int, tail: bool = True, marks: Marks = NO_MARKS) -> Timeline:
     """`factor` frames for each of the input, at pts_i + k / factor of the interval: N * factor of them.
 
     Args:
         times: of the input frames.
         factor: 1 or more.
         tail: hold the last frame, so that the duration is the input's; else end with it: 1 + (N - 1) * factor frames.
-        marks: cuts, duplicates.
+        marks: cuts and duplicates.
 
     Raises:
         InputError: factor below 1.
@@ -224,11 +237,11 @@ def by_factor(times: SourceTimes, factor: int, tail: bool = True, **marks: Any) 
     count = len(times) * factor if tail else 1 + (len(times) - 1) * factor
     at = [times.at(Fraction(k, factor)) for k in range(count)]
     last = times.interval / factor
-    return Timeline(times, [(t, t) for t in at], last, times.rate and times.rate * factor, **marks)
+    return Timeline(times, [(t, t) for t in at], last, times.rate and times.rate * factor, marks)
 
 
 def by_rate(
-    times: SourceTimes, rate: Fraction, tail: bool = True, slow: Fraction = Fraction(1), **marks: Any
+    times: SourceTimes, rate: Fraction, tail: bool = True, slow: Fraction = Fraction(1), marks: Marks = NO_MARKS
 ) -> Timeline:
     """ceil(duration * rate) frames at k / rate from the first frame on.
 
@@ -237,7 +250,7 @@ def by_rate(
         rate: frames a second of the result.
         tail: as in `by_factor`.
         slow: how many times longer the result lasts.
-        marks: cuts, duplicates.
+        marks: cuts and duplicates.
 
     Raises:
         InputError: rate not above 0, slow below 1.
@@ -248,19 +261,19 @@ def by_rate(
     first, lasts = times.pts[0], (times.duration if tail else times.pts[-1] - times.pts[0]) * slow
     count = math.ceil(lasts * rate) if tail else math.floor(lasts * rate) + 1
     wanted = [(first + k / rate / slow, first + k / rate) for k in range(count)]
-    return Timeline(times, wanted, 1 / rate, rate, **marks)
+    return Timeline(times, wanted, 1 / rate, rate, marks)
 
 
-def slowed(times: SourceTimes, slow: Fraction, tail: bool = True, **marks: Any) -> Timeline:
-    """ceil(N * slow) frames at pts_i + k / slow of the interval, shown `slow` times later: as many a second as before.
+def slowed(times: SourceTimes, slow: Fraction, tail: bool = True, marks: Marks = NO_MARKS) -> Timeline:
+    """ceil(N * slow) frames at pts_i + k / slow of the interval, shown `slow` times later, at the rate of the input.
 
-    A `slow` that is not whole counts on through the intervals: 2.5 makes frames at 0, 0.4, 0.8, 1.2 ... of them.
+    Fractions carry over the intervals: 2.5 makes frames at 0, 0.4, 0.8, 1.2 ... of them.
 
     Args:
         times: of the input frames.
         slow: how many times longer the result lasts, 1 or more.
         tail: as in `by_factor`.
-        marks: cuts, duplicates.
+        marks: cuts and duplicates.
 
     Raises:
         InputError: slow below 1.
@@ -271,9 +284,9 @@ def slowed(times: SourceTimes, slow: Fraction, tail: bool = True, **marks: Any) 
     first = times.pts[0]
     wanted = [(t, first + (t - first) * slow) for t in at]
     if not tail:
-        return Timeline(times, wanted, times.interval, times.rate, **marks)
-    # Of a slow that is not whole the last frame is shown for what is left.
-    return Timeline(times, wanted, first + times.duration * slow - wanted[-1][1], times.rate, **marks)
+        return Timeline(times, wanted, times.interval, times.rate, marks)
+    # Where `slow` is not whole, the last frame is shown for the rest of the duration.
+    return Timeline(times, wanted, first + times.duration * slow - wanted[-1][1], times.rate, marks)
 
 
 def _check_slow(slow: Fraction) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import ebme
-from benchmarks.ebme import BiFlowNet, EbmeMotion, cost_volume, pyramid_levels, seen
+from benchmarks.ebme import BiFlowNet, EbmeMotion, cost_volume, flow_visibility, pyramid_levels
 from tests.golden import filled, vectors
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.video import open_video
@@ -122,14 +122,14 @@ def test_any_frame_size(network):
     motion = source.between(0, 2)
     assert torch.equal(motion.forward.flow, forward) and torch.equal(motion.backward.flow, backward)
     assert motion.forward.visibility.shape == (21, 35)
-    assert torch.equal(motion.backward.visibility, seen(backward, forward))
+    assert torch.equal(motion.backward.visibility, flow_visibility(backward, forward))
 
 
 def test_seen_where_the_way_back_agrees():
     there = torch.zeros(2, 6, 8)
     there[0] = 2
-    sight = seen(there, -there)
+    sight = flow_visibility(there, -there)
     assert (sight[:, :6] == 1).all() and (sight[:, 6:] == 0).all()  # the last two columns leave the frame
     back = -there
     back[:, :, 4:] = 3
-    assert (seen(there, back)[:, :2] == 1).all() and (seen(there, back)[:, 2:] < 1e-3).all()
+    assert (flow_visibility(there, back)[:, :2] == 1).all() and (flow_visibility(there, back)[:, 2:] < 1e-3).all()

@@ -15,7 +15,7 @@ from benchmarks import interp, interp_cases, interp_methods
 from benchmarks.__main__ import main
 from benchmarks.bootstrap import paired
 from benchmarks.ebme import BiFlowNet, EbmeMotion
-from benchmarks.interp import Mean, rounded, run, table
+from benchmarks.interp import rounded, run, table
 from benchmarks.interp_cases import Target, every, left_out
 from benchmarks.interp_methods import Maker
 from benchmarks.interp_worst import BAR, ZOOM, Worst
@@ -24,7 +24,7 @@ from trackime.errors import InputError, UnknownNameError
 from trackime.metrics import psnr, ssim
 from trackime.video import open_video
 from trackime.worlds import make_world
-from trackime_apps.interp import InterpConfig
+from trackime_apps.interp import Blend, InterpConfig
 
 
 def score(made, truth):
@@ -45,7 +45,7 @@ def case():
     return every("slide", lambda: open_video(moving()), None, 1.0)
 
 
-class Shifted(Mean):
+class Shifted(Blend):
     """Knows the motion, but for an error of some pixels."""
 
     def __init__(self, video, off=0):
@@ -57,13 +57,13 @@ class Shifted(Mean):
             yield np.roll(self.video[i].astype(np.float32) / 255, -round(4 * tau) - self.off, 1)
 
 
-METHODS = {"mean": Mean, "flow": lambda video: Shifted(video, 1), "tracks": Shifted}
+METHODS = {"mean": Blend, "flow": lambda video: Shifted(video, 1), "tracks": Shifted}
 
 
 # ---- bad methods
 
 
-class Bad(Mean):
+class Bad(Blend):
     def __init__(self, video, frames):
         super().__init__(video)
         self.frames = frames
@@ -103,7 +103,7 @@ def test_cases_of_one_name(case):
 def test_methods_see_the_kept_frames_alone(case):
     seen = {}
 
-    class Spy(Mean):
+    class Spy(Blend):
         def __init__(self, video):
             super().__init__(video)
             seen["frames"], seen["pts"], seen["calls"] = video.read(0, len(video)), video.info.pts, []
@@ -112,7 +112,7 @@ def test_methods_see_the_kept_frames_alone(case):
             seen["calls"].append((i, j, tuple(np.round(taus, 9))))
             return super().__call__(i, j, taus)
 
-    runs = run(case, {"spy": Spy, "mean": Mean}, score)
+    runs = run(case, {"spy": Spy, "mean": Blend}, score)
     assert (seen["frames"] == moving()[::2]).all() and np.allclose(seen["pts"], np.arange(5) * 0.08)
     assert seen["calls"] == [(k, k + 1, (0.5,)) for k in range(4)]
     np.testing.assert_array_equal(runs["spy"].of("PSNR"), runs["mean"].of("PSNR"))
@@ -125,7 +125,7 @@ def test_several_frames_of_an_interval_are_asked_for_at_once():
     case = left_out("slide", lambda: open_video(moving()), [0, 4, 8], [1, 2, 3, 6])
     calls = []
 
-    class Spy(Mean):
+    class Spy(Blend):
         def __call__(self, i, j, taus):
             calls.append((i, j, len(taus)))
             return super().__call__(i, j, taus)
@@ -133,7 +133,7 @@ def test_several_frames_of_an_interval_are_asked_for_at_once():
     runs = run(case, {"spy": Spy}, score)
     assert calls == [(0, 1, 3), (1, 2, 1)] and len(runs["spy"].scores) == 4
     at = Target(0, 1, 0.25, 1)
-    (made,) = Mean(case.video)(at.i, at.j, [at.tau])
+    (made,) = Blend(case.video)(at.i, at.j, [at.tau])
     np.testing.assert_allclose(made, (0.75 * moving()[0] + 0.25 * moving()[4]) / 255, atol=1e-6)
 
 
@@ -182,7 +182,7 @@ def test_short_cases_are_shown_together():
 
 def test_table_without_flow(case):
     report = Report("interpolation")
-    table(report, [case], {"mean": Mean}, score)
+    table(report, [case], {"mean": Blend}, score)
     assert [row["case"] for row in report.rows] == ["slide", "mean of 1 case"]
     assert "dPSNR" not in report.rows[1] and report.details["differences from flow"] == {}
 
@@ -232,7 +232,7 @@ def test_the_worst_frames_are_shown(case, tmp_path):
     other = every("a/b c", lambda: open_video(moving(7, seed=3)), None, 1.0)
     worst, runs = Worst(count=3), {}
     # Here the flow is right and the tracks are off: they lose everywhere.
-    methods = {"mean": Mean, "flow": Shifted, "tracks": lambda video: Shifted(video, 2)}
+    methods = {"mean": Blend, "flow": Shifted, "tracks": lambda video: Shifted(video, 2)}
     for each in (case, other):
         runs[each.name] = run(each, methods, score, worst)
     found = worst.findings()
@@ -249,10 +249,10 @@ def test_the_worst_frames_are_shown(case, tmp_path):
 
 def test_the_worst_without_a_rival(case):
     worst = Worst(count=2)
-    runs = run(case, {"mean": Mean, "tracks": Shifted}, score, worst)
+    runs = run(case, {"mean": Blend, "tracks": Shifted}, score, worst)
     assert [f.loss for f in worst.findings()] == pytest.approx(sorted(-runs["tracks"].of("PSNR"), reverse=True)[:2])
     alone = Worst(count=1)
-    run(case, {"mean": Mean}, score, alone)
+    run(case, {"mean": Blend}, score, alone)
     assert [finding.method for finding in alone.findings()] == ["mean"]
 
 
@@ -271,21 +271,21 @@ def test_the_part_shown_is_where_it_went_wrong():
 # ---- which methods there are
 
 
-def make(method, video, config, *, tracker, segmenter, device):
-    between = Mean(video)
-    between.made = method, config, tracker, segmenter, device
+def make(given):
+    between = Blend(given.video)
+    between.made = given.config, given.tracker, given.segmenter, given.device
     return between
 
 
 def synthesise(video, source, device):
-    between = Mean(video)
+    between = Blend(video)
     between.source = source
     return between
 
 
 @pytest.fixture
 def maker():
-    return lambda device: Maker(device, "lk", "graphcut", make, synthesise, InterpConfig(factor=2))
+    return lambda device: Maker(device, "lk", "graphcut", make, synthesise)
 
 
 def test_methods_by_name(tmp_path, case, maker):
@@ -295,10 +295,10 @@ def test_methods_by_name(tmp_path, case, maker):
     assert list(interp_methods.methods(maker=maker)) == known
     found = interp_methods.methods(weights=path, maker=maker)
     assert tuple(found) == interp_methods.METHODS
-    assert isinstance(found["mean"](case.video), Mean)
-    straight = InterpConfig(factor=2, method="flow", curved=False)
-    assert found["flow"](case.video).made == ("flow", straight, "lk", "graphcut", "cpu")
-    assert found["tracks"](case.video).made == ("tracks", InterpConfig(factor=2), "lk", "graphcut", "cpu")
+    assert isinstance(found["mean"](case.video), Blend)
+    straight = InterpConfig(method="flow", curved=False)
+    assert found["flow"](case.video).made == (straight, "lk", "graphcut", "cpu")
+    assert found["tracks"](case.video).made == (InterpConfig(), "lk", "graphcut", "cpu")
     source = found["network"](case.video).source
     assert isinstance(source, EbmeMotion) and source.video is case.video
     assert list(interp_methods.methods(["tracks", "flow", "tracks"], maker=maker)) == ["flow", "tracks"]
@@ -322,12 +322,12 @@ def test_oracles_know_the_true_motion(case, maker):
         oracles["true motion"](case)
     (world,) = interp_cases.worlds(1, (64, 48), frames=5)
     report, worst = Report("worlds"), Worst(count=1)
-    table(report, [world], {"flow": Mean, "tracks": Mean}, worst=worst, oracles=oracles)
+    table(report, [world], {"flow": Blend, "tracks": Blend}, worst=worst, oracles=oracles)
     assert [row["method"] for row in report.rows[:4]] == ["flow", "tracks", "true motion, straight", "true motion"]
     assert report.rows[3]["dPSNR"] == 0 and [f.method for f in worst.findings()] == ["tracks"]
     straight = oracles["true motion, straight"](world).source.between(0, 1)
     curved = oracles["true motion"](world).source.between(0, 1)
-    assert straight.forward.curve is None and straight.backward.curve is None
+    assert straight.forward.quadratic is None and straight.backward.quadratic is None
     assert torch.equal(straight.backward.flow, curved.backward.flow)
 
 
@@ -338,7 +338,7 @@ def test_true_motion_leads_through_the_frame_between():
     for side, a, b in ((motion.forward, 0, 4), (motion.backward, 4, 0)):
         for s, t in ((0.5, 2), (1.0, b)):
             torch.testing.assert_close(
-                side.to(s).movedim(0, -1), torch.from_numpy(world.flow(a, t)[0]), atol=1e-3, rtol=0
+                side.displacement(s).movedim(0, -1), torch.from_numpy(world.flow(a, t)[0]), atol=1e-3, rtol=0
             )
         assert (side.visibility.numpy() == world.flow(a, b)[1]).all()
         assert side.order is not None and 0 <= float(side.order.min()) and float(side.order.max()) <= 1

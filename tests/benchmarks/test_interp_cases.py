@@ -1,4 +1,4 @@
-"""Frames left out of videos and data sets: bad input first, then who sees which frames at which times."""
+"""Frames left out of videos and data sets: bad input first, then which frames a method gets, at which times."""
 
 from __future__ import annotations
 

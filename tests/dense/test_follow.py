@@ -141,9 +141,9 @@ def test_a_point_covered_for_two_frames_comes_back() -> None:
 
 
 def test_large_frames_are_followed_small_and_given_back_large(frames: np.ndarray, monkeypatch) -> None:
-    from trackime.video import pictures
+    from trackime.video import motion_frames
 
-    monkeypatch.setattr(pictures, "LARGEST", 80 * 60)
+    monkeypatch.setattr(motion_frames, "_LARGEST", 80 * 60)
     found = follow(open_video(frames[:4]), config=DenseConfig(cuts=False))
     assert found.xy[:, 0].max() > 140 and found.xy[:, 1].max() > 100
     np.testing.assert_allclose(found.sigma[found.first[:-1]], 0.1)  # half a tenth of a pixel where it was followed

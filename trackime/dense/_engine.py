@@ -18,7 +18,7 @@ from trackime.progress import Report, silent
 from trackime.segmenters import PointSegmenter
 from trackime.trackers import PointTracker
 from trackime.types import RaggedTracks
-from trackime.video import Pictures, Video, find_cuts
+from trackime.video import MotionFrames, Video, find_cuts
 
 _LEAST = 3
 """Frames in which a point is seen at least, where its shot has as many."""
@@ -50,7 +50,7 @@ def follow(
     config = config or DenseConfig()
     count = len(video)
     cuts = find_cuts(video, progress=progress) if config.cuts else []
-    pictures = Pictures(video, cuts, kept=2)
+    pictures = MotionFrames(video, cuts, kept=2)
     parts = []
     for start, stop in pairwise([0, *cuts, count]):
         parts.append(_shot(pictures, start, stop, config, progress))
@@ -67,7 +67,7 @@ def follow(
     return found
 
 
-def _shot(pictures: Pictures, start: int, stop: int, config: DenseConfig, progress: Report) -> RaggedTracks:
+def _shot(pictures: MotionFrames, start: int, stop: int, config: DenseConfig, progress: Report) -> RaggedTracks:
     """Tracks of frames start .. stop - 1, in pixels of the pictures."""
     h, w = pictures.size
     cells = Cells(pictures.size, config.spacing * min(h, w) / LINES)

@@ -10,7 +10,7 @@ from .images import read_image as read_image
 from .images import write_image as write_image
 from .masks import read_mask as read_mask
 from .masks import write_mask as write_mask
-from .pictures import Pictures as Pictures
+from .motion_frames import MotionFrames as MotionFrames
 from .reader import IMAGES as IMAGES
 from .reader import Video as Video
 from .reader import natural as natural
@@ -23,7 +23,7 @@ __all__ = [
     "MPEG4_TICK",
     "TICK",
     "Encoding",
-    "Pictures",
+    "MotionFrames",
     "PixelKind",
     "Video",
     "VideoWriter",

@@ -1,4 +1,4 @@
-"""`interpolate` from the outside: what is written, exactly how long it is, what is refused, and how it goes on."""
+"""The command `interpolate`: what it writes, exact times, what it refuses, and how it resumes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from trackime.errors import InputError
 from trackime.video import VideoWriter, open_video, write_image
 from trackime.video._containers import FileFrames
 from trackime_apps.interp import InterpConfig, interpolate, methods
+from trackime_apps.interp.config import METHODS
 
 MEAN = ["--method", "mean"]
 SIDECARS = ["config.toml", "frames.csv", "result.json", "sheet.png"]
@@ -206,7 +207,7 @@ class TestImages:
     def test_input_frames_are_themselves(self, run: Any, tmp_path: Path, channels: int, dtype: Any) -> None:
         most = np.iinfo(dtype).max
         frames = np.random.default_rng(1).integers(0, most + 1, (4, 20, 30, channels), dtype)
-        frames[..., 3:] |= 1  # seen everywhere, if little
+        frames[..., 3:] |= 1  # visible everywhere, if little
         folder = images(tmp_path / "in", frames)
         typed = ["--factor", "2", "--input-fps", "12", "--cuts", 0, *MEAN]
         assert run("interpolate", folder, *typed, "-o", tmp_path / "o").code == 0
@@ -325,7 +326,7 @@ class TestRefused:
 
 class TestInterrupted:
     @pytest.mark.parametrize("out", ["o.mp4", "o"])
-    def test_goes_on_to_the_same_bytes(
+    def test_resumes_to_the_same_bytes(
         self, run: Any, mp4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
     ) -> None:
         typed = ["interpolate", mp4, "--factor", "3", "--segment", "16", *MEAN]
@@ -333,7 +334,7 @@ class TestInterrupted:
         made: list[int] = []
 
         def broken(after: int) -> Any:
-            real = methods.make_between
+            real = methods.make_interpolator
 
             def make(*a: Any, **k: Any) -> Any:
                 between = real(*a, **k)
@@ -349,12 +350,12 @@ class TestInterrupted:
             return make
 
         with monkeypatch.context() as patch:
-            patch.setattr("trackime_apps.interp.run.make_between", broken(12))
+            patch.setattr("trackime_apps.interp.run.make_interpolator", broken(12))
             assert run(*typed, "-o", tmp_path / "left" / out).code == 130
             assert not (tmp_path / "left").exists()
             assert run(*typed, "-o", tmp_path / "resumed" / out, "--resume").code == 130
             made.clear()
-            patch.setattr("trackime_apps.interp.run.make_between", broken(99))
+            patch.setattr("trackime_apps.interp.run.make_interpolator", broken(99))
             assert run(*typed, "-o", tmp_path / "resumed" / out, "--resume").code == 0
         assert min(made) >= 10  # two segments of 16 frames and a bit were done
         assert files(tmp_path / "resumed") == files(tmp_path / "whole")
@@ -364,8 +365,8 @@ class TestInterrupted:
         typed = ["interpolate", str(mp4), "--factor", "2", "--segment", "8", *MEAN]
         assert run(*typed, "-o", tmp_path / "whole" / "o.mp4").code == 0
         code = (
-            "import sys, time\nfrom trackime_apps import cli\nfrom trackime_apps.interp import mean\n"
-            "blend = mean.blend\nmean.blend = lambda *a: (time.sleep(0.05), blend(*a))[1]\n"
+            "import sys, time\nfrom trackime_apps import cli\nfrom trackime_apps.interp import blend\n"
+            "real = blend._blend\nblend._blend = lambda *a: (time.sleep(0.05), real(*a))[1]\n"
             "sys.exit(cli.main(sys.argv[1:]))"
         )
         out = tmp_path / "killed" / "o.mp4"
@@ -388,7 +389,7 @@ class TestInterrupted:
     def test_a_method_that_fails_leaves_nothing(
         self, run: Any, mp4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("trackime_apps.interp.run.make_between", lambda *a, **k: lambda i, j, taus: iter(()))
+        monkeypatch.setattr("trackime_apps.interp.run.make_interpolator", lambda *a, **k: lambda i, j, taus: iter(()))
         ran = run("interpolate", mp4, "--factor", "2", *MEAN, "-o", tmp_path / "o.mp4")
         assert ran.code == 1 and "unexpected ValueError" in ran.err and list(tmp_path.iterdir()) == []
 
@@ -396,8 +397,8 @@ class TestInterrupted:
 class TestMethods:
     def test_the_library(self) -> None:
         frames = textures(5)
-        result = interpolate(frames, InterpConfig(factor=2, cuts=0.0, method="mean"))
-        made = list(result)
+        result = interpolate(frames, factor=2, config=InterpConfig(cuts=0.0, method="mean"))
+        made = [frame for frame, _ in result]
         assert len(made) == len(result) == 10 and result.timeline.rate == 50
         np.testing.assert_array_equal(made[4], frames[2])
         assert np.abs(made[3] - (frames[1] / 2 + frames[2] / 2)).max() <= 0.51
@@ -406,7 +407,7 @@ class TestMethods:
 
 
 class TestCost:
-    @pytest.mark.parametrize("method", methods.METHODS)
+    @pytest.mark.parametrize("method", METHODS)
     def test_decoded_in_order_and_in_bounded_memory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
     ) -> None:
@@ -415,14 +416,14 @@ class TestCost:
         monkeypatch.setattr(FileFrames, "_restart", lambda self, n: (restarts.append(self), real(self, n))[1])
         monkeypatch.setattr("trackime.video._containers._KEPT_FRAMES", 2)
         with open_video(path) as video:
-            result = interpolate(video, InterpConfig(fps="40", cuts=0.0, method=method, points=8))
+            result = interpolate(video, fps="40", config=InterpConfig(cuts=0.0, method=method, points=8))
             restarts.clear()
             held: list[Any] = []
             alive = 0
-            for frame in result:
+            for frame in result.frames():
                 held.append(weakref.ref(frame))
                 alive = max(alive, sum(ref() is not None for ref in held[-50:]))
-        # Who estimates motion reads ahead with a reader of its own, which begins once.
+        # Motion estimation reads ahead with a reader of its own, which starts once.
         assert alive <= 4 and len(restarts) == (method != "mean") == len(set(restarts))
 
 

@@ -91,6 +91,6 @@ def test_a_cut_is_no_motion() -> None:
 
 
 def test_progress() -> None:
-    told: list[tuple[str, int, int]] = []
-    find_duplicates(open_video(moving(TWOS)), progress=lambda *a: told.append(a))
-    assert told[-1] == ("duplicates", 20, 20)
+    reported: list[tuple[str, int, int]] = []
+    find_duplicates(open_video(moving(TWOS)), progress=lambda *a: reported.append(a))
+    assert reported[-1] == ("duplicates", 20, 20)

@@ -1,4 +1,4 @@
-"""Motion between two frames: flow, points spread over frames, bent paths, the choice between candidates."""
+"""Motion between two frames: flow, interpolation of points, quadratic motion, selection among candidates."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackime.errors import InputError
-from trackime.ime import ImeConfig
 from trackime.types import Queries, Tracks, VideoInfo
-from trackime.video import Pictures, open_video
-from trackime_apps.interp import _curve as curve
-from trackime_apps.interp import _points as points
-from trackime_apps.interp import _select_flow as choosing
-from trackime_apps.interp import visibility
-from trackime_apps.interp._local_affine import Spreader
-from trackime_apps.interp._points import FollowedPoints, GivenPoints
-from trackime_apps.interp.dense_motion import _AT_ENDS, _DenseMotion
+from trackime.video import MotionFrames, open_video
+from trackime_apps.interp import InterpConfig, InterpInput, visibility
+from trackime_apps.interp import _quadratic_motion as quadratic
+from trackime_apps.interp._local_affine import LocalAffine
+from trackime_apps.interp._select_flow import census, select_flow
+from trackime_apps.interp._tracked_points import GivenTracks, TrackedPoints
+from trackime_apps.interp.flow_estimation import _AT_ENDS, FlowEstimator
 
 H, W = 72, 96
 
@@ -54,11 +52,14 @@ class TestVisibility:
         assert visibility(constant(4), constant(4)).max() < 1e-3
 
 
-class TestCurve:
+confidence = quadratic.quadratic_confidence
+
+
+class TestQuadraticMotion:
     def test_even_places(self) -> None:
-        np.testing.assert_allclose(curve.weights_at(0.5, [-1, 0, 1, 2]), np.array([-1, 9, 9, -1]) / 16)
+        np.testing.assert_allclose(quadratic.lagrange_weights(0.5, [-1, 0, 1, 2]), np.array([-1, 9, 9, -1]) / 16)
         six = np.array([3, -25, 150, 150, -25, 3]) / 256
-        np.testing.assert_allclose(curve.weights_at(0.5, [-2, -1, 0, 1, 2, 3]), six)
+        np.testing.assert_allclose(quadratic.lagrange_weights(0.5, [-2, -1, 0, 1, 2, 3]), six)
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 3))
@@ -75,7 +76,7 @@ class TestCurve:
         def at(s: float) -> np.ndarray:
             return sum(power[:, k] * s**k for k in range(len(places)))
 
-        c = curve.from_positions(np.stack([at(s) for s in places], 1), places)
+        c = quadratic.from_positions(np.stack([at(s) for s in places], 1), places)
         middle = at(0) + 0.5 * (at(1) - at(0)) + 0.5 * (0.5 - 1) * c
         np.testing.assert_allclose(middle, at(0.5), rtol=1e-6, atol=1e-6 * np.abs(power).max())
 
@@ -86,67 +87,65 @@ class TestCurve:
         def to(t: float) -> np.ndarray:
             return constant(*(t * speed + t * (t - 1) * bend))
 
-        np.testing.assert_allclose(curve.from_third(to(1), to(s), s), constant(*bend), rtol=1e-5)
+        np.testing.assert_allclose(quadratic.from_third_frame(to(1), to(s), s), constant(*bend), rtol=1e-5)
 
-    def test_faith_in_bent_paths(self) -> None:
+    def test_confidence_of_quadratic_motion(self) -> None:
         rng = np.random.default_rng(4)
         start, times = rng.uniform(0, 90, (30, 1, 2)), np.arange(16) / 25
         seen = np.ones((30, 16), bool)
         speed = rng.normal(0, 3, (30, 1, 2))
         smooth = start + speed * np.sin(times * 12)[None, :, None] * 5
-        assert curve.faith(smooth, seen, times) == 1
+        assert confidence(smooth, seen, times) == 1
         shaken = start + rng.normal(0, 3, (1, 16, 2))  # where it shakes to, nobody knows: bending makes it worse
-        assert curve.faith(shaken, seen, times) < 0.7
-        assert curve.faith(np.repeat(start, 16, 1), seen, times) == pytest.approx(1)  # nothing moves
-        assert (
-            curve.faith(shaken, np.zeros_like(seen), times) == 1 == curve.faith(shaken[:, :5], seen[:, :5], times[:5])
-        )
+        assert confidence(shaken, seen, times) < 0.7
+        assert confidence(np.repeat(start, 16, 1), seen, times) == pytest.approx(1)  # nothing moves
+        assert confidence(shaken, np.zeros_like(seen), times) == 1 == confidence(shaken[:, :5], seen[:, :5], times[:5])
 
     def test_smoothing_keeps_what_is_even(self) -> None:
         weight = np.random.default_rng(0).uniform(0.5, 1, (H, W)).astype(np.float32)
-        field, mass = curve.smoothed(constant(2, -1), weight, 5)
+        field, mass = quadratic.weighted_blur(constant(2, -1), weight, 5)
         np.testing.assert_allclose(field, constant(2, -1), rtol=0.03)
         assert 0.5 < mass.min() and mass.max() < 1
 
 
-class TestSpread:
+class TestLocalAffine:
     def test_affine_motion_comes_back(self) -> None:
         rng = np.random.default_rng(1)
         at = rng.uniform(0, [W, H], (60, 2))
         linear, offset = np.array([[0.03, -0.02], [0.01, 0.04]]), np.array([2.0, -1.0])
-        field = Spreader(texture(H, W), at, np.ones(60, np.float32), 12.0)(at @ linear + offset)
+        field = LocalAffine(texture(H, W), at, np.ones(60, np.float32), 12.0)(at @ linear + offset)
         y, x = np.mgrid[0:H, 0:W] + 0.5
         expected = np.stack([x, y], -1) @ linear + offset
         assert np.abs(field - expected)[6:-6, 6:-6].max() < 0.15
 
-    def test_a_stray_counts_less(self) -> None:
+    def test_outliers_are_down_weighted(self) -> None:
         rng = np.random.default_rng(2)
         at, values = rng.uniform(0, [W, H], (60, 2)), np.full((60, 2), 3.0)
         values[7] = 40
-        field = Spreader(texture(H, W), at, np.ones(60, np.float32), 12.0)(values)
+        field = LocalAffine(texture(H, W), at, np.ones(60, np.float32), 12.0)(values)
         assert np.median(np.abs(field - 3)) < 0.3 and np.abs(field - 3).mean() < 2
 
-    def test_colour_parts_neighbours(self) -> None:
+    def test_colour_separates_neighbours(self) -> None:
         picture = np.zeros((H, W, 3), np.uint8)
         picture[:, W // 2 :] = 255
         at = np.array([(x, y) for y in range(6, H, 12) for x in range(6, W, 12)], float)
         right = at[:, 0] > W / 2
         values = np.where(right[:, None], [5.0, 0.0], [-5.0, 0.0])
-        field = Spreader(picture, at, np.ones(len(at), np.float32), 12.0)(values)[..., 0]
+        field = LocalAffine(picture, at, np.ones(len(at), np.float32), 12.0)(values)[..., 0]
         assert (field[:, : W // 2 - 8] < -4).mean() > 0.95 and (field[:, W // 2 + 8 :] > 4).mean() > 0.95
 
     def test_one_point_and_support(self) -> None:
-        spread = Spreader(texture(H, W), np.array([[10.0, 10.0]]), np.ones(1, np.float32), 12.0)
+        spread = LocalAffine(texture(H, W), np.array([[10.0, 10.0]]), np.ones(1, np.float32), 12.0)
         np.testing.assert_allclose(
             spread(np.array([[2.0, 1.0]])), constant(2, 1), atol=0.3
         )  # slopes are drawn to none, not forbidden
         assert spread.support[10, 10] > 0.6 > 0.1 > spread.support[-1, -1]
 
 
-class TestChoose:
+class TestSelectFlow:
     def test_census_by_the_book(self) -> None:
         grey = np.random.default_rng(3).integers(0, 255, (9, 11), np.uint8)
-        signs = choosing.census(grey)
+        signs = census(grey)
         wide = np.pad(grey.astype(int), 3, mode="edge")
         k = 0
         for dy in range(-3, 4):
@@ -164,23 +163,23 @@ class TestChoose:
         here, there = slide([(0, 0), (5, 0)])
         left, right = constant(5), constant(5)
         left[:, W // 2 :] = right[:, : W // 2] = -3
-        forth, back = choosing.choose(here, there, [left, right], [constant(-5), constant(9)])
+        forth, back = select_flow(here, there, [left, right], [constant(-5), constant(9)])
         assert (np.abs(forth - constant(5)).max(2) == 0)[:, 8 : W - 16].mean() > 0.95
         np.testing.assert_array_equal(back[:, 16:], constant(-5)[:, 16:])
 
     def test_the_default_stays_unless_another_is_better(self) -> None:
         here, there = slide([(0, 0), (5, 0)])
-        forth, back = choosing.choose(here, there, [constant(5), constant(5.01)], [constant(-5), constant(-5.01)])
+        forth, back = select_flow(here, there, [constant(5), constant(5.01)], [constant(-5), constant(-5.01)])
         np.testing.assert_array_equal(forth, constant(5))
         np.testing.assert_array_equal(back, constant(-5))
 
 
-class TestPictures:
+class TestMotionFrames:
     def video(self, count: int = 10) -> Any:
         return open_video(np.stack([np.full((20, 30, 3), 10 * t, np.uint8) for t in range(count)]))
 
     def test_shots_without_duplicates(self) -> None:
-        pictures = Pictures(self.video(), cuts=[6], duplicates=[2, 8])
+        pictures = MotionFrames(self.video(), cuts=[6], duplicates=[2, 8])
         assert pictures.shot(0) == pictures.shot(5) == [0, 1, 3, 4, 5] and pictures.shot(6) == [6, 7, 9]
         assert pictures.around(1, 3, 2) == ([0], [4, 5]) and pictures.around(4, 5, 2) == ([3, 1], [])
         for i, j in ((5, 6), (1, 2), (0, 3), (9, 10)):
@@ -188,9 +187,9 @@ class TestPictures:
                 pictures.around(i, j, 2)
 
     def test_large_frames_are_halved(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime.video.pictures.LARGEST", 100)
-        pictures = Pictures(self.video(), kept=3)
-        assert pictures.shrink == 4 and pictures.size == (5, 8)
+        monkeypatch.setattr("trackime.video.motion_frames._LARGEST", 100)
+        pictures = MotionFrames(self.video(), kept=3)
+        assert pictures.size == (5, 8)
         for t in range(10):
             assert pictures.colour(t).shape == (5, 8, 3) and (pictures.grey(t) == 10 * t).all()
         assert len(pictures._colour) == len(pictures._grey) == 3
@@ -198,51 +197,50 @@ class TestPictures:
 
 class TestPoints:
     def test_given_tracks_at_the_pictures_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime.video.pictures.LARGEST", 20 * 30 // 4)
-        video = TestPictures().video()
+        monkeypatch.setattr("trackime.video.motion_frames._LARGEST", 20 * 30 // 4)
+        video = TestMotionFrames().video()
         xy = np.tile(np.arange(10, dtype=np.float32)[None, :, None], (2, 1, 2))
         tracks = Tracks(
             xy, np.ones((2, 10), np.float32), Queries([[0, 0, 0]] * 2), VideoInfo(30, 20, np.arange(10) / 25)
         )
-        seen = GivenPoints(Pictures(video), tracks).around(4, 5)
+        seen = GivenTracks(MotionFrames(video), tracks).around(4, 5)
         assert seen.frames == [2, 3, 4, 5, 6, 7]
         np.testing.assert_allclose(seen.at(5)[0], [[2.5, 2.5]] * 2)
 
-    def follow(self, frames: np.ndarray, **how: Any) -> FollowedPoints:
-        pictures = Pictures(open_video(frames), kept=30)
-        return FollowedPoints(pictures, "lk", "graphcut", ime=ImeConfig.plain(cuts=False), **how)
+    def follow(self, frames: np.ndarray, **how: Any) -> TrackedPoints:
+        video = open_video(frames)
+        return TrackedPoints(MotionFrames(video, kept=30), InterpInput(video, InterpConfig(**how)))
 
     def test_points_follow_and_fill_the_frame(self) -> None:
         frames = slide([(2 * t, 0) for t in range(12)])
-        seen = self.follow(frames, count=24, stretch=16).around(5, 6)
+        seen = self.follow(frames, points=24, stretch=16).around(5, 6)
         (a, v), (b, u) = seen.at(5), seen.at(6)
         use = np.minimum(v, u) > 0.5
         assert use.sum() >= 20 and np.abs(np.median(b[use] - a[use], 0) - [2, 0]).max() < 0.05
         for quarter in (a[use] // [W / 2, H / 2]) @ [1, 2], (b[use] // [W / 2, H / 2]) @ [1, 2]:
             assert {0, 1, 2, 3} <= set(quarter.astype(int).tolist())
 
-    def test_a_run_begun_anywhere_sees_the_same(self) -> None:
+    def test_points_do_not_depend_on_where_a_run_begins(self) -> None:
         frames = slide([(1.5 * t, 0.5 * t) for t in range(14)])
-        whole, late = self.follow(frames, count=12, stretch=4), self.follow(frames, count=12, stretch=4)
+        whole, late = self.follow(frames, points=12, stretch=4), self.follow(frames, points=12, stretch=4)
         rows = {i: whole.around(i, i + 1) for i in range(13)}
         for i in (9, 2, 12):
             np.testing.assert_array_equal(late.around(i, i + 1).xy, rows[i].xy)
         assert rows[0].frames == [0, 1, 2, 3] and rows[12].frames == [10, 11, 12, 13]
 
-    def test_more_points_where_flow_is_in_doubt(self) -> None:
+    def test_more_points_where_flow_is_unreliable(self) -> None:
         frames = slide([(0, 0)] * 8)
-        plain = len(self.follow(frames, count=12).around(3, 4).xy)
+        plain = len(self.follow(frames, points=12).around(3, 4).xy)
         frames = frames.copy()
         frames[4, 20:50, 20:60] = texture(30, 40, seed=9)
-        assert len(self.follow(frames, count=12).around(3, 4).xy) > plain
-        assert points.DOUBT > 0
+        assert len(self.follow(frames, points=12).around(3, 4).xy) > plain
 
 
 def fields(motion: Any) -> dict[str, np.ndarray]:
     return {
         f"{name} {field}": getattr(side, field).numpy()
         for name, side in (("forward", motion.forward), ("backward", motion.backward))
-        for field in ("flow", "visibility", "curve")
+        for field in ("flow", "visibility", "quadratic")
         if getattr(side, field) is not None
     }
 
@@ -251,37 +249,37 @@ class TestDense:
     places = [(0.15 * t * t, 0.0) for t in range(9)]  # noqa: RUF012
 
     def motion(self, frames: np.ndarray, i: int, j: int, followed: bool = True, **how: Any) -> Any:
-        pictures = Pictures(open_video(frames), kept=30)
-        found = TestPoints().follow(frames, count=40) if followed else None
-        return _DenseMotion(pictures, found, **how).between(i, j)
+        pictures = MotionFrames(open_video(frames), kept=30)
+        found = TestPoints().follow(frames, points=40) if followed else None
+        return FlowEstimator(pictures, found, **how).between(i, j)
 
     @pytest.mark.parametrize("followed", [False, True])
-    def test_a_bent_path(self, followed: bool) -> None:
+    def test_accelerated_motion(self, followed: bool) -> None:
         motion = self.motion(slide(self.places), 4, 5, followed)
         got = fields(motion)
         inner = (slice(12, -12), slice(12, -12))
         assert np.median(got["forward flow"][0][inner]) == pytest.approx(0.15 * 9, abs=0.12)
         # x = 0.15 t^2: its second difference is 0.3, c half of it, the same seen from either end.
         for side in ("forward", "backward"):
-            assert np.median(got[f"{side} curve"][0][inner]) == pytest.approx(0.15, abs=0.05)
-        middle = motion.forward.to(0.5).numpy()[0][inner]
+            assert np.median(got[f"{side} quadratic"][0][inner]) == pytest.approx(0.15, abs=0.05)
+        middle = motion.forward.displacement(0.5).numpy()[0][inner]
         assert np.median(middle) == pytest.approx(0.15 * (4.5**2 - 16), abs=0.08)
 
-    def test_straight_at_will_and_in_the_shortest_shot(self) -> None:
+    def test_straight_paths_on_request_and_in_the_shortest_shot(self) -> None:
         frames = slide(self.places)
-        assert self.motion(frames, 4, 5, curved=False).forward.curve is None
-        assert self.motion(frames[:2], 0, 1).forward.curve is None
-        for i in (0, 7):  # one frame beside the pair bends paths, too, a little
-            inner = self.motion(frames, i, i + 1).forward.curve.numpy()[0, 12:-12, 12:-12]
+        assert self.motion(frames, 4, 5, curved=False).forward.quadratic is None
+        assert self.motion(frames[:2], 0, 1).forward.quadratic is None
+        for i in (0, 7):  # one frame beside the pair adds a little quadratic motion, too
+            inner = self.motion(frames, i, i + 1).forward.quadratic.numpy()[0, 12:-12, 12:-12]
             assert np.median(inner) == pytest.approx(0.15 * _AT_ENDS, abs=0.02)
 
     def test_times_count(self) -> None:
-        """A steady motion filmed at uneven times is not bent."""
+        """Uniform motion filmed at irregular times has no quadratic term."""
         times = np.array([0, 1, 3, 4, 5.5, 7])
         frames = slide([(1.2 * t, 0) for t in times])
-        pictures = Pictures(_Timed(frames, times / 25).video, kept=30)
+        pictures = MotionFrames(_Timed(frames, times / 25).video, kept=30)
         for i in range(5):
-            bend = _DenseMotion(pictures).between(i, i + 1).forward.curve.numpy()
+            bend = FlowEstimator(pictures).between(i, i + 1).forward.quadratic.numpy()
             assert np.abs(np.median(bend[:, 12:-12, 12:-12], (1, 2))).max() < 0.06
 
     def test_backwards_is_the_same(self) -> None:
@@ -291,8 +289,8 @@ class TestDense:
             other = name.replace("forward", "x").replace("backward", "forward").replace("x", "backward")
             np.testing.assert_allclose(field, back[other], atol=1e-4)
 
-    def test_points_mend_what_flow_cannot_see(self) -> None:
-        """A fast small thing: flow loses it, the points on it do not."""
+    def test_points_correct_flow(self) -> None:
+        """A small fast object: flow fails, the points on it do not."""
         frames = np.stack([texture(H, W)] * 8)
         for t in range(8):
             frames[t, 24:44, 4 + 11 * t - 4 : 20 + 11 * t - 4] = texture(20, 16, seed=5)
@@ -302,15 +300,15 @@ class TestDense:
         steps = np.arange(8)[None, :, None] * [11.0, 0.0]
         xy = np.concatenate([on[:, None] + steps, np.repeat(off[:, None], 8, 1)])
         tracks = Tracks(xy, np.ones(xy.shape[:2]), Queries(np.c_[xy[:, 0], np.zeros(len(xy))]), info)
-        pictures = Pictures(open_video(frames), kept=30)
-        with_points = _DenseMotion(pictures, GivenPoints(pictures, tracks)).between(3, 4).forward.flow.numpy()
-        without = _DenseMotion(pictures).between(3, 4).forward.flow.numpy()
+        pictures = MotionFrames(open_video(frames), kept=30)
+        with_points = FlowEstimator(pictures, GivenTracks(pictures, tracks)).between(3, 4).forward.flow.numpy()
+        without = FlowEstimator(pictures).between(3, 4).forward.flow.numpy()
         thing = (slice(27, 41), slice(36, 46))
         off = [np.abs(found[0][thing] - 11).mean() for found in (with_points, without)]
         assert off[0] < 3 and off[1] > 2 * off[0]
 
     def test_the_videos_own_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trackime.video.pictures.LARGEST", H * W // 4)
+        monkeypatch.setattr("trackime.video.motion_frames._LARGEST", H * W // 4)
         motion = self.motion(slide([(4 * t, 0) for t in range(5)]), 2, 3, False)
         assert motion.forward.flow.shape == (2, H, W) and motion.forward.visibility.shape == (H, W)
         assert np.median(motion.forward.flow.numpy()[0]) == pytest.approx(4, abs=0.3)

@@ -17,7 +17,7 @@ from trackime.errors import FormatError, OutputError
 from trackime.video import Encoding, open_video
 from trackime_apps.interp._segments import Packets, SegmentEncoder, decoding_times, join
 from trackime_apps.interp.blend import _blend
-from trackime_apps.interp.output import _common_tick, as_depth
+from trackime_apps.interp.output import _common_tick, to_depth
 from trackime_apps.run import result_folder
 
 
@@ -43,14 +43,14 @@ class TestTicks:
 class TestDepths:
     def test_there_and_back(self) -> None:
         every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-        assert as_depth(every, np.uint8) is every
-        deep = as_depth(every, np.uint16)
+        assert to_depth(every, np.dtype(np.uint8)) is every
+        deep = to_depth(every, np.dtype(np.uint16))
         assert deep.min() == 0 and deep.max() == 65535
-        np.testing.assert_array_equal(as_depth(deep, np.uint8), every)
+        np.testing.assert_array_equal(to_depth(deep, np.dtype(np.uint8)), every)
 
     def test_rounded(self) -> None:
         deep = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
-        assert np.abs(as_depth(deep, np.uint8) - deep / 257).max() <= 0.5
+        assert np.abs(to_depth(deep, np.dtype(np.uint8)) - deep / 257).max() <= 0.5
 
 
 class TestMean:

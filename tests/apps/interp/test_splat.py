@@ -18,7 +18,7 @@ from tests.golden import vectors
 from trackime.errors import InputError, ShapeError, UnknownNameError
 from trackime_apps.interp import MODES, splat, splat_sums
 from trackime_apps.interp import _splat as splatting
-from trackime_apps.interp._splat import EPS, chosen_kernel, divide
+from trackime_apps.interp._splat import _EPS, chosen_kernel, divide
 
 GOLDEN = vectors("softsplat")
 CASES = sorted({name[:2] for name in GOLDEN})
@@ -104,7 +104,7 @@ def test_the_kernel_is_chosen_as_documented(monkeypatch):
     monkeypatch.setattr(splatting, "find_spec", lambda name: object())
     with pytest.raises(InputError, match="expected tensors on CUDA, got cpu"):
         chosen_kernel(values, flow, "triton")
-    monkeypatch.setenv("TRACKIME_SPLAT", "triton")  # the variable stands for auto alone
+    monkeypatch.setenv("TRACKIME_SPLAT", "triton")  # the variable decides for auto only
     assert chosen_kernel(values, flow, "torch") == "torch"
     with pytest.raises(InputError, match="on CUDA"):
         chosen_kernel(values, flow)
@@ -117,7 +117,7 @@ RECORDED = [
     (case, mode, eps)
     for case in CASES
     for mode in MODES
-    for eps in EPS
+    for eps in _EPS
     if f"{case}_{NAMES[mode]}{SUFFIXES[eps]}" in GOLDEN
 ]
 
@@ -166,7 +166,7 @@ def test_equals_a_slow_loop(seed, batch, channels, height, width, reach, whole, 
         flow.view(-1)[seed % flow.numel()] = broken
     weight = {"linear": metric, "softmax": metric.exp()}.get(mode)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splatting, "CHUNK", chunk)
+        patch.setattr(splatting, "_CHUNK", chunk)
         numerators, denominators = splat_sums(values, flow, mode, metric if weighted(mode) else None)
     expected, landed = slow(values, flow, weight)
     torch.testing.assert_close(numerators, expected, rtol=1e-10, atol=1e-10)
@@ -174,7 +174,7 @@ def test_equals_a_slow_loop(seed, batch, channels, height, width, reach, whole, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("eps", EPS)
+@pytest.mark.parametrize("eps", _EPS)
 def test_divides_as_named(mode, eps):
     values, flow, metric = make(5, reach=4)
     weight = {"linear": metric, "softmax": metric.exp()}.get(mode)
@@ -194,7 +194,7 @@ def test_divides_as_named(mode, eps):
     ("mode", "eps"), [("sum", "add"), ("average", "zero"), ("linear", "clip"), ("softmax", "add"), ("softmax", "zero")]
 )
 def test_gradients(mode, eps, monkeypatch):
-    monkeypatch.setattr(splatting, "CHUNK", 8)  # two rows a step, then one
+    monkeypatch.setattr(splatting, "_CHUNK", 8)  # two rows a step, then one
     values, flow, metric = make(1, batch=2, channels=2, height=3, width=4, reach=1.5)
     part = flow - flow.floor()
     flow = flow.floor() + part.clamp(0.05, 0.95)  # away from the kinks
@@ -300,7 +300,7 @@ def test_what_is_dropped_may_be_anything():
 def test_a_batch_is_its_frames_and_rows_of_a_step_do_not_matter(mode, monkeypatch):
     values, flow, metric = make(12, batch=3, height=11, width=13, dtype=torch.float32)
     whole = splat(values, flow, mode, metric if weighted(mode) else None)
-    monkeypatch.setattr(splatting, "CHUNK", 40)
+    monkeypatch.setattr(splatting, "_CHUNK", 40)
     for b in range(3):
         one = slice(b, b + 1)
         got = splat(values[one], flow[one], mode, metric[one] if weighted(mode) else None)
@@ -356,8 +356,8 @@ def test_strided_input_and_wide_frames():
 INTERPRETED = """
 import torch
 from tests.apps.test_interp_splat import weighted, make
-from trackime_apps.interp import splat_triton
-from trackime_apps.interp.splat import MODES, splat, splat_sums, chosen_kernel
+from trackime_apps.interp import _splat_triton as splat_triton
+from trackime_apps.interp._splat import MODES, splat, splat_sums, chosen_kernel, sums_torch
 for dtype in (torch.float32, torch.float64):
     for size in ((1, 1), (1, 9), (19, 23)):
         values, flow, metric = make(1, 2, 3, *size, dtype=dtype, reach=6.0)
@@ -376,7 +376,7 @@ for dtype in (torch.float32, torch.float64):
                 grads.append([moved.detach(), tensors[0].grad])
             for a, b in zip(*grads, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-assert splat_triton.faster(values, flow * float("nan")) is False and len(splat_triton._measured) == 1
+assert splat_triton.faster(values, flow * float("nan"), sums_torch) is False and len(splat_triton._measured) == 1
 print("same")
 """
 

@@ -12,8 +12,17 @@ import torch
 from trackime.metrics import psnr
 from trackime.video import open_video
 from trackime.worlds import make_world
-from trackime_apps.interp import InterpConfig, Motion, Side, Synthesis, interpolate, make_between, synthesis
-from trackime_apps.interp.methods import METHODS
+from trackime_apps.interp import (
+    FrameMotion,
+    InterpConfig,
+    InterpInput,
+    PairMotion,
+    Synthesis,
+    interpolate,
+    make_interpolator,
+    synthesis,
+)
+from trackime_apps.interp.config import METHODS
 
 H, W = 40, 56
 
@@ -27,12 +36,14 @@ def picture(seed: int = 0, height: int = H, width: int = W) -> np.ndarray:
 class Known:
     """A motion that is the same everywhere, or given."""
 
-    def __init__(self, flow: Any = (0.0, 0.0), visibility: float = 1.0, curve: Any = None, back: Any = None) -> None:
-        self.flow, self.visibility, self.curve, self.back = flow, visibility, curve, back
-        self.asked: list[tuple[int, int]] = []
+    def __init__(
+        self, flow: Any = (0.0, 0.0), visibility: float = 1.0, quadratic: Any = None, back: Any = None
+    ) -> None:
+        self.flow, self.visibility, self.quadratic, self.back = flow, visibility, quadratic, back
+        self.calls: list[tuple[int, int]] = []
 
-    def between(self, i: int, j: int) -> Motion:
-        self.asked.append((i, j))
+    def between(self, i: int, j: int) -> PairMotion:
+        self.calls.append((i, j))
 
         def field(value: Any) -> torch.Tensor:
             value = np.asarray(value, np.float32)
@@ -40,9 +51,11 @@ class Known:
             return torch.from_numpy(np.array(full))
 
         seen = torch.full((H, W), self.visibility)
-        bend = None if self.curve is None else field(self.curve)
+        bend = None if self.quadratic is None else field(self.quadratic)
         there = field(self.flow)
-        return Motion(Side(there, seen, bend), Side(-there if self.back is None else field(self.back), seen, bend))
+        return PairMotion(
+            FrameMotion(there, seen, bend), FrameMotion(-there if self.back is None else field(self.back), seen, bend)
+        )
 
 
 def make(frames: Any, source: Any, taus: Any = (0.5,)) -> list[np.ndarray]:
@@ -64,10 +77,10 @@ def test_a_whole_shift_is_exact() -> None:
     assert np.abs(made - middle / 255)[:, :5].mean() < 0.02 > np.abs(made - middle / 255)[:, -5:].mean()
 
 
-def test_a_bent_path_is_followed() -> None:
+def test_quadratic_motion_is_followed() -> None:
     wide = picture(2, H, W + 8)
-    a, b, middle = wide[:, 8:], wide[:, :-8], wide[:, 2 : W + 2]  # 6 of 8 pixels are behind it half-way
-    (made,) = make([a, b], Known((8, 0), curve=(-8, 0)))
+    a, b, middle = wide[:, 8:], wide[:, :-8], wide[:, 2 : W + 2]  # it has moved by 6 of 8 pixels half-way
+    (made,) = make([a, b], Known((8, 0), quadratic=(-8, 0)))
     assert np.abs(made - middle / 255)[:, 8:-8].max() < 0.01
 
 
@@ -91,7 +104,7 @@ def test_strips_are_what_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(tiled, whole, atol=2e-6)
 
 
-def test_what_is_hidden_gives_way() -> None:
+def test_occluded_pixels_do_not_count() -> None:
     """A square before a still ground: the ground it uncovers comes from the other frame."""
     ground, thing = picture(8), picture(9, 16, 16) // 2 + 100
     frames, flow, back, seen = [], np.zeros((2, H, W), np.float32), np.zeros((2, H, W), np.float32), []
@@ -106,8 +119,10 @@ def test_what_is_hidden_gives_way() -> None:
         seen.append(sight)
 
     class Source:
-        def between(self, i: int, j: int) -> Motion:
-            return Motion(Side(torch.from_numpy(flow), seen[0]), Side(torch.from_numpy(back), seen[1]))
+        def between(self, i: int, j: int) -> PairMotion:
+            return PairMotion(
+                FrameMotion(torch.from_numpy(flow), seen[0]), FrameMotion(torch.from_numpy(back), seen[1])
+            )
 
     (made,) = make([frames[0], frames[2]], Source())
     off = np.abs(made - frames[1] / 255).mean(2)
@@ -123,24 +138,24 @@ def test_holes_are_filled() -> None:
     assert np.abs(made - 200 / 255).max() < 0.01
 
 
-def test_light_changes_evenly() -> None:
+def test_brightness_changes_evenly() -> None:
     a = picture(10) // 2 + 30
     b = np.clip(a * 1.4, 0, 255).astype(np.uint8)
     half = np.where(np.arange(W) < W // 2, 1.0, 0.0)
 
     class OneSided(Known):
-        """Half of either frame is seen from one side alone."""
+        """Half of either frame is visible in the other one."""
 
-        def between(self, i: int, j: int) -> Motion:
+        def between(self, i: int, j: int) -> PairMotion:
             both = torch.from_numpy(np.tile(half, (H, 1)).astype(np.float32))
             still = torch.zeros(2, H, W)
-            return Motion(Side(still, both), Side(still, both))
+            return PairMotion(FrameMotion(still, both), FrameMotion(still, both))
 
     (made,) = make([a, b], OneSided())
     assert np.abs(made - a * 1.2 / 255).mean() < 0.02
 
 
-def test_alpha_lends_no_colour(tmp_path: Any) -> None:
+def test_transparent_pixels_contribute_no_colour(tmp_path: Any) -> None:
     for t in range(2):
         frame = np.zeros((H, W, 4), np.uint8)
         frame[..., :3] = (0, 0, 255)  # blue in BGR order below: red, but not to be seen
@@ -167,20 +182,18 @@ def test_frames_are_read_once() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_any_size_any_length(method: str, size: tuple[int, int]) -> None:
     frames = np.stack([picture(k, *size) for k in range(3)])
-    made = list(interpolate(frames, InterpConfig(factor=2, method=method, cuts=0.0, points=4)))
+    made = [frame for frame, _ in interpolate(frames, config=InterpConfig(factor=2, method=method, cuts=0.0, points=4))]
     assert len(made) == 6 and all(f.shape == (*size, 3) and f.dtype == np.uint8 for f in made)
 
 
 def test_tracks_beat_flow_beats_the_mean() -> None:
     world = make_world(seed=3, width=256, height=144, frames=13, objects=3, speed=6.0, noise=0.0)
     frames = world.video
-    config = InterpConfig(factor=2, points=60)
     scores = {}
     for method, changes in {"mean": {}, "flow": {"curved": False}, "tracks": {}}.items():
-        between = make_between(
-            method, open_video(np.ascontiguousarray(frames[::2])), InterpConfig(factor=2, points=60, **changes)
-        )
+        kept = open_video(np.ascontiguousarray(frames[::2]))
+        between = make_interpolator(InterpInput(kept, InterpConfig(method=method, points=60, **changes)))
         made = [next(between(i, i + 1, [0.5])) for i in range(1, 5)]
         scores[method] = np.mean([psnr(m, frames[2 * i + 1]) for i, m in enumerate(made, 1)])
-    assert config.method == "tracks"
+    assert InterpConfig().method == "tracks"
     assert scores["mean"] + 1 < scores["flow"] < scores["tracks"] - 0.3, scores

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trackime.errors import InputError
 from trackime_apps.interp import parse_rate
-from trackime_apps.interp.timeline import SourceTimes, Target, Timeline, by_factor, by_rate, slowed
+from trackime_apps.interp.timeline import Marks, SourceTimes, Target, Timeline, by_factor, by_rate, slowed
 
 NTSC = F(24000, 1001)
 
@@ -183,25 +183,25 @@ class TestSlow:
 
 class TestMarks:
     def test_the_nearest_frame_across_a_cut(self) -> None:
-        timeline = by_factor(regular(4), 4, cuts=[2])
+        timeline = by_factor(regular(4), 4, marks=Marks(cuts=(2,)))
         assert [(t.i, t.j) for t in timeline.targets[4:8]] == [(1, 1), (1, 1), (1, 1), (2, 2)]
         assert [(t.i, t.j) for t in timeline.targets[8:12]] == [(2, 2), (2, 3), (2, 3), (2, 3)]
 
-    def test_duplicates_are_made_anew(self) -> None:
-        timeline = by_factor(regular(5), 1, duplicates=[1, 3])
+    def test_duplicates_are_replaced(self) -> None:
+        timeline = by_factor(regular(5), 1, marks=Marks(duplicates=(1, 3)))
         assert [(t.i, t.j, t.tau) for t in timeline.targets] == [
             (0, 0, 0), (0, 2, F(1, 2)), (2, 2, 0), (2, 4, F(1, 2)), (4, 4, 0),
         ]  # fmt: skip
 
     def test_duplicates_at_the_end_are_held(self) -> None:
-        assert [t.i for t in by_factor(regular(3), 1, duplicates=[2]).targets] == [0, 1, 1]
+        assert [t.i for t in by_factor(regular(3), 1, marks=Marks(duplicates=(2,))).targets] == [0, 1, 1]
 
     @given(any_times(), st.data())
     @settings(max_examples=40, deadline=None)
     def test_no_pair_spans_a_cut_or_ends_in_a_duplicate(self, times: SourceTimes, data: Any) -> None:
         later = st.lists(st.integers(1, max(1, len(times) - 1)), max_size=4)
         cuts, gone = data.draw(later), set(data.draw(later))
-        timeline = by_rate(times, F(60), cuts=cuts, duplicates=gone)
+        timeline = by_rate(times, F(60), marks=Marks(tuple(cuts), tuple(gone)))
         check(timeline)
         for target in timeline.targets:
             assert not {target.i, target.j} & gone

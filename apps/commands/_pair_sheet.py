@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from trackime.arrays import UInt8
 from trackime.files import atomic
 from trackime.types import VideoInfo
 from trackime.video import Video, read_image, write_image
 
+from ..interp import Pixels, Timeline, to_depth
 from ..run import GAP, PAPER, TILE, caption
-from .output import as_depth
-from .timeline import Timeline
 
 _ROWS = 4
 
 
 class PairSheet:
-    """Keeps the new frames it shows as small files, so that a resumed run has them, too.
+    """Keeps the new frames it shows as small files, so that a resumed run has them.
 
     Args:
         folder: for these.
@@ -41,7 +38,7 @@ class PairSheet:
         self.width = int(np.clip(info.width, *TILE))
         self.height = max(1, round(self.width * info.height / info.width))
 
-    def watch(self, frames: Iterable[npt.NDArray[Any]], start: int) -> Iterator[npt.NDArray[Any]]:
+    def watch(self, frames: Iterable[Pixels], start: int) -> Iterator[Pixels]:
         """Pass on the frames from `start` on, and keep those that are shown."""
         for k, frame in enumerate(frames, start):
             if k in self.shown:
@@ -50,7 +47,7 @@ class PairSheet:
             yield frame
 
     def save(self, path: Path, video: Video) -> None:
-        """Write the sheet as a PNG; of a result without new frames the first input frame is shown."""
+        """Write the sheet as a PNG; for a result without new frames it shows the first input frame."""
         bar = max(22, self.width // 13)
         rows, columns = max(1, len(self.shown)), 3 if self.shown else 1
         sheet = np.full(
@@ -75,7 +72,7 @@ class PairSheet:
     def _file(self, k: int) -> Path:
         return self.folder / f"{k}.png"
 
-    def _tile(self, frame: npt.NDArray[Any]) -> UInt8:
-        image = as_depth(np.ascontiguousarray(frame[..., :3]), np.uint8)
+    def _tile(self, frame: Pixels) -> UInt8:
+        image = np.ascontiguousarray(to_depth(frame[..., :3], np.dtype(np.uint8)), np.uint8)
         how = cv2.INTER_AREA if self.width < image.shape[1] else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=how), np.uint8)

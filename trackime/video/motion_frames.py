@@ -1,4 +1,4 @@
-"""The frames that motion is estimated on: neighbours of a pair within its shot, at a bounded size."""
+"""The frames that motion is estimated on: those around a pair of one shot, at a bounded size."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ from trackime.arrays import UInt8
 from trackime.errors import InputError
 from trackime.video.reader import Video
 
-LARGEST = 1920 * 1088
-"""Motion is estimated on at most so many pixels: larger frames are halved until they fit. Flow has no finer detail."""
+_LARGEST = 1920 * 1088
+"""Most pixels of a frame for motion estimation: larger ones are halved until they fit. Flow has no finer detail."""
 
 
-class Pictures:
-    """Frames of a video for motion estimation: without duplicates, shot by shot, at a bounded size.
+class MotionFrames:
+    """Frames of a video for motion estimation: without duplicates, by shots, at a bounded size.
 
     Args:
         video: the frames.
         cuts: frames that begin a shot.
-        duplicates: repeated frames, which are skipped.
-        kept: frames cached, so that each is read once.
+        duplicates: frames that are left out.
+        kept: frames held in memory, so that each is read once.
 
     Attributes:
-        shrink: the video's pixels are so many times smaller than the pictures', a power of two.
-        size: (h, w) of the pictures.
+        size: their (h, w) in pixels; larger videos are shrunk by a power of two.
     """
 
     def __init__(
         self, video: Video, cuts: Collection[int] = (), duplicates: Collection[int] = (), kept: int = 8
     ) -> None:
-        self.video, self._most = video, kept
-        self._reader = video.again()  # reads ahead of the main reader
+        self.video, self._kept = video, kept
+        self._reader = video.again()  # reads ahead of the video itself
         self._cuts, gone = sorted(cuts), set(duplicates)
         self._frames = [t for t in range(len(video)) if t not in gone]
-        self.shrink, info = 1, video.info
-        while info.width * info.height > LARGEST * self.shrink**2:
-            self.shrink *= 2
-        self.size = (-(-info.height // self.shrink), -(-info.width // self.shrink))
+        shrink, info = 1, video.info
+        while info.width * info.height > _LARGEST * shrink**2:
+            shrink *= 2
+        self.size = (-(-info.height // shrink), -(-info.width // shrink))
         self._colour: OrderedDict[int, UInt8] = OrderedDict()
         self._grey: OrderedDict[int, UInt8] = OrderedDict()
 
     def shot(self, t: int) -> list[int]:
-        """The frames of the shot of frame t, without duplicates."""
+        """The frames of the shot of frame t, duplicates left out."""
         place = bisect_right(self._cuts, t)
         start = self._cuts[place - 1] if place else 0
         stop = self._cuts[place] if place < len(self._cuts) else len(self.video)
@@ -69,16 +68,16 @@ class Pictures:
         if t not in self._colour:
             frame, (h, w) = self._reader[t], self.size
             self._colour[t] = np.asarray(cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
-        return self._keep(self._colour, t)
+        return self._take(self._colour, t)
 
     def grey(self, t: int) -> UInt8:
         """Frame t, uint8 [h, w]."""
         if t not in self._grey:
             self._grey[t] = np.asarray(cv2.cvtColor(self.colour(t), cv2.COLOR_RGB2GRAY), np.uint8)
-        return self._keep(self._grey, t)
+        return self._take(self._grey, t)
 
-    def _keep(self, kept: OrderedDict[int, UInt8], t: int) -> UInt8:
-        kept.move_to_end(t)
-        while len(kept) > self._most:
-            kept.popitem(last=False)
-        return kept[t]
+    def _take(self, cache: OrderedDict[int, UInt8], t: int) -> UInt8:
+        cache.move_to_end(t)
+        while len(cache) > self._kept:
+            cache.popitem(last=False)
+        return cache[t]
