@@ -15,7 +15,7 @@ from benchmarks.depth_matches import of_flow
 from benchmarks.depth_spoiled import SpoiledDepth
 from benchmarks.report import Report, status
 from trackime.arrays import BoolArray, FloatArray, ids_at
-from trackime.dense import FollowConfig, follow
+from trackime.dense import DenseConfig, follow
 from trackime.errors import InputError, TrackimeError
 from trackime.geometry import Cameras
 from trackime.metrics import (
@@ -170,11 +170,11 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `FollowConfig.method`; what moves is detected by `movers`, or known where `masked`."""
+    """Points followed by `DenseConfig.method`; what moves is detected by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
-        tracks = follow(case.video, config=FollowConfig(method=method))
+        tracks = follow(case.video, config=DenseConfig(method=method))
         if not masked:
             return make_matches(
                 tracks, initial, info.width, info.height, static=find(tracks, info.width, info.height).static

@@ -26,16 +26,17 @@ from benchmarks.memory import MIB, Sampler, resident
 from benchmarks.report import Report, status
 from tests.golden import filled
 from trackime import trackers
+from trackime.arrays import blocks
 from trackime.errors import InputError
 from trackime.geometry import to_torch
-from trackime.trackers import PointTracker, query_chunks
-from trackime.trackers.networks import Variant
+from trackime.trackers import PointTracker
+from trackime.trackers.networks import TapirVariant
 from trackime.worlds import make_world
 
 SIZE = 256
 """Frames are 256x256, what most of the networks were trained on."""
 
-_TAPIR, _BOOTS = Variant(), Variant(pyramid=1, extra=True)
+_TAPIR, _BOOTS = TapirVariant(), TapirVariant(pyramid=1, extra=True)
 NETWORKS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "tapir": ("tapir:Tapir", (_TAPIR,)),
     "bootstapir": ("tapir:Tapir", (_BOOTS,)),
@@ -136,7 +137,7 @@ def compare(report: Report, name: str, sizes: Sizes, device: str, folder: Path) 
     def measure(way: Way) -> Measured:
         status(f"{name}: {way.name}, {way.chunk} points at once")
         tracker = trackers.create(name, device=device, path=path, query_chunk=way.chunk)
-        parts = list(query_chunks(queries, way.chunk)) if way.reencode else [slice(0, queries)]
+        parts = list(blocks(queries, way.chunk)) if way.reencode else [slice(0, queries)]
         with plain_operations() if way.plain else nullcontext():
             return _measured(tracker, clip.to(tracker.device), [points[:, rows].to(tracker.device) for rows in parts])
 

@@ -15,7 +15,7 @@ from benchmarks.report import Report, percent, status
 from trackime import segmenters, trackers
 from trackime.datasets import Sample
 from trackime.imaging import DenseFlow
-from trackime.ime import ImeConfig, Result, run
+from trackime.ime import ImeConfig, TrackResult, run
 from trackime.metrics import (
     BENCHMARK_SIZE,
     error_by_visibility,
@@ -67,7 +67,7 @@ class Bench:
         self.tracker = trackers.create(tracker, device=device)
         self.segmenter = segmenters.create(segmenter, device=device)
 
-    def run(self, case: Case, config: ImeConfig) -> tuple[Result, float]:
+    def run(self, case: Case, config: ImeConfig) -> tuple[TrackResult, float]:
         """A run and its seconds."""
         start = time.perf_counter()
         result = run(case.video, case.truth.queries, self.tracker, self.segmenter, config)
@@ -216,7 +216,7 @@ def sharing(bench: Bench, report: Report) -> None:
     worse_4px and better_4px count queries by more than 4 px of median error, worst_px is the worst query's.
     """
     for case in bench.cases():
-        outcome: dict[str, tuple[Result, float]] = {}
+        outcome: dict[str, tuple[TrackResult, float]] = {}
         for form in ("query", "instance"):
             status(f"{bench.name}, {case.name}, windows={form}")
             outcome[form] = bench.run(case, replace(bench.base, windows=form))

@@ -30,9 +30,9 @@ from ..run import (
     track_once,
 )
 from ..vos import MaskFiles, VosConfig
+from ._vos_result import MaskAt, VosTask, vos_into
 from .depth import depth_into
 from .interpolate import interpolate_into
-from .vos import MaskAt, vos_into
 
 if TYPE_CHECKING:
     from trackime.video import Video
@@ -153,7 +153,7 @@ def _score_masks(
 
     part, given = result.part("vos"), result.folder / "world" / "masks" / f"{world.info.names[0]}.png"
     vos = VosConfig(seed=config.seed)
-    vos_into(part, _lent(video), vos, config, progress, mask=[MaskAt(str(given))], **names)
+    vos_into(part, _lent(video), VosTask([MaskAt(str(given))], config=vos, ime=config, **names), progress)
     truth = MaskFiles(given.parent, world.info.names)
     with progress.stage("scoring"):
         runs = {"tracked": MaskFiles(part.folder / "masks", world.info.names), "first mask kept": _Still(truth)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from trackime.dense import DEFAULT_TRACKER, FollowConfig
+from trackime.dense import DEFAULT_TRACKER, DenseConfig
 from trackime.progress import Report
 
 from ..depth import DepthConfig, DepthRequest, Exports
@@ -57,7 +57,7 @@ _SOLVER_FILE_ONLY = [field.name for field in fields(SolverConfig) if field.name 
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
 @config_options("Depth", DepthConfig, table="depth")
-@config_options("Points", FollowConfig, table="dense", file_only=["cuts"])
+@config_options("Points", DenseConfig, table="dense", file_only=["cuts"])
 @config_options("Files", Exports, table="exports")
 @config_options("Solver", SolverConfig, table="solver", file_only=_SOLVER_FILE_ONLY)
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:

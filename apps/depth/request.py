@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trackime.dense import DEFAULT_TRACKER, FollowConfig
+from trackime.dense import DEFAULT_TRACKER, DenseConfig
 from trackime.errors import InputError
 from trackime.ime import DEFAULT_SEGMENTER
 
@@ -36,7 +36,7 @@ class DepthRequest:
     """
 
     depth: DepthConfig = field(default_factory=DepthConfig)
-    dense: FollowConfig = field(default_factory=FollowConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     source: Source = field(default_factory=Source)
     focal: float | None = None

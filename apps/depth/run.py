@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trackime.dense import DEFAULT_TRACKER, FollowConfig
+from trackime.dense import DEFAULT_TRACKER, DenseConfig
 from trackime.devices import resolve_device
 from trackime.errors import SolveError
 from trackime.ime import DEFAULT_SEGMENTER
@@ -35,7 +35,7 @@ def depth(
     video: Any,
     *,
     config: DepthConfig | None = None,
-    dense: FollowConfig | None = None,
+    dense: DenseConfig | None = None,
     solver: SolverConfig | None = None,
     source: Source | None = None,
     focal: float | None = None,
@@ -63,7 +63,7 @@ def depth(
         VideoError: a video that cannot be read.
     """
     request = DepthRequest(
-        config or DepthConfig(), dense or FollowConfig(), solver or SolverConfig(), source or Source(), focal,
+        config or DepthConfig(), dense or DenseConfig(), solver or SolverConfig(), source or Source(), focal,
         tracker, segmenter, device,
     )  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="trackime-depth-"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def make_tracker(tracker: PointTracker | str, device: str) -> PointTracker:
 
 def alone(ime: ImeConfig) -> ImeConfig:
     """`ime` of a tracker alone, in the full frame: enough for points of the background, and of short tracks."""
-    return replace(ime, instance_motion=False, clip=False, neighbours=1)
+    return ime.alone()
 
 
 @dataclass(frozen=True)

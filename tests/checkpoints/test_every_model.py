@@ -18,8 +18,8 @@ from trackime import segmenters, trackers
 from trackime.checkpoints import CHECKPOINTS
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import to_torch
-from trackime.ime import ImeConfig, Result, drive, run
-from trackime.ime._drive import View
+from trackime.ime import ImeConfig, TrackResult, run
+from trackime.ime._drive import View, drive
 from trackime.segmenters import PointSegmenter, sam
 from trackime.trackers import Features, PointTracker
 from trackime.types import Queries
@@ -32,12 +32,12 @@ ASKED = Queries([[20.5, 20.5, 0], [50.0, 28.0, 2]])
 CONFIG = ImeConfig(windows_px=(48,), neighbours=3, cuts=False)
 
 
-def follow(tracker: PointTracker, segmenter: PointSegmenter) -> Result:
+def follow(tracker: PointTracker, segmenter: PointSegmenter) -> TrackResult:
     world = make_world(seed=0, width=SIZE[0], height=SIZE[1], frames=FRAMES, objects=2)
     return run(open_video(world.video), ASKED, tracker, segmenter, CONFIG)
 
 
-def check(result: Result) -> None:
+def check(result: TrackResult) -> None:
     tracks = result.tracks
     assert set(result.rows) == {"none", "im", "im_fusion", "im_clip", "all"}
     for xy, visibility in result.rows.values():

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from trackime.dense import FollowConfig, follow
+from trackime.arrays import bilinear
+from trackime.dense import DenseConfig, follow
+from trackime.dense._observations import Observations
 from trackime.dense._seeds import Cells
-from trackime.dense._sightings import Sightings
-from trackime.dense._templates import Live, at, born
+from trackime.dense._template_tracker import AlivePoints, begin
 from trackime.errors import InputError, UnknownNameError
-from trackime.patches import Frame
+from trackime.patches import GreyFrame
 from trackime.trackers import Features, PointTracker
 from trackime.types import RaggedTracks
 from trackime.video import open_video
@@ -30,7 +31,7 @@ def frames(scene: Scene) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trails(frames: np.ndarray) -> RaggedTracks:
-    return follow(open_video(frames), config=FollowConfig(cuts=False))
+    return follow(open_video(frames), config=DenseConfig(cuts=False))
 
 
 def errors(scene: Scene, trails: RaggedTracks) -> tuple[np.ndarray, np.ndarray]:
@@ -44,12 +45,12 @@ def errors(scene: Scene, trails: RaggedTracks) -> tuple[np.ndarray, np.ndarray]:
 
 def test_bad_input() -> None:
     with pytest.raises((InputError, UnknownNameError), match="method"):
-        FollowConfig(method="hope")
-    with pytest.raises(InputError, match="asked"):
-        FollowConfig(asked=-1)
+        DenseConfig(method="hope")
+    with pytest.raises(InputError, match="trackime_points"):
+        DenseConfig(trackime_points=-1)
     for spacing in (0.5, 481, float("nan")):
         with pytest.raises(InputError, match="spacing"):
-            FollowConfig(spacing=spacing)
+            DenseConfig(spacing=spacing)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (12, 40), (20, 20)])
@@ -58,7 +59,7 @@ def test_bad_input() -> None:
 def test_frames_of_any_size_and_number(size: tuple[int, int], count: int, method: str) -> None:
     video = np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
     video[:] = video[:1]
-    found = follow(open_video(video), config=FollowConfig(method))
+    found = follow(open_video(video), config=DenseConfig(method))
     assert found.frames == count and len(found)
     assert (found.length == count).mean() > 0.8
     assert ((found.xy >= 0) & (found.xy <= size[::-1])).all()
@@ -91,7 +92,7 @@ def test_errors_are_what_they_are_said_to_be(scene: Scene, trails: RaggedTracks)
 
 
 def test_patches_beat_chained_flow(scene: Scene, frames: np.ndarray, trails: RaggedTracks) -> None:
-    chained = follow(open_video(frames), config=FollowConfig("flow", cuts=False))
+    chained = follow(open_video(frames), config=DenseConfig("flow", cuts=False))
     (ours, gap), (theirs, other) = errors(scene, trails), errors(scene, chained)
     assert np.median(ours[gap == 10]) < 0.6 * np.median(theirs[other == 10])
     assert (ours[gap == 10] > 1).mean() < (theirs[other == 10] > 1).mean()
@@ -114,12 +115,12 @@ def test_no_point_crosses_a_cut_and_progress_is_told() -> None:
     birth, last = found.frame[found.first[:-1]], found.frame[found.first[1:] - 1]
     assert ((last < start) | (birth >= start)).all() and (birth >= start).any() and (last < start).any()
     assert [step for step in told if step[0] == "following"] == [("following", t + 1, 8) for t in range(8)]
-    half = follow(open_video(cut.video[:start]), config=FollowConfig(cuts=False))
+    half = follow(open_video(cut.video[:start]), config=DenseConfig(cuts=False))
     assert (found.xy[: len(half.xy)] == half.xy).all()
 
 
 def test_what_comes_later_changes_nothing_before(frames: np.ndarray, trails: RaggedTracks) -> None:
-    fewer = follow(open_video(frames[:8]), config=FollowConfig(cuts=False))
+    fewer = follow(open_video(frames[:8]), config=DenseConfig(cuts=False))
     early = {(int(t), *map(float, p)) for t, p in zip(trails.frame, trails.xy, strict=True) if t < 8}
     assert {(int(t), *map(float, p)) for t, p in zip(fewer.frame, fewer.xy, strict=True)} <= early
 
@@ -129,7 +130,7 @@ def test_a_point_covered_for_two_frames_comes_back() -> None:
     wall = np.repeat(np.repeat(rng.integers(40, 220, (24, 32, 1)), 5, 0), 5, 1).repeat(3, 2).astype(np.uint8)
     video = np.stack([wall] * 8)
     video[3:5, 40:80, 60:100] = rng.integers(0, 256, (40, 40, 3), np.uint8)
-    found = follow(open_video(video), config=FollowConfig(cuts=False))
+    found = follow(open_video(video), config=DenseConfig(cuts=False))
     born_first = found.frame[found.first[:-1]] == 0
     middle = (np.abs(found.xy[found.first[:-1]] - (80, 60)) < 10).all(1) & born_first
     assert middle.sum() > 3
@@ -143,7 +144,7 @@ def test_large_frames_are_followed_small_and_given_back_large(frames: np.ndarray
     from trackime.video import pictures
 
     monkeypatch.setattr(pictures, "LARGEST", 80 * 60)
-    found = follow(open_video(frames[:4]), config=FollowConfig(cuts=False))
+    found = follow(open_video(frames[:4]), config=DenseConfig(cuts=False))
     assert found.xy[:, 0].max() > 140 and found.xy[:, 1].max() > 100
     np.testing.assert_allclose(found.sigma[found.first[:-1]], 0.1)  # half a tenth of a pixel where it was followed
 
@@ -151,11 +152,11 @@ def test_large_frames_are_followed_small_and_given_back_large(frames: np.ndarray
 def test_a_flow_is_read_between_its_pixels() -> None:
     field = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
     xy = np.random.default_rng(1).uniform(-1, 8, (200, 2)).astype(np.float32)
-    for place, got in zip(xy, at(field, xy), strict=True):
+    for place, got in zip(xy, bilinear(field, xy), strict=True):
         u, v = np.clip(place[0] - 0.5, 0, 6), np.clip(place[1] - 0.5, 0, 4)
         share = np.maximum(0, 1 - np.abs(v - np.arange(5)))[:, None] * np.maximum(0, 1 - np.abs(u - np.arange(7)))
         np.testing.assert_allclose(got, (share[..., None] * field).sum((0, 1)), atol=1e-5)
-    assert at(field[:1, :1], xy).shape == (200, 2)
+    assert bilinear(field[:1, :1], xy).shape == (200, 2)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 30), (48, 64), (33, 50)])
@@ -188,7 +189,7 @@ def test_new_points_keep_away_from_where_flow_breaks() -> None:
 
 def test_sightings_become_trails() -> None:
     rng = np.random.default_rng(0)
-    sightings = Sightings(5)
+    sightings = Observations(5)
     truth: dict[int, list[tuple[int, tuple[float, float]]]] = {}
     numbers = sightings.begin(4)
     for t in range(5):
@@ -198,19 +199,19 @@ def test_sightings_become_trails() -> None:
         for n, p in zip(here, xy, strict=True):
             truth.setdefault(int(n), []).append((t, tuple(p.tolist())))
     for least in (1, 3):
-        found = sightings.trails(least)
+        found = sightings.tracks(least)
         got = [
             [(int(t), tuple(p.tolist())) for t, p in zip(found.frame[a:b], found.xy[a:b], strict=True)]
             for a, b in zip(found.first[:-1], found.first[1:], strict=True)
         ]
         assert got == [truth[n] for n in sorted(truth) if len(truth[n]) >= least]
-    assert len(Sightings(3).trails()) == 0
+    assert len(Observations(3).tracks()) == 0
 
 
 def test_live_points_are_taken_and_joined_in_step() -> None:
-    frame = Frame(np.random.default_rng(0).integers(0, 256, (30, 40)).astype(np.uint8), 1)
-    two = born(np.array([3, 5]), np.array([[5, 6], [20, 9]], np.float32), frame)
-    both = Live.none().join(two).join(born(np.array([9]), np.array([[30, 20]], np.float32), frame))
+    frame = GreyFrame(np.random.default_rng(0).integers(0, 256, (30, 40)).astype(np.uint8), 1)
+    two = begin(np.array([3, 5]), np.array([[5, 6], [20, 9]], np.float32), frame)
+    both = AlivePoints.none().join(two).join(begin(np.array([9]), np.array([[30, 20]], np.float32), frame))
     assert both.number.tolist() == [3, 5, 9] and len(both.take(np.array([True, False, True]))) == 2
     assert (both.take(np.array([1])).templates.patch == two.templates.patch[1:]).all()
 
@@ -237,7 +238,7 @@ def test_points_asked_for_are_added_and_lost_ones_go_on(frames: np.ndarray, trai
             seen = (t + torch.arange(count) - queries[..., 2:]) % 2 == 0
             return xy, seen.float(), (queries, t + count)
 
-    config = FollowConfig(cuts=False, asked=20)
+    config = DenseConfig(cuts=False, trackime_points=20)
     found = follow(open_video(frames), config=config, tracker=Still(), segmenter="graphcut", device="cpu")
     n = len(trails)
     assert len(found) == n + 10

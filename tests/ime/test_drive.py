@@ -9,8 +9,8 @@ import torch
 import trackime.ime._drive as module
 from tests.conftest import RampTracker
 from trackime.errors import DeviceError
-from trackime.ime import Operations, drive
-from trackime.ime._drive import View
+from trackime.ime import Operations
+from trackime.ime._drive import View, drive
 
 
 class Frames:
@@ -160,7 +160,7 @@ def test_progress_ends_at_its_total(ramp):
 
 
 def test_many_views_go_in_parts(ramp, monkeypatch):
-    monkeypatch.setattr(module, "OPEN_VIEWS", 2)
+    monkeypatch.setattr(module, "_OPEN_VIEWS", 2)
     views = [View(QUERIES[i : i + 1], None, (90, 120)) for i in range(4)]
     for view, (xy, _) in zip(views, drive(RampTracker(), Frames(ramp), views, 4), strict=True):
         np.testing.assert_allclose(xy, truth(view.queries, 10), atol=1e-4)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackime.ime import fuse, instance_steps, integrate, prefer_query
-from trackime.ime.fusion import scale_precision
+from trackime.ime.fusion import fuse, scale_precision
+from trackime.ime.motion import instance_steps, integrate, prefer_query
 
 
 def slow_motion(xy, vis, point, t_q, scheme):

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.conftest import HalfPlanes
-from trackime.ime import ImeConfig, Operations, find_instances
-from trackime.ime.neighbours import draw_neighbours, inside_mask
+from tests.conftest import HalfPlanes, RampTracker
+from trackime.arrays import ids_at
+from trackime.ime import ImeConfig
+from trackime.ime._context import RunContext
+from trackime.ime.neighbours import draw_neighbours
+from trackime.ime.neighbours import find_instances as found_in
 from trackime.types import Queries
 
 
@@ -30,7 +33,7 @@ def test_count(pixels, asked, want):
     points = draw_neighbours(confidence, np.array([0.5, 0.5]), 0, ImeConfig(neighbours=asked))
     assert points.shape == (want, 2)
     assert len(np.unique(points, axis=0)) == want  # without replacement
-    assert inside_mask(confidence > 0.5, points).all()
+    assert ids_at(confidence > 0.5, points).all()
     assert [0.5, 0.5] not in points.tolist()
 
 
@@ -57,6 +60,14 @@ def test_draws_are_seeded_by_the_query_alone():
         assert not np.array_equal(one, other)
 
 
+def find_instances(frames, queries, segmenter, config, masks=None, counted=None):
+    context = RunContext(frames, RampTracker(), segmenter, config)
+    found = found_in(context, queries, masks)
+    if counted is not None:
+        counted.append(context.operations.masks_cut)
+    return found
+
+
 QUERIES = np.array([[10, 10, 0], [100, 20, 0], [30, 50, 0], [10, 10, 3], [110, 80, 0]], np.float32)
 
 
@@ -66,11 +77,11 @@ def groups(instances):
 
 @pytest.mark.parametrize("shares", [True, False])
 def test_grouping(ramp, shares):
-    counted = Operations()
+    counted = []
     segmenter = HalfPlanes(shares_masks=shares)
-    found = find_instances(Frames(ramp), Queries(QUERIES), segmenter, ImeConfig(), operations=counted)
+    found = find_instances(Frames(ramp), Queries(QUERIES), segmenter, ImeConfig(), counted=counted)
     assert groups(found) == [[0, 2], [1, 4], [3]]
-    assert counted.masks_cut == (3 if shares else 5)
+    assert counted == [3 if shares else 5]
     for instance in found:
         side = QUERIES[instance.members[0], 0] < 60
         assert ((instance.points[:, 0] < 60) == side).all() and len(instance.points) == 31
@@ -102,7 +113,7 @@ def test_given_masks_replace_the_segmenter(ramp):
     segmenter = HalfPlanes()
     found = find_instances(Frames(ramp), Queries(QUERIES[:1]), segmenter, ImeConfig(), masks={0: ids})
     assert segmenter.calls == 0
-    assert inside_mask(ids == 7, found[0].points).all()
+    assert ids_at(ids == 7, found[0].points).all()
 
 
 def test_no_neighbours_asks_no_segmenter(ramp):
@@ -115,4 +126,4 @@ def test_no_neighbours_asks_no_segmenter(ramp):
 def test_points_outside_the_frame_are_outside_the_mask():
     mask = np.ones((4, 6), bool)
     xy = np.array([[0, 0], [6, 4], [-0.1, 1], [6.1, 1], [1, -1], [1, 4.2]])
-    assert inside_mask(mask, xy).tolist() == [True, True, False, False, False, False]
+    assert ids_at(mask, xy).tolist() == [True, True, False, False, False, False]

@@ -8,8 +8,10 @@ import torch
 
 from tests.conftest import HalfPlanes, RampTracker, ramp_video
 from trackime import Queries, track
-from trackime.errors import InputError, UnknownNameError
-from trackime.ime import ImeConfig, instance_masks, run
+from trackime.errors import InputError, ShapeError, UnknownNameError
+from trackime.ime import ImeConfig, run
+from trackime.ime._context import RunContext
+from trackime.ime.masks import instance_masks
 from trackime.video import open_video
 
 PX = ImeConfig(windows_px=(60, 40), cuts=False)
@@ -47,6 +49,27 @@ class TestBadInput:
     def test_config(self, options):
         with pytest.raises(InputError, match="expected"):
             ImeConfig(**options)
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"joint_masks": True, "instance_motion": False}, "joint_masks: has no effect without instance_motion"),
+            ({"resample": True, "clip": False}, "resample: has no effect without clip"),
+            ({"fuse_full": True, "clip": False}, "fuse_full: has no effect without clip"),
+            ({"fusion_weights": "visibility", "fusion": False}, "fusion_weights: has no effect without fusion"),
+        ],
+    )
+    def test_switches_that_would_do_nothing(self, options, told):
+        with pytest.raises(InputError, match=told):
+            ImeConfig(**options)
+        assert ImeConfig(**{k: v for k, v in options.items() if v not in (False,)}).alone() == ImeConfig.plain(
+            neighbours=1
+        )
+
+    @pytest.mark.parametrize("shape", [(120, 90), (45, 60), (90, 120, 1)])
+    def test_masks_of_another_size(self, shape):
+        with pytest.raises(ShapeError, match=r"mask of frame 3: expected shape \[90, 120\], the video's, got"):
+            go(masks={3: np.zeros(shape, np.uint8)})
 
     def test_names(self):
         with pytest.raises(UnknownNameError, match="expected one of lk"):
@@ -220,12 +243,29 @@ def test_found_groups_are_not_taken_for_ids():
 def test_instance_masks_follow_the_points():
     video = open_video(ramp_video())
     result = go()
-    seen = list(instance_masks(video, result.tracks.xy, result.tracks.visibility, result.tracks.instance, HalfPlanes()))
+    context = RunContext(video, RampTracker(), HalfPlanes(), PX)
+    tracks = result.tracks
+    seen = list(instance_masks(context, tracks.xy, tracks.visibility, tracks.instance))
     assert [t for t, _ in seen] == list(range(10))
     for _, masks in seen:
         for key, mask in masks.items():
             left = result.tracks.xy[result.tracks.instance == key][0, 0, 0] < 55
             assert mask.shape == (90, 120) and (mask[0, 0] > 0.5) == left
+
+
+@pytest.mark.parametrize("cuts", [[], [4], [4, 8]])
+@pytest.mark.parametrize("windows", ["query", "instance"])
+def test_progress_ends_at_its_total_in_every_stage(monkeypatch, cuts, windows):
+    from trackime.ime import pipeline
+
+    monkeypatch.setattr(pipeline, "find_cuts", lambda video, progress=None: cuts)
+    calls = {}
+    config = replace(PX, cuts=True, joint_masks=True, windows=windows, chunk=3)
+    go(config, progress=lambda stage, done, total: calls.setdefault(stage, []).append((done, total)))
+    assert list(calls) == ["neighbours", "full frame", "masks", "windows of 60 px", "windows of 40 px"]
+    for steps in calls.values():
+        done, totals = zip(*steps, strict=True)
+        assert len(set(totals)) == 1 and done[-1] == totals[0] and list(done) == sorted(done)
 
 
 def test_progress_names_every_stage():

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackime.ime import ImeConfig, window_sides
-from trackime.ime.pruning import _STRAY, share_windows
+from trackime.ime import ImeConfig
+from trackime.ime.pruning import _STRAY, share_windows, window_sides
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trackime.errors import InputError, ShapeError
-from trackime.patches._align import CLOSE, WIDE, align, crop_templates, sane_warps, solve_positive, support, templates
 from trackime.patches.descriptors import (
     SIZE,
     _turn_bins,
@@ -25,6 +24,16 @@ from trackime.patches.descriptors import (
     inverse2,
     lab,
     surround,
+)
+from trackime.patches.grid_templates import (
+    CLOSE,
+    WIDE,
+    align_grid,
+    crop_templates,
+    sample_templates,
+    sane_warps,
+    solve_positive,
+    support_weights,
 )
 from trackime.trackers import create
 from trackime.trackers._costvolume import cost_volume, find_peaks, motion_prior, refine_peaks
@@ -228,13 +237,13 @@ def test_align_recovers_an_affine_motion() -> None:
     shift = torch.tensor([64.0, 64.0]) - matrix @ torch.tensor([64.0, 64.0]) + torch.tensor([0.9, -1.3])
     a, b = lab(image[None]), lab(moved(image, matrix, shift, (128, 128))[None])
     crops = crop_templates(a, xy)
-    patches = templates(crops, WIDE, support(crops, WIDE))
+    patches = sample_templates(crops, WIDE, support_weights(crops, WIDE))
     start = torch.eye(2).expand(2, 2, 2)
-    fit = align(b, patches, xy, start, iterations=5, affine=10)
+    fit = align_grid(b, patches, xy, start, iterations=5, affine=10)
     assert (fit.xy - (xy @ matrix.T + shift)).norm(dim=-1).max() < 0.15
     assert (fit.warp - matrix).abs().max() < 0.05
     assert fit.correlation.min() > 0.97
-    away = align(b, patches, xy + 40, start, iterations=0)
+    away = align_grid(b, patches, xy + 40, start, iterations=0)
     assert away.correlation.max() < fit.correlation.min() - 0.2
 
 
@@ -250,7 +259,9 @@ def test_align_leaves_a_flat_picture_alone() -> None:
     image = torch.full((1, 3, 64, 64), 40.0)
     xy = torch.tensor([[30.0, 31.0]])
     crops = crop_templates(image, xy)
-    fit = align(image, templates(crops, CLOSE, support(crops, CLOSE)), xy, torch.eye(2)[None], 3, affine=3)
+    fit = align_grid(
+        image, sample_templates(crops, CLOSE, support_weights(crops, CLOSE)), xy, torch.eye(2)[None], 3, affine=3
+    )
     assert torch.equal(fit.xy, xy) and torch.isfinite(fit.correlation).all()
 
 

@@ -19,10 +19,9 @@ from tests.golden import filled, vectors
 from trackime import trackers
 from trackime.checkpoints import fill
 from trackime.errors import FormatError, InputError, ShapeError
-from trackime.ime import drive
-from trackime.ime._drive import View
+from trackime.ime._drive import View, drive
 from trackime.trackers import cotracker
-from trackime.trackers.cotracker import CoTracker, Options
+from trackime.trackers.cotracker import CoTracker, CoTrackerOptions
 from trackime.trackers.networks import CoTracker3, as_level
 from trackime.trackers.networks._motion import encode_motion
 from trackime.trackers.networks.cotracker import CoTrackerEstimate, correlation
@@ -44,12 +43,12 @@ def networks() -> dict[str, CoTracker3]:
 
 @pytest.fixture
 def offline(networks: dict[str, CoTracker3]) -> CoTracker:
-    return CoTracker(networks["cotracker3_offline"], Options(False, 64, 2, SMALL, 6, 2, iterations=1))
+    return CoTracker(networks["cotracker3_offline"], CoTrackerOptions(False, 64, 2, SMALL, 6, 2, iterations=1))
 
 
 @pytest.fixture
 def online(networks: dict[str, CoTracker3]) -> CoTracker:
-    return CoTracker(networks["cotracker3_online"], Options(True, 64, 2, SMALL, 4, 1, iterations=1))
+    return CoTracker(networks["cotracker3_online"], CoTrackerOptions(True, 64, 2, SMALL, 4, 1, iterations=1))
 
 
 def make(tracker: CoTracker, **changed: Any) -> CoTracker:
@@ -57,7 +56,7 @@ def make(tracker: CoTracker, **changed: Any) -> CoTracker:
     now = {"online": tracker.online, "query_chunk": tracker.query_chunk, "support_grid": tracker.support_grid}
     now |= {"input_size": tracker.input_size, "window": tracker.max_frames, "overlap": tracker.overlap}
     now |= {"iterations": tracker.iterations}
-    return CoTracker(tracker.network, Options(**(now | changed)))
+    return CoTracker(tracker.network, CoTrackerOptions(**(now | changed)))
 
 
 def video(frames: int, size: tuple[int, int] = SMALL, batch: int = 1, seed: int = 0) -> Tensor:
@@ -142,7 +141,9 @@ def test_stages(networks, name, frames):
 
 def test_offline_is_the_authors(networks, monkeypatch):
     data = vectors("cotracker3_offline")
-    tracker = CoTracker(networks["cotracker3_offline"], Options(False, support_grid=0, input_size=SIZE, iterations=4))
+    tracker = CoTracker(
+        networks["cotracker3_offline"], CoTrackerOptions(False, support_grid=0, input_size=SIZE, iterations=4)
+    )
     log = spied(tracker, monkeypatch)
     queries = as_queries(data)
     xy, visibility = tracker.track(clip(data), queries)
@@ -161,7 +162,7 @@ def test_online_is_the_authors_window_by_window(networks, monkeypatch):
     data = vectors("cotracker3_online")
     tracker = CoTracker(
         networks["cotracker3_online"],
-        Options(True, support_grid=0, input_size=SIZE, window=16, overlap=8, iterations=4),
+        CoTrackerOptions(True, support_grid=0, input_size=SIZE, window=16, overlap=8, iterations=4),
     )
     log = spied(tracker, monkeypatch)
     queries, features = as_queries(data), tracker.encode(clip(data))

@@ -10,7 +10,17 @@ from scipy.ndimage import map_coordinates
 
 from trackime.errors import DeviceError, InputError
 from trackime.geometry import to_torch
-from trackime.patches import GRID, Frame, FramePair, Templates, align, identity, plausible, search, similarity
+from trackime.patches import (
+    GRID,
+    FramePair,
+    GreyFrame,
+    Templates,
+    align_patches,
+    identity,
+    plausible,
+    search,
+    similarity,
+)
 from trackime.patches.framepair import _robust_affine
 from trackime.patches.templates import sample
 from trackime.trackers import create
@@ -78,7 +88,7 @@ class TestPatches:
         after = 0.9 * warped(image, matrix) + 10
         start = np.float32([[60, 60], [52.3, 65.8]])
         templates = Templates.cut(cv2.GaussianBlur(image, (0, 0), 1), start, 2)
-        xy, affine, patch = align(cv2.GaussianBlur(after, (0, 0), 1), templates, start, identity(2), 2, 12)
+        xy, affine, patch = align_patches(cv2.GaussianBlur(after, (0, 0), 1), templates, start, identity(2), 2, 12)
         np.testing.assert_allclose(xy, start @ matrix[:, :2].T + matrix[:, 2], atol=0.1)
         np.testing.assert_allclose(affine, np.tile(matrix[:, :2], (2, 1, 1)), atol=0.03)
         assert similarity(patch, templates.patch).min() > 0.98
@@ -89,7 +99,7 @@ class TestPatches:
         templates = Templates.cut(texture(2, 100, 100), start, 1)
         other = texture(3, 100, 100)
         before = similarity(sample(other, start, None, 1), templates.patch)
-        patch = align(other, templates, start, identity(20), 1, 6)[2]
+        patch = align_patches(other, templates, start, identity(20), 1, 6)[2]
         assert (similarity(patch, templates.patch) >= before).all()
 
     def test_plausible(self) -> None:
@@ -105,17 +115,17 @@ class TestFrames:
         image = np.rint(texture(4, 150, 160)).astype(np.uint8)
         moved = np.roll(image, (9, -12), (0, 1))
         start = np.float32([[80.5, 70.5], [60.5, 90.5]])
-        patches = sample(Frame(image, stride).smooth, start, None, stride)
-        found = search(Frame(moved, stride).coarse, stride, patches, start, np.float32([24, 24]))
+        patches = sample(GreyFrame(image, stride).smooth, start, None, stride)
+        found = search(GreyFrame(moved, stride).coarse, stride, patches, start, np.float32([24, 24]))
         assert np.abs(found - (start + np.float32([-12, 9]))).max() <= stride
 
     def test_search_without_anything_to_go_by_stays(self) -> None:
         image = np.rint(texture(4, 60, 60)).astype(np.uint8)
         start = np.float32([[30, 30], [500, -400]])
         flat = np.full((2, len(GRID)), 7, np.float32)
-        np.testing.assert_array_equal(search(Frame(image, 1).coarse, 1, flat, start, np.float32([9, 9])), start)
-        patches = sample(Frame(image, 1).smooth, start[:1], None, 1)
-        beyond = search(Frame(image, 1).coarse, 1, patches, start[1:], np.float32([9]))
+        np.testing.assert_array_equal(search(GreyFrame(image, 1).coarse, 1, flat, start, np.float32([9, 9])), start)
+        patches = sample(GreyFrame(image, 1).smooth, start[:1], None, 1)
+        beyond = search(GreyFrame(image, 1).coarse, 1, patches, start[1:], np.float32([9]))
         np.testing.assert_array_equal(beyond, start[1:])
 
     def test_robust_affine_ignores_a_third_of_outliers(self) -> None:
@@ -132,9 +142,9 @@ class TestFrames:
     def test_dominant_motion_of_a_pan(self) -> None:
         image = texture(5, 100, 140)
         pan = np.array([[1, 0, 3.0], [0, 1, -2.0]])
-        frames = [Frame(np.rint(f).astype(np.uint8), 1) for f in (image, warped(image, pan))]
+        frames = [GreyFrame(np.rint(f).astype(np.uint8), 1) for f in (image, warped(image, pan))]
         np.testing.assert_allclose(FramePair(*frames, 15, 2).motion, pan, atol=0.15)
-        blank = Frame(np.full((50, 60), 9, np.uint8), 1)
+        blank = GreyFrame(np.full((50, 60), 9, np.uint8), 1)
         np.testing.assert_array_equal(FramePair(blank, blank, 15, 1).motion, np.eye(2, 3))
 
 

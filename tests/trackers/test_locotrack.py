@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.golden import filled, vectors
 from trackime import trackers
 from trackime.errors import FormatError, InputError, ShapeError
-from trackime.trackers.locotrack import LocoTrack
+from trackime.trackers.locotrack import LocoTrack, LocoTrackOptions
 from trackime.trackers.networks import _alibi as alibi
 from trackime.trackers.networks import _correlation4d as correlation4d
 from trackime.trackers.networks import locotrack as networks
@@ -70,8 +70,8 @@ def tracker(weights: Path) -> trackers.PointTracker:
 def windowed(tracker: trackers.PointTracker, max_frames: int, overlap: int, query_chunk: int = 64) -> LocoTrack:
     """The same network looked through with other windows."""
     assert isinstance(tracker, LocoTrack)
-    size = networks.FIRST_SIZE
-    return LocoTrack(tracker.network, tracker.name, tracker.device, query_chunk, size, max_frames, overlap)
+    options = LocoTrackOptions(query_chunk, max_frames=max_frames, overlap=overlap)
+    return LocoTrack(tracker.network, tracker.name, options, tracker.device)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_clip_that_is_not_square(
 ) -> None:
     frames, queries = clip(inputs, "ns_")
     size = (256, 320)
-    tracker = LocoTrack(network, "locotrack", torch.device("cpu"), input_size=size)
+    tracker = LocoTrack(network, "locotrack", LocoTrackOptions(input_size=size))
     features = tracker.encode(frames)
     for name in ("lowres", "hires", "highest"):
         assert_recorded(recorded, f"ns_feat_{name}1_slice", features.data[name][0, 0, :4, :4, :8])

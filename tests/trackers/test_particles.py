@@ -14,15 +14,14 @@ from torch import Tensor
 from tests.trackers.particles import OraclePips, OraclePips2, grey, network, video
 from trackime import trackers
 from trackime.errors import FormatError, InputError, ShapeError
-from trackime.ime import drive
-from trackime.ime._drive import View
+from trackime.ime._drive import View, drive
 from trackime.trackers._particles import ParticleTracker
-from trackime.trackers.pips import Pips
-from trackime.trackers.pips2 import Pips2
+from trackime.trackers.pips import Pips, PipsOptions
+from trackime.trackers.pips2 import Pips2, Pips2Options
 
 H, W, T = 72, 100, 6
 QUERIES = torch.tensor([[[40.5, 30.5, 0], [64.2, 48.7, 3], [20.0, 60.0, 5], [90.3, 45.1, 3]]])
-KINDS = {"pips": Pips, "pips2": Pips2}
+KINDS = {"pips": (Pips, PipsOptions), "pips2": (Pips2, Pips2Options)}
 
 
 @pytest.fixture(params=KINDS)
@@ -30,7 +29,8 @@ def make(request: pytest.FixtureRequest) -> Callable[..., ParticleTracker]:
     def build(**options: object) -> ParticleTracker:
         cheap = {"check_iterations": 1} if request.param == "pips2" else {}
         options = {"input_size": (64, 80), "iterations": 2} | cheap | options
-        return KINDS[request.param](network(request.param, damped=True), **options)  # type: ignore[arg-type]
+        tracker, chosen = KINDS[request.param]
+        return tracker(network(request.param, damped=True), chosen(**options))  # type: ignore[arg-type]
 
     return build
 
@@ -154,9 +154,9 @@ def test_wrong_shapes_are_refused(make: Callable[..., ParticleTracker], clip: Te
     [{"input_size": (60, 77)}, {"input_size": (16, 64)}, {"query_chunk": 0}, {"iterations": 0}, {"max_frames": 2}],
 )
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
-    for kind, oracle in ((Pips, OraclePips()), (Pips2, OraclePips2())):
+    for kind in (PipsOptions, Pips2Options):
         with pytest.raises(InputError, match=next(iter(options))):
-            kind(oracle, **({"input_size": (64, 64)} | options))  # type: ignore[arg-type]
+            kind(**({"input_size": (64, 64)} | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -187,7 +187,8 @@ class Reader:
 @pytest.mark.parametrize("kind", [Pips, Pips2])
 def test_the_driver_feeds_what_track_does(kind: type[Pips] | type[Pips2]) -> None:
     oracle = OraclePips(hidden=(40, 41)) if kind is Pips else OraclePips2()
-    tracker = kind(oracle, input_size=(64, 64), max_frames=20)  # type: ignore[arg-type]
+    options = (PipsOptions if kind is Pips else Pips2Options)(input_size=(64, 64), max_frames=20)
+    tracker = kind(oracle, options)  # type: ignore[arg-type]
     frames = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 64, 64, 3))
     queries = np.array([[30, 40, 0], [30, 40, 30], [50, 33, 98], [50, 33, 99]], np.float32)
     ((xy, visibility),) = drive(tracker, Reader(frames), [View(queries, None, (64, 64))], chunk=5)
@@ -215,5 +216,5 @@ def test_cuda_agrees_with_the_cpu(name: str, clip: Tensor) -> None:
 
 
 def test_grey_clips_reach_the_oracle_as_numbers() -> None:
-    features = Pips(OraclePips(), input_size=(64, 64)).encode(grey(5, 7))
+    features = Pips(OraclePips(), PipsOptions(input_size=(64, 64))).encode(grey(5, 7))
     assert features.data["maps"][0, :, 0, 0, 0].tolist() == [7, 8, 9, 10, 11]

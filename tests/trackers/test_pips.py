@@ -21,7 +21,7 @@ from trackime.trackers.networks._lookup import bilinear
 from trackime.trackers.networks.correlation import correlate
 from trackime.trackers.networks.pips import FRAMES
 from trackime.trackers.networks.pips import Pips as Network
-from trackime.trackers.pips import Pips, _next_begin
+from trackime.trackers.pips import Pips, PipsOptions, _next_begin
 
 GOLDEN = vectors("pips")
 
@@ -172,7 +172,7 @@ def slowly(module: Network, maps: Tensor, xy: Tensor, start: int) -> tuple[Tenso
 
 @pytest.fixture
 def tracker() -> Pips:
-    return Pips(network("pips", damped=True), input_size=(64, 80), iterations=2, max_frames=20)
+    return Pips(network("pips", damped=True), PipsOptions(input_size=(64, 80), iterations=2, max_frames=20))
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_long_clip_is_chained(tracker: Pips, long_clip: Tensor) -> None:
 @pytest.mark.parametrize("hidden", [(), (3, 4), tuple(range(10, 25))])
 def test_windows_follow_on_each_other(frames: int, hidden: tuple[int, ...]) -> None:
     oracle = OraclePips(hidden=hidden)
-    tracker = Pips(oracle, input_size=(64, 64), max_frames=frames)
+    tracker = Pips(oracle, PipsOptions(input_size=(64, 64), max_frames=frames))
     queries = torch.tensor([[[30.0, 40.0, 0.0], [20.0, 20.0, 2.0], [50.0, 33.0, 41.0]]])
     features = tracker.encode(grey(50))
     state, parts = tracker.open(queries, (64, 64)), []
@@ -220,7 +220,7 @@ def test_windows_follow_on_each_other(frames: int, hidden: tuple[int, ...]) -> N
 
 
 def test_the_state_does_not_grow() -> None:
-    tracker = Pips(OraclePips(), input_size=(64, 64), max_frames=12)
+    tracker = Pips(OraclePips(), PipsOptions(input_size=(64, 64), max_frames=12))
     state = tracker.open(torch.tensor([[[30.0, 40.0, 0.0]]]), (64, 64))
     sizes = []
     for t0, t1 in chunk_spans(120, 12, tracker.overlap):

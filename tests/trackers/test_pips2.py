@@ -20,7 +20,7 @@ from trackime.trackers.networks import build_pyramid
 from trackime.trackers.networks._lookup import bilinear
 from trackime.trackers.networks.correlation import correlate
 from trackime.trackers.networks.pips2 import Pips2 as Network
-from trackime.trackers.pips2 import _SLACK, Pips2, _agreement, _interpolate
+from trackime.trackers.pips2 import _SLACK, Pips2, Pips2Options, _agreement, _interpolate
 
 GOLDEN = vectors("pips2")
 LENGTH = len(GOLDEN["video_u8"])
@@ -102,7 +102,7 @@ def test_smooth_last_steps(maps: Tensor) -> None:
 @pytest.mark.parametrize("frames", [10, 21, 60])
 def test_windows_follow_on_each_other(frames: int, every: int) -> None:
     oracle = OraclePips2()
-    tracker = Pips2(oracle, input_size=(64, 64), max_frames=frames, check_every=every)
+    tracker = Pips2(oracle, Pips2Options(input_size=(64, 64), max_frames=frames, check_every=every))
     queries = torch.tensor([[[30.0, 40.0, 0.0], [20.0, 20.0, 2.0], [50.0, 33.0, 41.0], [22.0, 33.0, 49.0]]])
     features = tracker.encode(grey(50))
     state, parts = tracker.open(queries, (64, 64)), []
@@ -121,7 +121,7 @@ def test_windows_follow_on_each_other(frames: int, every: int) -> None:
 
 
 def test_the_state_does_not_grow() -> None:
-    tracker = Pips2(OraclePips2(), input_size=(64, 64), max_frames=12)
+    tracker = Pips2(OraclePips2(), Pips2Options(input_size=(64, 64), max_frames=12))
     state = tracker.open(torch.tensor([[[30.0, 40.0, 0.0]]]), (64, 64))
     sizes = []
     for t0, t1 in chunk_spans(120, 12, tracker.overlap):
@@ -156,7 +156,9 @@ def test_interpolation() -> None:
 @pytest.mark.parametrize("frames", [16, 60])
 def test_a_covered_point_is_hidden(frames: int) -> None:
     covered = range(15, 33)
-    tracker = Pips2(OraclePips2(hidden=tuple(covered)), input_size=(64, 64), max_frames=frames, check_every=4)
+    tracker = Pips2(
+        OraclePips2(hidden=tuple(covered)), Pips2Options(input_size=(64, 64), max_frames=frames, check_every=4)
+    )
     query = torch.tensor([[[30.0, 40.0, 0.0]]])
     _, visibility = tracker.track(grey(50), query)
     for t in range(50):
@@ -165,7 +167,7 @@ def test_a_covered_point_is_hidden(frames: int) -> None:
 
 
 def test_what_is_outside_of_the_frame_is_hidden() -> None:
-    tracker = Pips2(OraclePips2(velocity=(2.0, 0.0)), input_size=(64, 64))
+    tracker = Pips2(OraclePips2(velocity=(2.0, 0.0)), Pips2Options(input_size=(64, 64)))
     xy, visibility = tracker.track(grey(20), torch.tensor([[[40.5, 30.5, 0.0]]]))
     assert torch.equal(visibility[0, 0] > 0.5, xy[0, 0, :, 0] <= 64)
     assert (visibility[0, 0, 12:] == 0).all()
@@ -174,7 +176,7 @@ def test_what_is_outside_of_the_frame_is_hidden() -> None:
 @pytest.mark.parametrize("option", ["check_every", "check_span", "check_iterations"])
 def test_wrong_checks_are_refused(option: str) -> None:
     with pytest.raises(InputError, match=option):
-        Pips2(OraclePips2(), input_size=(64, 64), **{option: -1})
+        Pips2(OraclePips2(), Pips2Options(input_size=(64, 64), **{option: -1}))
 
 
 # ---- the registered tracker
@@ -194,7 +196,7 @@ def test_it_loads_by_path_and_equals_the_recorded_run(tmp_path: Path) -> None:
 def test_a_window_is_the_network_s_own_run() -> None:
     module: Network = network("pips2", damped=True)
     clip = F.interpolate(video("pips2"), (64, 80), mode="bilinear")
-    tracker = Pips2(module, input_size=(64, 80), iterations=3, check_every=0)
+    tracker = Pips2(module, Pips2Options(input_size=(64, 80), iterations=3, check_every=0))
     queries = torch.tensor([[[40.0, 30.0, 0.0], [10.5, 50.0, 5.0]]])
     xy, visibility, _ = tracker.advance(tracker.open(queries, (64, 80)), tracker.encode(clip[None]))
     maps = module.encode(clip)

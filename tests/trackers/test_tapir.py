@@ -20,14 +20,14 @@ from tests.golden import filled, vectors
 from trackime import trackers
 from trackime.errors import FormatError, InputError, ShapeError
 from trackime.trackers import PointTracker
-from trackime.trackers.networks import Descriptors, Grids, Tapir, TapirEstimate, Variant, final, levels_for
+from trackime.trackers.networks import Descriptors, Grids, Tapir, TapirEstimate, TapirVariant, final, levels_for
 from trackime.trackers.networks._local import local_correlation
-from trackime.trackers.tapir import CausalTapirTracker, TapirTracker, TapNet
+from trackime.trackers.tapir import CausalTapirTracker, TapirOptions, TapirTracker, TapNet
 
 VARIANTS = {
-    "tapir": Variant(),
-    "bootstapir": Variant(pyramid=1, extra=True),
-    "causal_bootstapir": Variant(pyramid=1, extra=True, causal=True),
+    "tapir": TapirVariant(),
+    "bootstapir": TapirVariant(pyramid=1, extra=True),
+    "causal_bootstapir": TapirVariant(pyramid=1, extra=True, causal=True),
 }
 FEATURES, POSITIONS, LOGITS = 2e-6, 3e-4, 6e-5
 
@@ -38,7 +38,7 @@ def _no_gradients():
         yield
 
 
-def build(variant: Variant, state: dict[str, Tensor] | None = None) -> Tapir:
+def build(variant: TapirVariant, state: dict[str, Tensor] | None = None) -> Tapir:
     with torch.device("meta"):
         network = Tapir(variant)
     network.load_state_dict(state if state is not None else filled(network), assign=True)
@@ -101,7 +101,7 @@ def stacked(estimates: list[TapirEstimate], field: str) -> Tensor:
 def test_names_and_shapes_are_the_checkpoint_s(nets: dict[str, Tapir], name: str) -> None:
     want = {k: tuple(s) for k, s in json.loads(str(vectors(name)["state_dict"])).items()}
     assert {k: tuple(v.shape) for k, v in nets[name].state_dict().items()} == want
-    assert Variant.of(nets[name].state_dict(), VARIANTS[name].causal) == VARIANTS[name]
+    assert TapirVariant.of(nets[name].state_dict(), VARIANTS[name].causal) == VARIANTS[name]
 
 
 def test_encoder_stages(nets: dict[str, Tapir]) -> None:
@@ -215,9 +215,9 @@ def test_levels_of_refinement() -> None:
 def make(nets: dict[str, Tapir], kind: str, **options) -> PointTracker:
     """The smaller network in each adapter, with the causal one's way of looking where that is asked for."""
     if kind == "causal":
-        network = build(Variant(causal=True), nets["tapir"].state_dict())
-        return CausalTapirTracker(network, "causal-bootstapir", **options)
-    return (TapNet if kind == "tapnet" else TapirTracker)(nets["tapir"], kind, **options)
+        network = build(TapirVariant(causal=True), nets["tapir"].state_dict())
+        return CausalTapirTracker(network, "causal-bootstapir", TapirOptions(**options))
+    return (TapNet if kind == "tapnet" else TapirTracker)(nets["tapir"], kind, TapirOptions(**options))
 
 
 KINDS = ("tapir", "causal", "tapnet")
@@ -434,7 +434,7 @@ def test_a_file_s_shapes_say_which_network_it_is(file: Path, features, name: str
     tracker = trackers.create(f"{name}:{file}")
     assert tracker.name == name and tracker.input_size == (256, 256)
     assert isinstance(tracker, TapirTracker)
-    assert tracker.network.variant == Variant(causal=name.startswith("causal"))
+    assert tracker.network.variant == TapirVariant(causal=name.startswith("causal"))
     kind = {"causal-bootstapir": "causal", "tapnet": "tapnet"}.get(name, "tapir")
     assert (tracker.max_frames is None) == (kind != "tapir")
     xy, _ = tracker.track_features(features.window(0, 1), QUERIES[:, :1])

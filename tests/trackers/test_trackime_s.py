@@ -15,10 +15,20 @@ from torch import Tensor, nn
 from tests.trackers.test_contract import covered, shifting
 from trackime import trackers
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
-from trackime.patches import lightness
-from trackime.patches import refine as settle
-from trackime.trackers import EmbeddedTracker, save_weights, weights
-from trackime.trackers.networks import LARGE, SMALL, STRIDES, Estimate, Place, Points, Result, Size, TrackimeS, unit
+from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks
+from trackime.trackers import EmbeddedOptions, EmbeddedTracker, save_weights, weights
+from trackime.trackers.networks import (
+    LARGE,
+    SMALL,
+    STRIDES,
+    LastSeen,
+    NetworkSize,
+    QueriedPoints,
+    TrackimeS,
+    TrackimeSEstimate,
+    WindowResult,
+    unit,
+)
 from trackime.trackers.networks._contextattention import ContextAttention
 from trackime.trackers.networks._timeblock import SymmetricTimeConv
 from trackime.trackers.networks.costinit import CostInit
@@ -35,10 +45,10 @@ from trackime.trackers.networks.trackime_s import (
 from trackime.trackers.trackime_s import _FORMAT, _last_seen, _load_network, _probability
 from trackime.trackers.weights import shipped
 
-TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, window=6, overlap=2)
+TINY = NetworkSize((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, window=6, overlap=2)
 
 
-def network(size: Size = TINY, seed: int = 0) -> TrackimeS:
+def network(size: NetworkSize = TINY, seed: int = 0) -> TrackimeS:
     """With weights under which everything matters: those it begins with say nothing of motion."""
     torch.manual_seed(seed)
     module = TrackimeS(size)
@@ -48,7 +58,7 @@ def network(size: Size = TINY, seed: int = 0) -> TrackimeS:
 
 
 def tiny(**options: object) -> EmbeddedTracker:
-    return EmbeddedTracker(network(), input_size=(64, 64), **options)  # type: ignore[arg-type]
+    return EmbeddedTracker(network(), EmbeddedOptions((64, 64), **options))  # type: ignore[arg-type]
 
 
 def clip(frames: int = 5, size: tuple[int, int] = (40, 56), seed: int = 1) -> Tensor:
@@ -75,7 +85,7 @@ def queries(count: int, frames: int, size: tuple[int, int] = (40, 56), seed: int
 )
 def test_options_outside_their_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EmbeddedTracker(network(), **options)  # type: ignore[arg-type]
+        EmbeddedOptions(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +93,7 @@ def test_options_outside_their_range(options: dict[str, object], message: str) -
 )
 def test_sizes_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="size: expected"):
-        Size(**options)  # type: ignore[arg-type]
+        NetworkSize(**options)  # type: ignore[arg-type]
 
 
 def test_weights_that_are_not_ours(tmp_path: Path) -> None:
@@ -134,14 +144,14 @@ def test_the_weights_in_the_package() -> None:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_both_sizes_keep_within_four_million_parameters(size: Size) -> None:
+def test_both_sizes_keep_within_four_million_parameters(size: NetworkSize) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in TrackimeS(size).parameters()) < 4e6
 
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_weights_of_any_size_come_back(tmp_path: Path, attention: bool) -> None:
-    size = Size((8, 8, 8, 8), (1, 2, 1), 8, 16, 2, 2, attention, 5, 1)
+    size = NetworkSize((8, 8, 8, 8), (1, 2, 1), 8, 16, 2, 2, attention, 5, 1)
     before = network(size)
     before.threshold = 0.25
     save_weights(before, tmp_path / "w.safetensors")
@@ -237,7 +247,7 @@ def test_search_finds_the_one_place_that_is_alike() -> None:
 
 def placed(perturb: float, seed: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images, query frames [N], true tracks [N, T, 2] and perturbed ones of a texture that moves by (2, -1) a frame."""
-    images = lightness(shifting(2, -1, 6)[0])
+    images = lab_images(shifting(2, -1, 6)[0])
     t = torch.tensor([0, 5, 2, 3])
     start = torch.tensor([[50.5, 60.5], [60.0, 40.0], [45.2, 50.7], [70.0, 45.5]])
     true = start[:, None] + (torch.arange(6) - t[:, None])[..., None] * torch.tensor([2.0, -1.0])
@@ -248,29 +258,29 @@ def placed(perturb: float, seed: int = 5) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 def test_positions_are_laid_onto_the_pixels() -> None:
     images, t, true, rough = placed(1.5)
-    templates = settle.blank((1, 4), rough)
-    settle.meet(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
-    xy, _ = settle.settle(images, templates.of(0), t, rough)
+    templates = PixelTemplates.blank((1, 4), rough)
+    cut_query_pixels(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
+    xy, _ = refine_tracks(images, templates.of(0), t, rough)
     assert (rough - true).norm(dim=-1).max() > 1.5
     assert (xy - true).norm(dim=-1).max() < 0.15
-    forward, _ = settle.settle(images, templates.of(0), t, rough, both=False)
+    forward, _ = refine_tracks(images, templates.of(0), t, rough, both=False)
     before = torch.arange(6) < t[:, None]
     assert torch.equal(forward[before], rough[before]) and torch.equal(forward[~before], xy[~before])
 
 
 def test_what_does_not_fit_stays() -> None:
     images, t, true, rough = placed(1.0)
-    templates = settle.blank((1, 4), rough)
-    settle.meet(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
-    other = lightness(torch.rand(6, 3, *images.shape[-2:], generator=torch.Generator().manual_seed(0)))
-    xy, warp = settle.settle(other, templates.of(0), t, rough)
+    templates = PixelTemplates.blank((1, 4), rough)
+    cut_query_pixels(images, templates, 0, t, true[torch.arange(4), t], torch.ones(4, dtype=torch.bool))
+    other = lab_images(torch.rand(6, 3, *images.shape[-2:], generator=torch.Generator().manual_seed(0)))
+    xy, warp = refine_tracks(other, templates.of(0), t, rough)
     assert torch.equal(xy, rough) and torch.equal(warp, templates.warp[0])
 
 
 def test_alignment_can_be_left_out() -> None:
     module = network()
     video, asked = clip(4), queries(3, 4)
-    plain = EmbeddedTracker(module, input_size=(64, 64), align=False)
+    plain = EmbeddedTracker(module, EmbeddedOptions((64, 64), align=False))
     xy, visibility = plain.track(video, asked)
     other_xy, other_visibility = tiny().track(video, asked)
     assert xy.shape == other_xy.shape and torch.equal(visibility > 0.5, other_visibility > 0.5)
@@ -281,12 +291,12 @@ def test_alignment_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_results_have_the_query_pinned(attention: bool) -> None:
-    module = network(Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, attention, 6, 2))
+    module = network(NetworkSize((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, attention, 6, 2))
     maps = [level[None] for level in module.encode(clip(4, (32, 48))[0])]
     assert [m.shape[2:4] for m in maps] == [(8, 12), (4, 6), (2, 3)]
     xy, t = torch.tensor([[[10.0, 20.0], [40.0, 5.0]]]), torch.tensor([[0, 3]])
-    points = Points(xy, t, module.describe([m[0] for m in maps], t[0], xy[0]))
-    points = Points(xy, t, [d[None] for d in points.descriptors])
+    points = QueriedPoints(xy, t, module.describe([m[0] for m in maps], t[0], xy[0]))
+    points = QueriedPoints(xy, t, [d[None] for d in points.descriptors])
     result = module(maps, points)
     assert len(result.estimates) == 3
     for estimate in result.estimates:
@@ -297,7 +307,7 @@ def test_results_have_the_query_pinned(attention: bool) -> None:
 
 def test_the_threshold_comes_to_lie_at_a_half() -> None:
     logits = torch.linspace(-4, 4, 9)
-    estimate = Estimate(torch.zeros(9, 2), logits, torch.full((9,), -20.0))
+    estimate = TrackimeSEstimate(torch.zeros(9, 2), logits, torch.full((9,), -20.0))
     p = torch.sigmoid(logits)
     torch.testing.assert_close(_probability(estimate), p)
     assert torch.equal(_probability(estimate, 0.3) > 0.5, p > 0.3)
@@ -306,7 +316,9 @@ def test_the_threshold_comes_to_lie_at_a_half() -> None:
 def test_what_is_known_is_what_refinement_begins_with() -> None:
     module = network()
     start = module.init([torch.rand(2 * 4, 64 // s, 64 // s) for s in STRIDES])
-    known = Estimate(torch.tensor([[[[1.0, 2.0]], [[torch.nan] * 2]]]), torch.ones(1, 2, 1), -torch.ones(1, 2, 1))
+    known = TrackimeSEstimate(
+        torch.tensor([[[[1.0, 2.0]], [[torch.nan] * 2]]]), torch.ones(1, 2, 1), -torch.ones(1, 2, 1)
+    )
     begun, fresh = module._begin(start, (1, 2, 4), known), module._begin(start, (1, 2, 4), None)
     assert begun.xy[0, 0, 0].tolist() == [1, 2] and begun.visibility[0, 0, 0] == 1
     assert torch.equal(begun.xy[0, 1], fresh.xy[0, 1]) and torch.equal(begun.xy[:, :, 1:], fresh.xy[:, :, 1:])
@@ -376,7 +388,7 @@ def test_it_comes_back_to_what_was_covered() -> None:
 
 def test_the_search_prefers_what_is_near() -> None:
     xy, t = torch.tensor([[[12.0, 12.0], [40.0, 20.0]]]), torch.tensor([[0, 2]])
-    prior = _prior(Place(xy, t), torch.Size((1, 2, 4, 4, 6))).view(2, 4, 4, 6)
+    prior = _prior(LastSeen(xy, t), torch.Size((1, 2, 4, 4, 6))).view(2, 4, 4, 6)
     assert prior[0, :, 1, 1].tolist() == [0] * 4  # the cell that has its centre there
     squared = (4.0 - 12.0) ** 2 + (20.0 - 12.0) ** 2
     assert prior[0, 3, 2, 0].item() == pytest.approx(-_PRIOR * math.log1p(squared / (3 * _PRIOR_PX**2)))
@@ -384,7 +396,7 @@ def test_the_search_prefers_what_is_near() -> None:
 
 
 def test_where_points_were_last_seen() -> None:
-    before = Place(torch.tensor([[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]]), torch.tensor([[5, 2, 40]]))
+    before = LastSeen(torch.tensor([[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]]), torch.tensor([[5, 2, 40]]))
     xy = torch.arange(24.0).view(1, 3, 4, 2)
     nan = torch.nan
     seen = torch.tensor([[[0.9, 0.6, 0.5, 0.1], [0.2, 0.1, 0.1, 0.3], [nan, nan, nan, nan]]])
@@ -396,12 +408,12 @@ def test_where_points_were_last_seen() -> None:
 def test_the_longer_a_point_is_hidden_the_farther_it_is_sought() -> None:
     """The prior is around where a point was last seen, not around a guess, and widens from there."""
     tracker = trackers.create("trackime-s")
-    asked: list[Place] = []
+    asked: list[LastSeen] = []
     plain = tracker.network.forward
 
-    def forward(*arguments: Any, **named: Any) -> Result:
+    def forward(*arguments: Any, **named: Any) -> WindowResult:
         asked.append(arguments[4])
-        result: Result = plain(*arguments, **named)
+        result: WindowResult = plain(*arguments, **named)
         hidden = [e._replace(visibility=torch.full_like(e.visibility, -9.0)) for e in result.estimates]
         return result._replace(estimates=hidden)
 

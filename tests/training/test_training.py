@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tests.trackers.squares import squares
 from trackime.errors import FormatError, InputError, SolveError
-from trackime.trackers import EmbeddedTracker, Features, PointTracker
-from trackime.trackers.networks import Estimate, Size
+from trackime.trackers import EmbeddedOptions, EmbeddedTracker, Features, PointTracker
+from trackime.trackers.networks import NetworkSize, TrackimeSEstimate
 from trackime.trackers.trackime_s import _load_network
 from trackime.training import ValidationSet, WorldClips, commands, data
 from trackime.training import _losses as losses
@@ -30,7 +30,7 @@ from trackime.training.data import Clips, _vary, batches
 from trackime.training.validate import Validator, calibrate, score
 from trackime.worlds import TexturePool
 
-TINY = Size((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
+TINY = NetworkSize((8, 8, 16, 16), (1, 1, 1), 16, 32, 2, 2, window=6, overlap=2)
 STAGE = CurriculumStage(1.0, 32, 6, 2, 8, chained=0.5)
 CONFIG = TrainConfig(size=TINY, stages=(STAGE,), steps=6, warmup=2, rate=2e-3, bf16=False, uses=2)
 CPU = torch.device("cpu")
@@ -373,7 +373,7 @@ def test_scores() -> None:
 
 def test_the_threshold_that_scores_best() -> None:
     clips = squares(2, CurriculumStage(1.0, 64, 12, 1, 24))
-    tracker = EmbeddedTracker(TrainingRun(CONFIG, CPU).mean_network(), input_size=(64, 64))
+    tracker = EmbeddedTracker(TrainingRun(CONFIG, CPU).mean_network(), EmbeddedOptions((64, 64)))
 
     def track(frames: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         return clips.xy, 0.3 + 0.05 * clips.visible.float()
@@ -415,4 +415,4 @@ def test_the_command_line_trains_and_validates(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_estimate_is_a_tuple_of_three() -> None:
-    assert Estimate._fields == ("xy", "visibility", "error")
+    assert TrackimeSEstimate._fields == ("xy", "visibility", "error")

@@ -15,8 +15,8 @@ SCANS = ("bonn", "rgbd", "sintel", "tum")
 """The kinds with true depth and cameras."""
 
 _KINDS = (
-    "badja", "bonn", "davis", "pointodyssey", "rgbd", "sintel", "snufilm", "sportsslomo", "tapvid", "tum", "vimeo90k",
-    "x4k1000fps",
+    "badja", "bonn", "davis", "deeplabcut", "pointodyssey", "rgbd", "sintel", "snufilm", "sportsslomo", "tapvid",
+    "tum", "vimeo90k", "x4k1000fps",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Many points followed through a whole video: ragged tracks that cover every part of every frame."""
+"""Semi-dense tracking: ragged tracks that cover every part of every frame."""
 
 import lazy_loader as _lazy
 

@@ -1,4 +1,4 @@
-"""Where new points begin: one a cell of a grid, wherever none is alive."""
+"""Seeding: new points on the strongest corners, one a cell of a grid, wherever no point is tracked."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, Float32, FloatArray, Int64, UInt8
+from trackime.arrays import BoolArray, Float32, FloatArray, Int64, UInt8, inside, pixels_at
 
-LEAST_CELL = 4.0
+_LEAST_CELL = 4.0
 """Pixels of a cell's side at least, however small the frame."""
-BLOCK = 5
+_BLOCK = 5
 """Side in pixels of the neighbourhood whose gradients make a corner."""
-BREAK = 1.0
-"""Pixels by which flow differs within a patch where it shows two things (on scenes, a third as many points go wrong in
-their first frame as with corners anywhere)."""
-PATCH = 9
+_BREAK = 1.0
+"""Pixels by which flow may differ within a patch on one surface (beyond it, three times as many points
+fail in their first frame on scenes)."""
+_PATCH = 9
 """Side in pixels of such a patch."""
-BORDER = 3
+_BORDER = 3
 """Pixels to the frame's edge that corners keep, where the cell has room."""
 
 
@@ -35,7 +35,7 @@ class Cells:
 
     def __init__(self, size: tuple[int, int], side: float) -> None:
         self.size = size
-        self.side = max(LEAST_CELL, side)
+        self.side = max(_LEAST_CELL, side)
         self._rows, self._columns = (
             [n * k // m for k in range(m + 1)] for n, m in ((n, self._number(n)) for n in size)
         )
@@ -50,27 +50,26 @@ class Cells:
         """The cell int64 [N] of points [N, 2]; -1 outside the frame."""
         x, y = xy[:, 0], xy[:, 1]
         n, m = len(self._rows) - 1, len(self._columns) - 1
-        inside = (x >= 0) & (x <= self.size[1]) & (y >= 0) & (y <= self.size[0])
         # The frame's far edges belong to it.
         column = np.minimum(np.searchsorted(self._columns, x, side="right") - 1, m - 1)
         row = np.minimum(np.searchsorted(self._rows, y, side="right") - 1, n - 1)
-        return np.where(inside, row * m + column, -1)
+        return np.where(inside(xy, self.size), row * m + column, -1)
 
     def corners(self, grey: UInt8, known: FloatArray, flow: Float32 | None = None) -> FloatArray:
-        """Where points are missing: the strongest corner (Shi and Tomasi, 1994) of each cell without one.
+        """New points: the strongest corner (Shi and Tomasi, 1994) of each cell without a point.
 
         Args:
             grey: uint8 [h, w].
-            known: [N, 2] points alive.
-            flow: [h, w, 2] to a neighbouring frame, if any: where it breaks, corners are of two things at once.
+            known: [N, 2] points tracked.
+            flow: [h, w, 2] to a neighbouring frame, if any: where it is discontinuous, corners belong to two surfaces.
 
         Returns:
             float32 [n, 2], pixel centres, each half a cell's side or more away from those known.
         """
-        strength = np.asarray(cv2.cornerMinEigenVal(np.ascontiguousarray(grey), BLOCK), np.float32)
+        strength = np.asarray(cv2.cornerMinEigenVal(np.ascontiguousarray(grey), _BLOCK), np.float32)
         if flow is not None:
             strength = np.where(_breaks(flow), np.minimum(strength, 0), strength)
-        edge = min(BORDER, (min(grey.shape) - 1) // 2)
+        edge = min(_BORDER, (min(grey.shape) - 1) // 2)
         if edge > 0:
             inner = np.zeros(grey.shape, bool)
             inner[edge:-edge, edge:-edge] = True
@@ -78,8 +77,8 @@ class Cells:
             strength = np.where(inner, strength, -0.5)
         cell = self.of(known)
         near = np.zeros(grey.shape, np.uint8)
-        x, y = np.floor(known[cell >= 0]).astype(int).T
-        near[np.minimum(y, self.size[0] - 1), np.minimum(x, self.size[1] - 1)] = 1
+        x, y = pixels_at(known[cell >= 0], self.size).T
+        near[y, x] = 1
         reach = 2 * int(self.side / 2) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         strength = np.where(cv2.dilate(near, disc) > 0, -1, strength)
@@ -97,10 +96,10 @@ class Cells:
 
 
 def _breaks(flow: Float32) -> BoolArray:
-    """bool [h, w]: where flow [h, w, 2] differs by more than `BREAK` pixels within a patch."""
-    square = np.ones((PATCH, PATCH), np.uint8)
+    """bool [h, w]: where flow [h, w, 2] differs by more than `_BREAK` pixels within a patch."""
+    square = np.ones((_PATCH, _PATCH), np.uint8)
     spread = np.zeros(flow.shape[:2], np.float32)
     for part in (flow[..., 0], flow[..., 1]):
         part = np.ascontiguousarray(part)
         spread = np.maximum(spread, cv2.dilate(part, square) - cv2.erode(part, square))
-    return np.asarray(spread > BREAK)
+    return np.asarray(spread > _BREAK)

@@ -1,4 +1,4 @@
-"""TrackIME around any tracker: `track`, `run`, and the steps of the method."""
+"""TrackIME around any tracker: `track`, `run`, and the switches of the method; a file a step."""
 
 import lazy_loader as _lazy
 

@@ -1,4 +1,4 @@
-"""Running a tracker over a video of any length: one pass of decoding a direction, in chunks.
+"""Running a tracker (InstaTAP eq. 1, 3) over a video of any length: one pass of decoding a direction, in chunks.
 
 A `View` is what the tracker looks at: the whole frame, or a window that moves with an instance. All views of a
 pass are fed from the same decoded chunk, so a video is decoded once a pass however many windows there are.
@@ -9,33 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trackime.arrays import FloatArray, IntArray
+from trackime.arrays import FloatArray, IntArray, UInt8
 from trackime.errors import DeviceError
 from trackime.geometry import cut_windows, to_torch
+from trackime.ime._context import FrameReader
 from trackime.ime.operations import Operations
 from trackime.progress import Report, silent
 from trackime.trackers import PointTracker, chunk_spans
 
-OPEN_VIEWS = 64
-"""Views whose tracker states are alive at once: more are done in further passes over the video."""
-
-
-class FrameReader(Protocol):
-    """What `drive` needs of a video."""
-
-    def __len__(self) -> int: ...
-    def read(self, t0: int, t1: int) -> np.ndarray: ...
+_OPEN_VIEWS = 64
+"""Views whose tracker states are kept at once: more take further passes over the video."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Points, and the part of each frame they are looked for in.
+    """Points, and the part of each frame they are tracked in.
 
     Attributes:
         queries: float32 [N, 3] (x, y, t), pixels of the video.
@@ -76,8 +70,8 @@ def drive(
         views: what to look at; at least one query each.
         chunk: frames decoded and encoded at once.
         operations: counts the work where given.
-        progress: told of frames done.
-        stage: the name progress gets.
+        progress: called with (stage, frames done, frames of all passes).
+        stage: its name.
 
     Returns:
         For each view xy float32 [N, T, 2] in pixels of the video and visibility float32 [N, T].
@@ -95,14 +89,14 @@ def drive(
     whole = tracker.max_frames is not None and length <= tracker.max_frames
     passes = [
         (part, backward)
-        for part in _parts(list(range(len(views))), OPEN_VIEWS)
+        for part in _parts(list(range(len(views))), _OPEN_VIEWS)
         for backward in (False, True)
         if not backward or (not whole and any((views[i].queries[:, 2] > 0).any() for i in part))
     ]
     done, total = 0, len(passes) * length
     for part, backward in passes:
         batches = [
-            Batch(tracker, [views[i] for i in rows], [results[i] for i in rows], spans, backward, whole, operations)
+            _Batch(tracker, [views[i] for i in rows], [results[i] for i in rows], spans, backward, whole, operations)
             for rows in _alike(views, part, length, backward, size=1 if tracker.device.type == "cpu" else 8)
         ]
         for span in spans:
@@ -120,12 +114,12 @@ def drive(
     return results
 
 
-class Batch:
-    """Views alike in shape and start, followed together in one direction, or in both if the video is one window.
+class _Batch:
+    """Views alike in shape and start, tracked together in one direction, or in both if the video is one window.
 
     Attributes:
         first: the first step at which there is a query.
-        start: the first step that is looked at: the same, but for a tracker that is fed windows the window's.
+        start: the first step that is encoded: the same, but for a tracker that is fed windows the window's.
     """
 
     def __init__(
@@ -154,11 +148,11 @@ class Batch:
         xy = view.queries[:, :2] - view.shift(t)
         return np.concatenate([xy, steps[:, None]], 1).astype(np.float32)
 
-    def feed(self, frames: np.ndarray, lo: int, span: tuple[int, int]) -> None:
+    def feed(self, frames: UInt8, lo: int, span: tuple[int, int]) -> None:
         """Advance through the steps `span`; `frames` [.., H, W, 3] begin at frame `lo` of the video."""
         self._feed(frames, lo, max(span[0], self.start), span[1])
 
-    def _feed(self, frames: np.ndarray, lo: int, s0: int, s1: int) -> None:
+    def _feed(self, frames: UInt8, lo: int, s0: int, s1: int) -> None:
         head = max(self.start, s0 - self.tracker.overlap)
         try:
             features = self.tracker.encode(self._cut(frames, lo, head, s1))
@@ -188,10 +182,10 @@ class Batch:
             raise DeviceError(
                 f"out of memory following {count} points on {self.tracker.device}: use fewer points or a smaller chunk"
             ) from error
-        # The new frames s0 .. s1, or some of the overlap before them, too, told anew.
+        # The new frames s0 .. s1, and maybe some of the overlap before them, re-estimated.
         self._store(xy.float().cpu().numpy(), visibility.float().cpu().numpy(), s1 - xy.shape[2], s1)
 
-    def _cut(self, frames: np.ndarray, lo: int, s0: int, s1: int) -> Tensor:
+    def _cut(self, frames: UInt8, lo: int, s0: int, s1: int) -> Tensor:
         """[B, s1 - s0, 3, h, w] in the order of travel."""
         t = self._frame(np.arange(s0, s1))
         picked = to_torch(frames[t - lo], self.tracker.device)

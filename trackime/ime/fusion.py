@@ -1,7 +1,7 @@
 """One trajectory out of several scales.
 
-InstaTAP equation (11) as printed divides by the occlusions' sum and does not normalise; what is built is the
-weighted mean its text describes. The text calls the occlusion's mean harmonic; the formula is a geometric mean.
+InstaTAP eq. 11 as printed divides by the occlusions' sum and does not normalise; implemented is the
+weighted mean that its text describes. The text calls the occlusion's mean harmonic; the formula is a geometric mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trackime.ime.motion import TINY
 def fuse(
     parts: Sequence[tuple[FloatArray, FloatArray]], precision: Sequence[float] | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Positions averaged by visibility, occlusion by geometric mean over scales (InstaTAP equations 11, 12).
+    """Positions averaged by visibility, occlusion by geometric mean over scales (InstaTAP eq. 11, eq. 12).
 
     Args:
         parts: (xy [N, T, 2], visibility [N, T]) of each scale, the finest last.

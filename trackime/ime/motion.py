@@ -1,6 +1,6 @@
 """The motion of an instance: its neighbours' displacements, averaged by visibility, integrated from a query.
 
-InstaTAP equations (4) to (7). The seed integrates forward from frame 0; here the sum runs away from the query
+InstaTAP eq. 4 to eq. 7. The seed integrates forward from frame 0; here the sum runs away from the query
 frame in both directions, each step weighted by the frame it arrives at, so that reversing a video reverses its
 tracks.
 """
@@ -16,7 +16,7 @@ TINY = 1e-6
 
 
 def instance_steps(xy: FloatArray, weights: FloatArray, scheme: str = "visibility") -> tuple[FloatArray, FloatArray]:
-    """Mean displacement of an instance between neighbouring frames (InstaTAP equations 4 and 5).
+    """Mean displacement of an instance between neighbouring frames (InstaTAP eq. 4, eq. 5).
 
     Args:
         xy: [S, T, 2] positions of the neighbours, pixels.
@@ -43,7 +43,7 @@ def _mean(steps: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def integrate(points: FloatArray, t: IntArray, steps: tuple[FloatArray, FloatArray]) -> FloatArray:
-    """Trajectories of points that move with an instance (InstaTAP equation 6, both ways).
+    """Trajectories of points that move with an instance (InstaTAP eq. 6, in both directions).
 
     Args:
         points: [N, 2] positions at their query frames.
@@ -62,7 +62,7 @@ def integrate(points: FloatArray, t: IntArray, steps: tuple[FloatArray, FloatArr
 
 
 def prefer_query(xy: FloatArray, visibility: FloatArray, guided: FloatArray, queries: FloatArray) -> FloatArray:
-    """The query's own track where it is visible, the instance's motion where it is not (InstaTAP equation 7).
+    """The query's own track where it is visible, the instance's motion where it is not (InstaTAP eq. 7).
 
     Args:
         xy: [N, T, 2] the queries' own tracks.

@@ -1,6 +1,6 @@
-"""Semantic neighbours: who moves with a query, told from its mask in the query frame.
+"""Semantic neighbours of a query: points of its mask in the query frame, which move with it.
 
-InstaTAP section 3.3: segment the frame at the query, draw points of the mask by its confidence, without
+InstaTAP section 3.3: segment the frame at the query (eq. 2), draw points of the mask by its confidence, without
 replacement. Queries whose masks are one instance may share neighbours (`windows="instance"`).
 """
 
@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trackime.arrays import BoolArray, FloatArray, IntArray
+from trackime.arrays import BoolArray, FloatArray, IntArray, UInt8, ids_at
 from trackime.geometry import to_torch
-from trackime.ime._drive import FrameReader
+from trackime.ime._context import RunContext
 from trackime.ime.config import ImeConfig
-from trackime.ime.operations import Operations
-from trackime.progress import Report, silent
-from trackime.segmenters import PointSegmenter
 from trackime.types import Queries
 
 _SAME_INSTANCE = 0.5
@@ -37,42 +34,31 @@ class Instance:
         t: their query frame.
         members: int [M], rows of the queries.
         points: float32 [S, 2], sampled neighbours in frame t, without the queries themselves.
-        confidence: uint8 [H, W], the mask's confidence times 255; None where nothing asks for it again.
+        confidence: uint8 [H, W], the mask's confidence times 255; None where it is not needed again.
     """
 
     t: int
     members: IntArray
     points: FloatArray
-    confidence: np.ndarray | None = field(default=None, repr=False)
+    confidence: UInt8 | None = field(default=None, repr=False)
 
 
-def find_instances(
-    video: FrameReader,
-    queries: Queries,
-    segmenter: PointSegmenter,
-    config: ImeConfig,
-    masks: Mapping[int, np.ndarray] | None = None,
-    operations: Operations | None = None,
-    progress: Report = silent,
-) -> list[Instance]:
+def find_instances(context: RunContext, queries: Queries, masks: Mapping[int, UInt8] | None = None) -> list[Instance]:
     """Group queries into instances and draw each one's neighbours.
 
     With `config.windows == "query"` every query is an instance of its own, as published. The order of the
     queries changes nothing: they are visited by position, and each draw is seeded by the position it is for.
 
     Args:
-        video: frames are read at query frames only.
+        context: frames are read at query frames only; the segmenter cuts the masks that `masks` does not give;
+            config: neighbours, confidence, windows, seed.
         queries: the points.
-        segmenter: cuts the masks that `masks` does not give.
-        config: neighbours, confidence, windows, seed.
         masks: known masks by frame, uint8 [H, W] of ids; a query on an id above 0 and below 255 belongs to it.
-        operations: counts masks cut.
-        progress: told of queries done.
 
     Returns:
         Instances that cover every query once.
     """
-    operations = operations if operations is not None else Operations()
+    config = context.config
     wanted = config.neighbours > 1 or config.windows == "instance"
     instances: list[Instance] = []
     done = 0
@@ -82,10 +68,10 @@ def find_instances(
         if not wanted:
             instances += [Instance(t, np.array([row]), np.zeros((0, 2), np.float32)) for row in rows]
             continue
-        frame = video.read(t, t + 1)[0]
-        groups: list[_Group] = []
+        frame = context.video.read(t, t + 1)[0]
+        groups: list[_OpenInstance] = []
         cut, last, own = 0, None, np.zeros((0, 0), bool)
-        for batch_rows, confidences in _masks(frame, queries, rows, segmenter, config, masks, t, operations):
+        for batch_rows, confidences in _masks(context, frame, queries, rows, masks.get(t) if masks else None):
             for row, confidence in zip(batch_rows, confidences, strict=True):
                 if config.windows == "query":  # nobody can join
                     instances.append(_instance(row, confidence, queries, t, config))
@@ -95,11 +81,11 @@ def find_instances(
                 group = _joined(row, cut, own, groups, queries)
                 if group is None:
                     begun = _instance(row, confidence, queries, t, config)
-                    groups.append(_Group([row], cut, np.packbits(own), begun))
+                    groups.append(_OpenInstance([row], cut, np.packbits(own), begun))
                 else:
                     group.members.append(row)
             done += len(batch_rows)
-            progress("neighbours", done, len(queries))
+            context.progress("neighbours", done, len(queries))
         for group in groups:
             group.instance.members = np.array(group.members)
             instances.append(group.instance)
@@ -107,12 +93,12 @@ def find_instances(
 
 
 @dataclass(eq=False)
-class _Group:
+class _OpenInstance:
     """An instance that further queries of its frame may still join. A bit a pixel: of 4K there may be hundreds."""
 
     members: list[int]
     cut: int  # which of the frame's masks it is; queries of one mask are one instance
-    mask: np.ndarray  # uint8, packed bits of [H, W]
+    mask: UInt8  # uint8, packed bits of [H, W]
     instance: Instance
 
 
@@ -137,7 +123,7 @@ def draw_neighbours(confidence: FloatArray, query: FloatArray, t: int, config: I
         config: neighbours, confidence, seed.
 
     Returns:
-        float32 [S, 2], fewer than asked for where the mask has fewer pixels.
+        float32 [S, 2], fewer where the mask has fewer pixels.
     """
     y, x = np.nonzero(confidence >= config.confidence)
     own = (x == int(query[0])) & (y == int(query[1]))  # the query is neighbour 0 already
@@ -152,92 +138,68 @@ def draw_neighbours(confidence: FloatArray, query: FloatArray, t: int, config: I
     return np.stack([x[chosen], y[chosen]], 1).astype(np.float32) + np.float32(0.5)
 
 
-def inside_mask(mask: BoolArray, xy: FloatArray) -> BoolArray:
-    """bool [N]: which points [N, 2] lie on the mask [H, W]; outside the frame is outside the mask."""
-    h, w = mask.shape
-    column, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)
-    # The frame's far edges belong to the last pixel.
-    column, row = np.where(xy[:, 0] == w, w - 1, column), np.where(xy[:, 1] == h, h - 1, row)
-    ok = (column >= 0) & (column < w) & (row >= 0) & (row < h)
-    return ok & mask[np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
-
-
-def _joined(row: int, cut: int, own: BoolArray, groups: list[_Group], queries: Queries) -> _Group | None:
+def _joined(row: int, cut: int, own: BoolArray, groups: list[_OpenInstance], queries: Queries) -> _OpenInstance | None:
     """The group a query belongs to: of the same cut, or each in the other's mask and IoU above `_SAME_INSTANCE`."""
     for group in groups:
         first = group.members[0]
         if queries.instance[row] != queries.instance[first]:
-            continue  # the caller knows them apart
+            continue  # separate objects, says the caller
         if group.cut == cut:
             return group
-        if not inside_mask(own, queries.xy[[first]])[0]:
+        if not ids_at(own, queries.xy[first]):
             continue
         theirs = np.unpackbits(group.mask, count=own.size).reshape(own.shape).view(bool)
-        mutual = inside_mask(theirs, queries.xy[[row]])[0]
+        mutual = bool(ids_at(theirs, queries.xy[row]))
         if mutual and (own & theirs).sum() > _SAME_INSTANCE * (own | theirs).sum():
             return group
     return None
 
 
 def _masks(
-    frame: np.ndarray,
-    queries: Queries,
-    rows: IntArray,
-    segmenter: PointSegmenter,
-    config: ImeConfig,
-    masks: Mapping[int, np.ndarray] | None,
-    t: int,
-    operations: Operations,
+    context: RunContext, frame: UInt8, queries: Queries, rows: IntArray, ids: UInt8 | None
 ) -> Iterator[tuple[list[int], list[FloatArray]]]:
-    """(rows, confidences) in batches: given masks first, then cut ones."""
+    """(rows, confidences) in batches: given masks (`ids` [H, W]) first, then cut ones."""
     left = rows
-    if masks is not None and t in masks:
-        ids = masks[t]
+    if ids is not None:
         for value in np.unique(ids[(ids > 0) & (ids < 255)]).tolist():
-            mine = left[inside_mask(ids == value, queries.xy[left])]
-            left = left[~np.isin(left, mine)]
+            on = ids_at(ids, queries.xy[left]) == value
+            mine, left = left[on], left[~on]
             confidence = (ids == value).astype(np.float32)
             yield mine.tolist(), [confidence] * len(mine)
     if len(left):
+        segmenter = context.segmenter
         embedding = segmenter.encode(to_torch(frame[None], segmenter.device)[0])
-        yield from point_masks(embedding, queries.xy, left, segmenter, config.confidence, operations)
+        yield from point_masks(context, embedding, queries.xy, left)
 
 
 def point_masks(
-    embedding: Any,
-    xy: FloatArray,
-    rows: IntArray,
-    segmenter: PointSegmenter,
-    threshold: float,
-    operations: Operations,
+    context: RunContext, embedding: Any, xy: FloatArray, rows: IntArray
 ) -> Iterator[tuple[list[int], list[FloatArray]]]:
-    """Confidence masks of points of one frame.
+    """Confidence masks of points of one frame (InstaTAP eq. 2).
 
     Where the segmenter's masks are costly (`shares_masks`), a point inside a mask cut before reuses it: the
-    same array, so that sharing can be told by identity.
+    same array, so that sharing shows by identity.
 
     Args:
+        context: segmenter; config: confidence, at least which means inside a mask.
         embedding: the segmenter's, of the frame.
         xy: [N, 2] pixels.
         rows: which of them.
-        segmenter: any.
-        threshold: inside a mask means confidence of at least this.
-        operations: counts the prompts.
 
     Yields:
         (rows, list of float32 [H, W]) until all rows had their turn.
     """
-    left = rows
+    segmenter, left = context.segmenter, rows
     while len(left):
         batch = left[:1] if segmenter.shares_masks else left[:_DECODE]
         points = torch.from_numpy(np.array(xy[batch, None])).to(segmenter.device)  # [P, 1, 2]
         with torch.inference_mode():
             logits, _ = segmenter.decode(embedding, points, torch.ones(points.shape[:2], device=points.device))
             confidences = list(torch.sigmoid(logits.float()).cpu().numpy())
-        operations.masks_cut += len(batch)
+        context.operations.masks_cut += len(batch)
         left = left[len(batch) :]
         yield batch.tolist(), confidences
         if segmenter.shares_masks:
-            mine = left[inside_mask(confidences[0] >= threshold, xy[left])]
-            left = left[~np.isin(left, mine)]
+            on = ids_at(confidences[0] >= context.config.confidence, xy[left])
+            mine, left = left[on], left[~on]
             yield mine.tolist(), [confidences[0]] * len(mine)

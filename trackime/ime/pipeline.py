@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from trackime import segmenters, trackers
-from trackime.arrays import FloatArray, IntArray, inside
+from trackime.arrays import FloatArray, IntArray, UInt8, inside
 from trackime.devices import resolve_device
-from trackime.ime._drive import FrameReader, View, drive
+from trackime.errors import ShapeError
+from trackime.ime._context import RunContext
+from trackime.ime._drive import View, drive
 from trackime.ime.config import DEFAULT_SEGMENTER, DEFAULT_TRACKER, ImeConfig
 from trackime.ime.fusion import fuse, scale_precision
 from trackime.ime.masks import membership
@@ -31,12 +33,12 @@ from trackime.video import Video, find_cuts, open_video
 _FIRST_FOUND = 256
 """Groups that are found are numbered from here on: ids below are what masks and callers call objects by."""
 
-_Row = tuple[FloatArray, FloatArray]
+_TrackRow = tuple[FloatArray, FloatArray]
 """xy float32 [N, T, 2] and visibility float32 [N, T]."""
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class TrackResult:
     """What a run found.
 
     Attributes:
@@ -49,7 +51,7 @@ class Result:
     """
 
     tracks: Tracks
-    rows: dict[str, _Row]
+    rows: dict[str, _TrackRow]
     operations: Operations
 
 
@@ -102,32 +104,47 @@ def run(
     segmenter: PointSegmenter,
     config: ImeConfig | None = None,
     progress: Report = silent,
-    masks: Mapping[int, np.ndarray] | None = None,
-) -> Result:
+    masks: Mapping[int, UInt8] | None = None,
+) -> TrackResult:
     """As `track`, with every stage of the ablation and the operations counted.
 
     Args:
         masks: masks known beforehand, by frame: uint8 [H, W] of ids (0 background, 255 unknown). A query on an
-            id takes its neighbours from there instead of asking the segmenter.
+            id takes its neighbours from there, not from the segmenter.
+
+    Raises:
+        ShapeError: masks of another size than the video's.
+        InputError: a query outside the video.
     """
     config = config or ImeConfig()
     queries.check(video.info)
+    size = (video.info.height, video.info.width)
+    for t, mask in (masks or {}).items():
+        if mask.shape != size:
+            raise ShapeError(f"mask of frame {t}", f"[{size[0]}, {size[1]}], the video's", mask.shape)
     operations = Operations()
     length = len(video)
-    whole: dict[str, _Row] = {}
+    whole: dict[str, _TrackRow] = {}
     instance = np.full(len(queries), -1)
     groups = 0
-    for first, last in _shots(video, config, progress) if len(queries) else []:
+    shots = _shots(video, config, progress) if len(queries) else []
+    shots = [(a, b) for a, b in shots if ((queries.t >= a) & (queries.t < b)).any()]
+    frames, reports = sum(b - a for a, b in shots), progress
+    done = 0
+    for first, last in shots:
         rows = np.flatnonzero((queries.t >= first) & (queries.t < last))
-        if not len(rows):
-            continue
+        if len(shots) > 1:
+            reports = _part_of(progress, done, last - first, frames)
+        done += last - first
         part = Queries(queries.xyt[rows] - np.array([0, 0, first], np.float32), queries.instance[rows])
         known = {t - first: m for t, m in (masks or {}).items() if first <= t < last}
-        shot = _Shot(video.clip(first, last), part, tracker, segmenter, config, operations, progress, known)
-        for name, (xy, visibility) in shot.run().items():
+        with video.clip(first, last) as clip:
+            shot = _Shot(RunContext(clip, tracker, segmenter, config, operations, reports), part, known)
+            found_rows = shot.run()
+        for name, (xy, visibility) in found_rows.items():
             if name not in whole:
                 whole[name] = _empty(len(queries), length)
-            # Beyond its shot a point rests where it was last, hidden.
+            # Beyond its shot a point keeps its last position, hidden.
             whole[name][0][rows] = np.pad(xy, ((0, 0), (first, length - last), (0, 0)), mode="edge")
             whole[name][1][rows, first:last] = visibility
         instance[rows] = shot.groups() + groups
@@ -139,10 +156,15 @@ def run(
     base = max(_FIRST_FOUND, int(given.max(initial=-1)) + 1)
     found = Queries(queries.xyt, np.where(given >= 0, given, np.where(instance >= 0, base + instance, -1)))
     xy, visibility = whole[_final(config, whole)]
-    return Result(Tracks(xy, visibility, found, video.info), whole, operations)
+    return TrackResult(Tracks(xy, visibility, found, video.info), whole, operations)
 
 
-def _final(config: ImeConfig, rows: Mapping[str, _Row]) -> str:
+def _part_of(progress: Report, start: int, frames: int, total: int) -> Report:
+    """Reports of one shot of several, in frames of all: `frames` of `total`, from `start` on."""
+    return Report(lambda stage, done, of: progress(stage, start + frames * done // of, total))
+
+
+def _final(config: ImeConfig, rows: Mapping[str, _TrackRow]) -> str:
     """The row a config asks for."""
     wanted = ("all" if config.fusion else "im_clip") if config.clip else ("im_fusion" if config.fusion else "im")
     if not config.instance_motion and not config.clip:
@@ -155,7 +177,7 @@ def _shots(video: Video, config: ImeConfig, progress: Report) -> list[tuple[int,
     return list(pairwise(edges))
 
 
-def _empty(count: int, length: int) -> _Row:
+def _empty(count: int, length: int) -> _TrackRow:
     return np.zeros((count, length, 2), np.float32), np.zeros((count, length), np.float32)
 
 
@@ -164,30 +186,21 @@ class _Shot:
 
     def __init__(
         self,
-        video: FrameReader,
+        context: RunContext,
         queries: Queries,
-        tracker: PointTracker,
-        segmenter: PointSegmenter,
-        config: ImeConfig,
-        operations: Operations,
-        progress: Report,
-        masks: Mapping[int, np.ndarray],
+        masks: Mapping[int, UInt8],
     ) -> None:
-        self.video, self.queries, self.tracker, self.segmenter = video, queries, tracker, segmenter
-        self.config, self.operations, self.progress = config, operations, progress
-        height, width = video.read(0, 1).shape[1:3]
+        self.context, self.config, self.queries, self.masks = context, context.config, queries, masks
+        height, width = context.video.read(0, 1).shape[1:3]
         self.frame = (height, width)
         self.instances: list[Instance] = []
-        self.masks = masks
 
-    def run(self) -> dict[str, _Row]:
+    def run(self) -> dict[str, _TrackRow]:
         """Every row of the ablation, by name."""
         with torch.inference_mode():
             config = self.config
             if config.instance_motion or config.resample:
-                self.instances = find_instances(
-                    self.video, self.queries, self.segmenter, config, self.masks, self.operations, self.progress
-                )
+                self.instances = find_instances(self.context, self.queries, self.masks)
             rows, guide = self._first_pass()
             if config.clip:
                 self._windows(rows, guide)
@@ -200,19 +213,24 @@ class _Shot:
             found[instance.members] = index
         return found
 
-    def _first_pass(self) -> tuple[dict[str, _Row], FloatArray]:
-        """Track queries and neighbours in the full frame; rows so far, and the guide [N, T, 2] of the windows."""
+    def _first_pass(self) -> tuple[dict[str, _TrackRow], FloatArray]:
+        """Track queries and neighbours in the full frame (InstaTAP eq. 1, eq. 3 to eq. 7).
+
+        Returns:
+            rows so far, and the trajectories [N, T, 2] that windows follow.
+        """
         queries, config = self.queries, self.config
         used = self.instances if config.instance_motion else []
         extra = [np.c_[i.points, np.full(len(i.points), i.t)] for i in used]
         points = np.concatenate([queries.xyt, *extra]).astype(np.float32)
         view = View(points, None, self.frame)
+        run = self.context
         [(xy, visibility)] = drive(
-            self.tracker, self.video, [view], config.chunk, self.operations, self.progress, "full frame"
+            run.tracker, run.video, [view], config.chunk, run.operations, run.progress, "full frame"
         )
         count = len(queries)
         own_xy, own_vis = xy[:count], visibility[:count]
-        rows: dict[str, _Row] = {"none": (own_xy, own_vis)}
+        rows: dict[str, _TrackRow] = {"none": (own_xy, own_vis)}
         if not config.instance_motion:
             return rows, own_xy
         trust = self._trust(xy, visibility)
@@ -234,51 +252,29 @@ class _Shot:
             return np.ones_like(visibility)
         count = len(self.queries)
         belongs = np.concatenate([self.groups(), *(np.full(len(i.points), k) for k, i in enumerate(self.instances))])
-        return membership(
-            self.video,
-            xy,
-            visibility,
-            belongs,
-            np.arange(len(xy)) < count,
-            self.segmenter,
-            self.config.confidence,
-            self.config.chunk,
-            self.operations,
-            self.progress,
-        )
+        return membership(self.context, xy, visibility, belongs, np.arange(len(xy)) < count)
 
-    def _windows(self, rows: dict[str, _Row], guide: FloatArray) -> None:
-        """Coarse to fine: each scale's windows follow the last scale's result."""
+    def _windows(self, rows: dict[str, _TrackRow], guide: FloatArray) -> None:
+        """Coarse to fine: each scale's windows follow the last scale's result (InstaTAP eq. 10); then eq. 11."""
         full = rows["none"]
-        scales: list[_Row] = []
+        scales: list[_TrackRow] = []
         sides: list[float] = []
-        for side in window_sides(self.config, self.frame, self.tracker.input_size):
+        for side in window_sides(self.config, self.frame, self.context.tracker.input_size):
             if (side, side) == self.frame:
                 scales.append(full)  # the window is the whole frame: the same pixels, the same result
             else:
                 windows = plan_windows(self.queries, guide, side, self.frame, self.config)
-                scales.append(
-                    track_in_windows(
-                        self.tracker,
-                        self.video,
-                        self.queries,
-                        self.instances,
-                        windows,
-                        self.config,
-                        self.operations,
-                        self.progress,
-                    )
-                )
+                scales.append(track_in_windows(self.context, self.queries, self.instances, windows))
             sides.append(side)
             guide = scales[-1][0]
         rows["im_clip"] = scales[-1]
         if self.config.fuse_full:
             scales, sides = [full, *scales], [float(np.sqrt(np.prod(self.frame))), *sides]
         by_precision = self.config.fusion_weights == "precision"
-        rows["all"] = fuse(scales, scale_precision(sides, self.tracker.input_size) if by_precision else None)
+        rows["all"] = fuse(scales, scale_precision(sides, self.context.tracker.input_size) if by_precision else None)
 
-    def _tidy(self, row: _Row) -> _Row:
-        """A point that leaves the frame is not visible; at its query frame it is the query, seen."""
+    def _tidy(self, row: _TrackRow) -> _TrackRow:
+        """A point that leaves the frame is not visible; at its query frame it is the query, and visible."""
         xy, visibility = row[0], np.where(inside(row[0], self.frame), row[1], np.float32(0))
         index = np.arange(len(self.queries))
         xy = xy.copy()

@@ -1,4 +1,4 @@
-"""Pruning the search: windows along a trajectory, one a query or shared by an instance's queries."""
+"""Pruning the search: windows along a trajectory (InstaTAP eq. 8), one a query or shared by an instance's queries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FRAMES = 96
 """Frames looked at when windows are shared: longer videos are thinned to about as many."""
 
 _GROWING_FRAMES = 24
-"""Frames looked at when a window is grown; what it holds is then told from all of `_FRAMES`."""
+"""Frames looked at when a window is grown; what it holds is then decided on all of `_FRAMES`."""
 
 
 def window_sides(config: ImeConfig, frame: tuple[int, int], input_size: tuple[int, int] | None) -> list[int]:
@@ -70,7 +70,7 @@ def share_windows(
     """
     length = xy.shape[1]
     thin = np.unique(np.r_[t, np.linspace(0, length - 1, min(length, _FRAMES)).astype(int)])
-    asked = thin == t[:, None]  # [M, T'], which of the frames is a query's own
+    at_query = thin == t[:, None]  # [M, T'], which of the frames is a query's own
     left = np.arange(len(xy))
     shared: list[tuple[IntArray, IntArray]] = []
     while len(left):
@@ -80,12 +80,12 @@ def share_windows(
         few = paths[:, :: -(-len(thin) // _GROWING_FRAMES)]
         grown = [left[_grow(few, int(k), side * (1 - 2 * margin))] for k in tries]
         options = [*(_middle(xy[rows]) for rows in grown), *xy[left[tries]]]
-        held = [_held(paths, c[thin], asked[left], side, frame, margin) for c in options]
+        held = [_held(paths, c[thin], at_query[left], side, frame, margin) for c in options]
         best = int(np.argmax([h.sum() for h in held]))
         rows, centre = left[held[best]], options[best]
         # Centred on those held it looks further around each of them, unless that would lose some.
         better = _middle(xy[rows])
-        if _held(xy[rows][:, thin], better[thin], asked[rows], side, frame, margin).all():
+        if _held(xy[rows][:, thin], better[thin], at_query[rows], side, frame, margin).all():
             centre = better
         shared.append((rows, window_offsets(centre, (side, side), frame)))
         left = left[~np.isin(left, rows)]
@@ -112,7 +112,7 @@ def _middle(xy: FloatArray) -> FloatArray:
 def _held(
     xy: FloatArray,  # [M, T', 2]
     centre: FloatArray,  # [T', 2]
-    asked: BoolArray,  # [M, T'] the query frame of each
+    at_query: BoolArray,  # [M, T'] the query frame of each
     side: int,
     frame: tuple[int, int],
     margin: float,
@@ -124,4 +124,4 @@ def _held(
     low = np.where(first > 0, first + edge, -np.inf)
     high = np.where(first + side < limit, first + side - edge, np.inf)
     good = np.all((xy >= low) & (xy <= high), axis=-1)  # [M, T']
-    return np.asarray((good | ~asked).all(1) & (good.mean(1) >= 1 - _STRAY))
+    return np.asarray((good | ~at_query).all(1) & (good.mean(1) >= 1 - _STRAY))

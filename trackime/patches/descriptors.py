@@ -40,7 +40,7 @@ _WHITE = (0.950456, 1.0, 1.088754)
 
 
 @dataclass(frozen=True)
-class Maps:
+class DescriptorMaps:
     """What descriptors of B frames are sampled from.
 
     Attributes:
@@ -104,7 +104,7 @@ def _orientation_maps(image: Tensor) -> Tensor:
     return torch.cat([forward.clamp(min=0).sum(2), (-forward).clamp(min=0).sum(2)], 1)
 
 
-def describe_frames(image: Tensor) -> Maps:
+def describe_frames(image: Tensor) -> DescriptorMaps:
     """The pooled maps of Lab frames.
 
     Args:
@@ -118,7 +118,7 @@ def describe_frames(image: Tensor) -> Maps:
     outer = blur(F.avg_pool2d(inner, 2), math.sqrt(_SIGMAS[2] ** 2 - _SIGMAS[1] ** 2 - 1.0) / 4)
     fine = blur(F.avg_pool2d(image, 2), 0.8)
     coarse = blur(fine, 2.4)
-    return Maps(centre, inner, outer, torch.cat([fine, coarse], 1))
+    return DescriptorMaps(centre, inner, outer, torch.cat([fine, coarse], 1))
 
 
 def _ring_offsets(like: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _assemble(centre: Tensor, inner: Tensor, outer: Tensor, colour: Tensor) -> T
     return torch.cat([*parts, _code_colour(colour)], -1) / total
 
 
-def describe(maps: Maps, xy: Tensor) -> Tensor:
+def describe(maps: DescriptorMaps, xy: Tensor) -> Tensor:
     """Descriptors of places of frames.
 
     Args:
@@ -168,7 +168,7 @@ def describe(maps: Maps, xy: Tensor) -> Tensor:
     return _assemble(sample(maps.centre, at), rings[0], rings[1], sample(maps.colour, at))
 
 
-def describe_cells(maps: Maps, stride: int = 4) -> Tensor:
+def describe_cells(maps: DescriptorMaps, stride: int = 4) -> Tensor:
     """Descriptors at the centres of a frame's cells of `stride` pixels: [B, h/stride * w/stride, SIZE], by rows."""
     h, w = (2 * s for s in maps.centre.shape[-2:])
     return describe(maps, cell_centres(h, w, stride, maps.centre).expand(len(maps.centre), -1, -1))
@@ -180,6 +180,12 @@ def cell_centres(h: int, w: int, stride: int, like: Tensor) -> Tensor:
     x = (torch.arange(w // stride, device=like.device, dtype=like.dtype) + 0.5) * stride
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flip(-1)
     return grid.reshape(1, -1, 2)
+
+
+def square_grid(radius: int, step: float, like: Tensor) -> Tensor:
+    """[(2 radius + 1)^2, 2] offsets (x, y) of a square grid around 0, `step` apart, by rows."""
+    axis = (torch.arange(2 * radius + 1, device=like.device, dtype=like.dtype) - radius) * step
+    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -203,11 +209,10 @@ CROP = 11
 """Samples on a side of the crops of `Surround`: rings may stretch by up to 1.5."""
 
 
-def surround(maps: Maps, xy: Tensor) -> Surround:
+def surround(maps: DescriptorMaps, xy: Tensor) -> Surround:
     """What `describe_warped` needs of points xy [N, 2] of one frame (maps of B = 1)."""
     n = len(xy)
-    axis = torch.arange(CROP, device=xy.device, dtype=xy.dtype) - CROP // 2
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
+    grid = square_grid(CROP // 2, 1, xy)
     crops = []
     for source, stride in ((maps.inner, 2), (maps.outer, 4)):
         places = (xy[:, None] / stride + grid).reshape(1, -1, 2)
@@ -239,7 +244,7 @@ def describe_warped(points: Surround, warp: Tensor) -> Tensor:
     return _assemble(_turn_bins(points.centre, shift), rings[0], rings[1], points.colour)
 
 
-def emphasis(maps: Maps, xy: Tensor, tolerance: float = 20.0, least: float = 0.3) -> Tensor:
+def emphasis(maps: DescriptorMaps, xy: Tensor, tolerance: float = 20.0, least: float = 0.3) -> Tensor:
     """How much each number of the descriptors of points counts in a comparison: less where a sample of a ring is of
     another colour than the point, as that is likely to be another surface.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ from trackime.arrays import BoolArray, Float64, FloatArray, Int64, UInt8
 from trackime.patches.match import search
 from trackime.patches.templates import central_similarity, length, sample, similarity
 
+STRIDE_SIDE = 256
+"""Shorter side of a frame for each pixel between the samples of patches: a patch is about 5 % of it."""
 _MOTION_GRID = 24
 """Correspondences on the longer side of the frame that the frame's motion is known by."""
 _ROBUST_PX = 2.0
@@ -37,7 +40,7 @@ _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01)
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class GreyFrame:
     """One frame and what is made of it when first needed.
 
     Attributes:
@@ -52,6 +55,11 @@ class Frame:
     def size(self) -> FloatArray:
         """float32 [2], (W, H)."""
         return np.array(self.grey.shape[::-1], np.float32)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.grey.shape[0], self.grey.shape[1]
 
     @property
     def side(self) -> int:
@@ -69,6 +77,11 @@ class Frame:
     def coarse(self) -> FloatArray:
         """float32 [ceil(H / stride), ceil(W / stride)], every `stride`-th pixel of `smooth`."""
         return np.ascontiguousarray(self.smooth[:: self.stride, :: self.stride])
+
+
+def patch_stride(size: Sequence[int]) -> int:
+    """Pixels between the samples of patches in frames of `size` (h, w)."""
+    return max(1, round(min(size) / STRIDE_SIDE))
 
 
 @dataclass
@@ -107,10 +120,20 @@ class FramePair:
         levels: highest pyramid level (0: none but full size).
     """
 
-    before: Frame
-    after: Frame
+    before: GreyFrame
+    after: GreyFrame
     window: int
     levels: int
+
+    @classmethod
+    def between(
+        cls, before: GreyFrame, after: GreyFrame, window: int | None = None, levels: int | None = None
+    ) -> FramePair:
+        """A pair with a window (unless given) for frames of this size: 15 pixels where the shorter side is below 384,
+        19 below 640, ...; and as many levels (unless given) as leave the window inside the frame."""
+        window = window or 11 + 4 * after.stride
+        fitting = max(0, int(np.log2(max(1.0, after.side / window))))
+        return cls(before, after, window, fitting if levels is None else levels)
 
     @cached_property
     def correspondences(self) -> tuple[FloatArray, FloatArray]:
@@ -210,7 +233,7 @@ class FramePair:
 
 
 def _lucas_kanade(
-    a: Frame, b: Frame, xy: FloatArray, guess: FloatArray, window: int, levels: int
+    a: GreyFrame, b: GreyFrame, xy: FloatArray, guess: FloatArray, window: int, levels: int
 ) -> tuple[FloatArray, BoolArray]:
     """Where points xy [N, 2] of `a` are in `b`, and which could be followed; the others are at their guess."""
     if not len(xy):

@@ -156,7 +156,7 @@ class Templates:
         self.steepest[rows], self.inverse[rows] = new.steepest, new.inverse
 
 
-def align(
+def align_patches(
     image: FloatArray,  # [H, W]
     templates: Templates,
     xy: FloatArray,  # [N, 2] where to start

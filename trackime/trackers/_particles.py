@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
+from trackime.trackers._options import check_positive, check_size
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -24,7 +25,6 @@ from trackime.trackers.base import (
     check_frames,
     check_queries,
     pin,
-    query_chunks,
     query_frames,
 )
 from trackime.trackers.networks import build_pyramid
@@ -33,13 +33,11 @@ COARSEST = 8
 """The coarsest level of the pyramid halves the features this many times: every level must have a cell."""
 
 BLOCK = 4
-"""Points are followed in multiples of this many (see `row_blocks`)."""
+"""Points are followed in multiples of this many (see `patches.rows`)."""
 
 
-class Network(Protocol):
+class ParticleNetwork(Protocol):
     """What is needed of both networks beside following points."""
-
-    stride: int
 
     def encode(self, frames: Tensor) -> Tensor: ...
     def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor: ...
@@ -47,7 +45,7 @@ class Network(Protocol):
 
 
 @dataclass
-class Points:
+class ParticlePoints:
     """The N points of one clip.
 
     Attributes:
@@ -70,7 +68,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Window:
+class FrameWindow:
     """Frames first .. end - 1 of one clip, those before `fresh` seen once already.
 
     Attributes:
@@ -84,13 +82,44 @@ class Window:
 
 
 @dataclass
-class State:
+class ParticleState:
     """Where `advance` left off: the next frame's index, the points of each clip, and the queries [B, N, 3] as given."""
 
     t: int
-    clips: list[Points]
+    clips: list[ParticlePoints]
     queries: Tensor
     size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ParticleOptions:
+    """Options of both trackers; they differ in defaults.
+
+    Attributes:
+        query_chunk: points tracked at once; bounds memory and changes nothing else.
+        input_size: (h, w) frames are resized to: multiples of the network's stride, at least 8 cells a side.
+        iterations: refinements of a trajectory.
+        max_frames: frames fed together, at least two more than windows share; see `PointTracker`.
+        antialias: blur before shrinking. The authors' evaluations do not, and the default repeats them.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    stride: ClassVar[int]
+    overlap: ClassVar[int]
+
+    query_chunk: int
+    input_size: tuple[int, int]
+    iterations: int
+    max_frames: int = 48
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, self.stride, COARSEST * self.stride)
+        if self.max_frames < 2 + self.overlap:
+            raise InputError(f"max_frames: expected {2 + self.overlap} or more, got {self.max_frames}")
+        check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
 
 
 class ParticleTracker(PointTracker):
@@ -98,45 +127,21 @@ class ParticleTracker(PointTracker):
 
     Args:
         network: with its weights.
+        options: see `ParticleOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
-        input_size: (h, w) frames are resized to: multiples of the network's stride, at least 8 cells a side.
-        query_chunk: points followed at once; bounds memory.
-        max_frames: frames fed together; see `PointTracker`.
-        iterations: refinements of a trajectory.
-        antialias: blur before shrinking. The authors' evaluations do not, and are what the default repeats.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     channels = 128
 
-    def __init__(
-        self,
-        network: Network,
-        device: str | torch.device,
-        input_size: tuple[int, int],
-        query_chunk: int,
-        max_frames: int,
-        iterations: int,
-        antialias: bool,
-    ) -> None:
+    def __init__(self, network: ParticleNetwork, options: ParticleOptions, device: str | torch.device) -> None:
         self.device = resolve_device(device)
-        size, stride = tuple(int(v) for v in input_size), network.stride
-        if len(size) != 2 or any(v % stride or v < COARSEST * stride for v in size):
-            raise InputError(
-                f"input_size: expected (h, w), multiples of {stride} of at least {COARSEST * stride}, got {input_size}"
-            )
-        if max_frames < 2 + self.overlap:
-            raise InputError(f"max_frames: expected {2 + self.overlap} or more, got {max_frames}")
-        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
-            if value < 1:
-                raise InputError(f"{option}: expected 1 or more, got {value}")
         network.to(self.device)
-        self.input_size: tuple[int, int] = (size[0], size[1])
-        self.query_chunk, self.max_frames, self.iterations = query_chunk, max_frames, iterations
-        self.antialias = antialias
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
+        self.query_chunk, self.max_frames, self.iterations = options.query_chunk, options.max_frames, options.iterations
+        self.antialias, self.overlap = options.antialias, options.overlap
         self._encoder = network
 
     @torch.no_grad()
@@ -159,7 +164,7 @@ class ParticleTracker(PointTracker):
         return F.interpolate(frames, self.input_size, mode="bilinear", align_corners=False)
 
     @torch.no_grad()
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> ParticleState:
         """See `PointTracker.open`."""
         check_queries(queries)
         assert self.input_size is not None
@@ -168,18 +173,18 @@ class ParticleTracker(PointTracker):
         place = scale_points(queries[..., :2], size, self.input_size) - 0.5
         blank = place.new_zeros(*place.shape[:2], self.channels)
         seen = torch.ones_like(place[..., 0])
-        clips = [Points(*row) for row in zip(start, start.clone(), place, seen, blank, strict=True)]
-        return State(0, clips, queries, size)
+        clips = [ParticlePoints(*row) for row in zip(start, start.clone(), place, seen, blank, strict=True)]
+        return ParticleState(0, clips, queries, size)
 
     @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+    def advance(self, state: ParticleState, features: Features) -> tuple[Tensor, Tensor, ParticleState]:
         """See `PointTracker.advance`. The state given is used up."""
         head = min(self.overlap, state.t)
         check_features(features, len(state.clips), head)
         first, end = state.t - head, state.t - head + features.frames
         results = []
         for points, maps in zip(state.clips, features.data["maps"], strict=True):
-            window = Window(build_pyramid(maps), first, state.t, end)
+            window = FrameWindow(build_pyramid(maps), first, state.t, end)
             self._meet(points, window)
             xy, visibility = self._extend(points, window)
             results.append((xy[:, head:], visibility[:, head:]))
@@ -188,14 +193,14 @@ class ParticleTracker(PointTracker):
         state.t = end
         return xy, visibility, state
 
-    def _meet(self, points: Points, window: Window) -> None:
+    def _meet(self, points: ParticlePoints, window: FrameWindow) -> None:
         """Take the descriptors of points whose query frame is new."""
         rows = torch.nonzero((points.start >= window.fresh) & (points.start < window.end))[:, 0]
         frames = points.start[rows] - window.first
         points.descriptor[rows] = self._encoder.describe(window.pyramid[0], frames, points.place[rows])
 
     @abstractmethod
-    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+    def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """Follow the points of a clip through a window, and move `points` on.
 
         Returns:
@@ -203,7 +208,7 @@ class ParticleTracker(PointTracker):
             visibility [N, end - first]. What is said of frames up to the query's is not used.
         """
 
-    def _finish(self, state: State, xy: Tensor, visibility: Tensor) -> tuple[Tensor, Tensor]:
+    def _finish(self, state: ParticleState, xy: Tensor, visibility: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels of the frames given, and what holds for every tracker.
 
         Args:
@@ -215,13 +220,3 @@ class ParticleTracker(PointTracker):
         h, w = state.size
         inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
         return pin(xy, visibility * inside, state.queries, state.t)
-
-
-def row_blocks(rows: Tensor, size: int) -> list[Tensor]:
-    """Indices [K], at most `size` at a time, the last one repeated up to a multiple of BLOCK.
-
-    Convolutions and matrix products round a lone row, and the odd ones at the end, differently, and normalisation over
-    few frames amplifies that: in whole blocks a point's result does not depend on how many are followed with it.
-    """
-    parts = [rows[part] for part in query_chunks(len(rows), size)]
-    return [torch.cat([part, part[-1:].expand(-len(part) % BLOCK)]) for part in parts]

@@ -8,16 +8,15 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from trackime.patches import _align as align
-from trackime.patches import descriptors
+from trackime.patches import CLOSE, CROP, WIDE, descriptors
 
 DISTRACTORS = 16
 """Places of the query frame that look most like the query, kept for the backward check."""
 
 
 @dataclass
-class Points:
-    """State of the N points of one clip; every tensor has N rows, so that rows can be taken and put back.
+class CorrelationPoints:
+    """What is known of the N points of one clip; every tensor has N rows, so that rows can be taken and put back.
 
     Attributes:
         query: [N, 3] (x, y, t), pixels of the resized frame.
@@ -51,11 +50,11 @@ class Points:
     wide: Tensor
     close: Tensor
 
-    def take(self, rows: Tensor) -> Points:
+    def take(self, rows: Tensor) -> CorrelationPoints:
         """The points of some rows, a copy."""
-        return Points(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return CorrelationPoints(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-    def put(self, rows: Tensor, points: Points, names: Iterable[str]) -> None:
+    def put(self, rows: Tensor, points: CorrelationPoints, names: Iterable[str]) -> None:
         """Write some attributes of rows back."""
         for name in names:
             getattr(self, name)[rows] = getattr(points, name).to(getattr(self, name).dtype)
@@ -65,12 +64,12 @@ class Points:
         return descriptors.Surround(self.centre.float(), self.colour.float(), self.inner.float(), self.outer.float())
 
 
-ALL = tuple(f.name for f in fields(Points))
+ALL = tuple(f.name for f in fields(CorrelationPoints))
 MOVING = ("xy", "velocity", "warp", "visibility", "hidden", "recent", "wide", "close")
-"""What of `Points` changes after the query frame."""
+"""What of `CorrelationPoints` changes after the query frame."""
 
 
-def blank(query: Tensor) -> Points:
+def blank(query: Tensor) -> CorrelationPoints:
     """Points [N, 3] that have not met their query frame."""
     n = len(query)
 
@@ -78,7 +77,7 @@ def blank(query: Tensor) -> Points:
         return torch.zeros(n, *shape, device=query.device, dtype=dtype)
 
     half = torch.float16
-    return Points(
+    return CorrelationPoints(
         query=query,
         xy=query[:, :2].clone(),
         velocity=zeros(2),
@@ -86,13 +85,13 @@ def blank(query: Tensor) -> Points:
         visibility=zeros(),
         hidden=zeros(),
         recent=zeros(descriptors.SIZE),
-        crops=zeros(4, align.CROP, align.CROP, dtype=half),
+        crops=zeros(4, CROP, CROP, dtype=half),
         centre=zeros(descriptors.BINS, dtype=half),
         colour=zeros(6, dtype=half),
         inner=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
         outer=zeros(descriptors.BINS, descriptors.CROP, descriptors.CROP, dtype=half),
         distractors=zeros(DISTRACTORS, descriptors.SIZE, dtype=half),
         emphasis=zeros(descriptors.SIZE, dtype=half),
-        wide=zeros((2 * align.WIDE.radius + 1) ** 2, dtype=half),
-        close=zeros((2 * align.CLOSE.radius + 1) ** 2, dtype=half),
+        wide=zeros((2 * WIDE.radius + 1) ** 2, dtype=half),
+        close=zeros((2 * CLOSE.radius + 1) ** 2, dtype=half),
     )

@@ -13,12 +13,12 @@ from trackime.trackers.base import Features, PointTracker, check_features, check
 
 
 class WindowedTracker(PointTracker):
-    """Chunks of one window or more; successive windows share `overlap` frames, which are told anew.
+    """Chunks of one window or more; successive windows share `overlap` frames, which are re-estimated.
 
     A state has the next frame's index `t`, and `queries` [B, N, 3] as given.
 
     Attributes:
-        window: frames looked at together.
+        window: frames processed together.
         both_ways: a clip that fits in one window is followed in both directions at once.
     """
 
@@ -56,7 +56,7 @@ class WindowedTracker(PointTracker):
 
     @torch.no_grad()
     def advance(self, state: Any, features: Features) -> tuple[Tensor, Tensor, Any]:
-        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's anew.
+        """See `PointTracker.advance`: xy and visibility of all frames of the chunk, the overlap's re-estimated.
 
         A chunk longer than a window is taken window by window.
         """

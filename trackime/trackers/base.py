@@ -64,7 +64,7 @@ class PointTracker(ABC):
     Attributes:
         name: its name in the registry.
         input_size: (h, w) it resizes frames to; None: works on frames as they are, and windows are not resized.
-        max_frames: frames it looks at together; None: any number, and chunks of any length give the same result.
+        max_frames: frames it processes together; None: any number, and chunks of any length give the same result.
             A network that looks both ways in time decides about a frame by what comes after it, too, so that its
             result depends on where chunks end: it is always fed exactly this many frames, whatever chunk is
             configured (see `chunk_spans`).
@@ -108,8 +108,8 @@ class PointTracker(ABC):
 
         Returns:
             xy [B, N, T', 2] and visibility [B, N, T'] of the chunk's new frames, and the new state. A tracker that
-            knows better about its `overlap` by now returns these frames, too, before the new ones: they replace what
-            it said. Before its query frame a point rests at the query with visibility 0; at its query frame it is
+            re-estimates its `overlap` returns these frames, too, before the new ones: they replace the earlier
+            estimates. Before its query frame a point is at the query with visibility 0; at its query frame it is
             the query itself.
         """
 
@@ -148,8 +148,8 @@ class PointTracker(ABC):
         visibility = torch.zeros(xy.shape[:3], device=self.device)
         for t0, t1 in chunk_spans(features.frames, self.max_frames or features.frames, self.overlap):
             new_xy, new_vis, state = self.advance(state, features.window(max(0, t0 - self.overlap), t1))
-            told = slice(t1 - new_xy.shape[2], t1)  # the new frames, or some more that are told anew
-            xy[:, :, told], visibility[:, :, told] = new_xy, new_vis
+            span = slice(t1 - new_xy.shape[2], t1)  # the new frames, and maybe some re-estimated ones before them
+            xy[:, :, span], visibility[:, :, span] = new_xy, new_vis
         return xy, visibility
 
 
@@ -179,7 +179,7 @@ def query_frames(queries: Tensor) -> Tensor:
 
 
 def pin(xy: Tensor, visibility: Tensor, queries: Tensor, first: int = 0, rest: bool = True) -> tuple[Tensor, Tensor]:
-    """What a network says, made what trackers promise: at its query frame a point is the query, and visible.
+    """A network's estimates with what every tracker guarantees: at its query frame a point is the query, and visible.
 
     Args:
         xy: [B, N, T, 2] from frame `first` on, pixels of the frames given.
@@ -213,9 +213,3 @@ def chunk_spans(length: int, size: int, overlap: int) -> Iterator[tuple[int, int
         t1 = min(length, t0 + (size if t0 == 0 else max(1, size - overlap)))
         yield t0, t1
         t0 = t1
-
-
-def query_chunks(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover `count` queries."""
-    for first in range(0, count, max(1, size)):
-        yield slice(first, min(count, first + size))

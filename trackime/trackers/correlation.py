@@ -17,16 +17,27 @@ from torch import Tensor
 from trackime.devices import resolve_device
 from trackime.errors import InputError, ShapeError
 from trackime.geometry import resize_frames, scale_points
-from trackime.patches import _align as align
-from trackime.patches import descriptors
+from trackime.patches import (
+    CLOSE,
+    WIDE,
+    GridAlignment,
+    align_grid,
+    crop_templates,
+    descriptors,
+    pad_rows,
+    row_blocks,
+    sample_templates,
+    support_weights,
+)
 from trackime.trackers import _costvolume as costvolume
-from trackime.trackers._points import ALL, DISTRACTORS, MOVING, Points, blank
-from trackime.trackers.base import Features, PointTracker, check_frames, check_queries, query_chunks
+from trackime.trackers._options import check_positive, check_size
+from trackime.trackers._points import ALL, DISTRACTORS, MOVING, CorrelationPoints, blank
+from trackime.trackers.base import Features, PointTracker, check_frames, check_queries
 
 _STRIDE = 4
 """Pixels a cell of the cost volume."""
 _PAD = 32
-"""Points are followed in multiples of this many (see `_pad`)."""
+"""Points are followed in multiples of this many (see `patches.rows`)."""
 _APART = 3.0
 """Pixels between two candidates that are both tried."""
 _RIVAL = 0.1
@@ -53,20 +64,20 @@ _INTERCEPT = -11.2
 
 
 @dataclass(frozen=True)
-class Frame:
+class _FrameFeatures:
     """Features of one frame: Lab image [1, 3, h, w], maps of descriptors, and the cells' descriptors [P, SIZE]."""
 
     image: Tensor
-    maps: descriptors.Maps
+    maps: descriptors.DescriptorMaps
     cells: Tensor
 
 
 @dataclass
-class State:
+class CorrelationState:
     """Where `advance` left off: the next frame's index, the points of each clip, and the queries [B, N, 3] as given."""
 
     t: int
-    points: list[Points]
+    points: list[CorrelationPoints]
     queries: Tensor
     size: tuple[int, int]
 
@@ -98,18 +109,14 @@ class Correlation(PointTracker):
         motion_scale: float = 6.0,
         recent_weight: float = 0.5,
     ) -> None:
-        size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v < 32 or v % 4 for v in size):
-            raise InputError(f"input_size: expected (h, w), multiples of 4 of at least 32, got {input_size}")
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        check_positive(query_chunk=query_chunk)
         if not 0 <= recent_weight < 1 or motion_weight < 0 or not motion_scale > 0:
             raise InputError(
                 "options: expected 0 <= recent_weight < 1, motion_weight >= 0, motion_scale > 0, "
                 f"got {recent_weight:g}, {motion_weight:g}, {motion_scale:g}"
             )
         self.device = resolve_device(device)
-        self.input_size: tuple[int, int] = (size[0], size[1])
+        self.input_size: tuple[int, int] = check_size(input_size, 4, 32)
         self.query_chunk = query_chunk
         self.motion_weight, self.motion_scale, self.recent_weight = motion_weight, motion_scale, recent_weight
         self._cells = descriptors.cell_centres(*self.input_size, _STRIDE, torch.zeros((), device=self.device))
@@ -134,16 +141,16 @@ class Correlation(PointTracker):
         return {k: v.half() for k, v in data.items()}
 
     @torch.no_grad()
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> CorrelationState:
         """See `PointTracker.open`."""
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         xy = scale_points(queries[..., :2], size, self.input_size)
         rows = torch.cat([xy, queries[..., 2:]], -1)
-        return State(0, [blank(row) for row in rows], queries, size)
+        return CorrelationState(0, [blank(row) for row in rows], queries, size)
 
     @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+    def advance(self, state: CorrelationState, features: Features) -> tuple[Tensor, Tensor, CorrelationState]:
         """See `PointTracker.advance`. The state given is used up."""
         if len(state.points) != features.batch:
             raise ShapeError("features", f"{len(state.points)} clips", (features.batch,))
@@ -156,20 +163,20 @@ class Correlation(PointTracker):
         xy = torch.where(resting[..., None], state.queries[:, :, None, :2], xy)
         return xy, visibility, replace(state, t=state.t + features.frames)
 
-    def _advance(self, points: Points, t0: int, features: Features, b: int) -> tuple[Tensor, Tensor]:
+    def _advance(self, points: CorrelationPoints, t0: int, features: Features, b: int) -> tuple[Tensor, Tensor]:
         xy, visibility = [], []
         for k in range(features.frames):
             frame = _frame(features, b, k)
             due = points.query[:, 2]
-            for rows in _row_chunks(due < t0 + k, self.query_chunk):
+            for rows in row_blocks(due < t0 + k, _PAD, self.query_chunk):
                 points.put(rows, self._step(points.take(rows), frame), MOVING)
-            for rows in _row_chunks(due == t0 + k, self.query_chunk):
+            for rows in row_blocks(due == t0 + k, _PAD, self.query_chunk):
                 points.put(rows, self._start(points.take(rows), frame), ALL)
             xy.append(points.xy.clone())
             visibility.append(points.visibility.clone())
         return torch.stack(xy, 1), torch.stack(visibility, 1)
 
-    def _start(self, points: Points, frame: Frame) -> Points:
+    def _start(self, points: CorrelationPoints, frame: _FrameFeatures) -> CorrelationPoints:
         """What is remembered of points in their query frame."""
         xy = points.query[:, :2]
         around = descriptors.surround(frame.maps, xy)
@@ -178,7 +185,7 @@ class Correlation(PointTracker):
         cost = costvolume.cost_volume(recent * weights, frame.cells)
         far = costvolume.motion_prior(self._cells[0], xy, torch.full_like(xy[:, 0], 1.0)) < -4.2  # further than 8 px
         best = cost.masked_fill(~far, -1.0).topk(DISTRACTORS, 1).indices
-        crops = align.crop_templates(frame.image, xy)
+        crops = crop_templates(frame.image, xy)
         return replace(
             points,
             xy=xy,
@@ -186,13 +193,13 @@ class Correlation(PointTracker):
             recent=recent,
             crops=crops,
             emphasis=weights,
-            wide=align.support(crops, align.WIDE),
-            close=align.support(crops, align.CLOSE),
+            wide=support_weights(crops, WIDE),
+            close=support_weights(crops, CLOSE),
             distractors=frame.cells[best],
             **{f.name: getattr(around, f.name) for f in fields(around)},
         )
 
-    def _step(self, points: Points, frame: Frame) -> Points:
+    def _step(self, points: CorrelationPoints, frame: _FrameFeatures) -> CorrelationPoints:
         """One frame on: look everywhere, look closely, align, judge, remember."""
         expected = points.xy + points.velocity
         wanted = descriptors.describe_warped(points.surround(), points.warp)
@@ -212,7 +219,7 @@ class Correlation(PointTracker):
         return self._remember(points, torch.sigmoid(score), fit.xy[chosen], fit.warp[chosen], now[chosen], fits)
 
     def _candidates(
-        self, points: Points, frame: Frame, wanted: Tensor, expected: Tensor
+        self, points: CorrelationPoints, frame: _FrameFeatures, wanted: Tensor, expected: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Places worth a closer look: the best peak, the second one, and where the motion leads.
 
@@ -231,32 +238,37 @@ class Correlation(PointTracker):
         apart = (starts - starts[0]).norm(dim=-1) > _APART
         apart[0] = True
         apart[1] &= margin < _RIVAL
-        kind, rows = (_pad(index) for index in torch.nonzero(apart, as_tuple=True))
+        kind, rows = (pad_rows(index, _PAD) for index in torch.nonzero(apart, as_tuple=True))
         return kind, rows, starts[kind, rows], margin
 
-    def _search(self, frame: Frame, wanted: Tensor, xy: Tensor) -> Tensor:
+    def _search(self, frame: _FrameFeatures, wanted: Tensor, xy: Tensor) -> Tensor:
         """Places [N, 2] near xy that look most like wanted [N, SIZE]: every 2 px within 4, then a parabola."""
         n, k = len(xy), 5
-        axis = (torch.arange(k, device=xy.device, dtype=xy.dtype) - k // 2) * 2
-        grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
+        grid = descriptors.square_grid(k // 2, 2, xy)
         near = descriptors.describe(frame.maps, (xy[:, None] + grid).reshape(1, -1, 2))[0].view(n, k * k, -1)
         similarity = (near @ wanted[:, :, None])[:, :, 0].view(n, k, k)
         return xy + costvolume.refine_peaks(similarity, 2.0)[0]
 
-    def _align(self, points: Points, frame: Frame, xy: Tensor) -> tuple[Tensor, align.Aligned]:
+    def _align(self, points: CorrelationPoints, frame: _FrameFeatures, xy: Tensor) -> tuple[Tensor, GridAlignment]:
         """The query frame's pixels laid over the frame: wide and deforming first, then those next to the point.
 
         Returns:
             how well each sample of the wide template fits [N, P], and the final fit.
         """
         crops = points.crops.float()
-        wide = align.templates(crops, align.WIDE, points.wide.float())
-        fit = align.align(frame.image, wide, xy, points.warp, iterations=4, affine=3)
-        close = align.templates(crops, align.CLOSE, points.close.float())
-        return fit.fits, align.align(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
+        wide = sample_templates(crops, WIDE, points.wide.float())
+        fit = align_grid(frame.image, wide, xy, points.warp, iterations=4, affine=3)
+        close = sample_templates(crops, CLOSE, points.close.float())
+        return fit.fits, align_grid(frame.image, close, fit.xy, fit.warp, iterations=5, reach=3.0)
 
     def _cues(
-        self, points: Points, wanted: Tensor, now: Tensor, margin: Tensor, expected: Tensor, fit: align.Aligned
+        self,
+        points: CorrelationPoints,
+        wanted: Tensor,
+        now: Tensor,
+        margin: Tensor,
+        expected: Tensor,
+        fit: GridAlignment,
     ) -> Tensor:
         """What candidates are judged by, [N, 11]."""
         weighed = now * points.emphasis.float()
@@ -281,13 +293,13 @@ class Correlation(PointTracker):
 
     def _remember(
         self,
-        points: Points,
+        points: CorrelationPoints,
         visibility: Tensor,
         xy: Tensor,
         warp: Tensor,
         now: Tensor,
         fits: tuple[Tensor, Tensor],
-    ) -> Points:
+    ) -> CorrelationPoints:
         """The state after a frame."""
         seen = visibility > 0.5
         velocity = 0.5 * points.velocity + 0.5 * (xy - points.xy)
@@ -305,22 +317,7 @@ class Correlation(PointTracker):
         )
 
 
-def _row_chunks(mask: Tensor, size: int) -> list[Tensor]:
-    """Rows where mask is true, at most `size` at a time, padded."""
-    rows = torch.nonzero(mask)[:, 0]
-    return [_pad(rows[part]) for part in query_chunks(len(rows), size)]
-
-
-def _pad(rows: Tensor) -> Tensor:
-    """Indices with the last one repeated up to a multiple of PAD.
-
-    Matrix products and vectorised functions round the last rows of odd counts differently, and alignment amplifies
-    that: with whole blocks only, a point's result does not depend on how many others are followed with it.
-    """
-    return torch.cat([rows, rows[-1:].expand(-len(rows) % _PAD)])
-
-
-def _frame(features: Features, b: int, k: int) -> Frame:
+def _frame(features: Features, b: int, k: int) -> _FrameFeatures:
     data: dict[str, Any] = {name: rows[b][k].float() for name, rows in features.data.items()}
-    maps = descriptors.Maps(*(data[f.name] for f in fields(descriptors.Maps)))
-    return Frame(data["image"], maps, data["cells"])
+    maps = descriptors.DescriptorMaps(*(data[f.name] for f in fields(descriptors.DescriptorMaps)))
+    return _FrameFeatures(data["image"], maps, data["cells"])

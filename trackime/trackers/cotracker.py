@@ -7,7 +7,7 @@ points laid over the first frame. The order within a group changes nothing; anot
 Both networks look both ways in time, at a window of frames together. The next window begins with the last frames of
 the one before: queries keep the features of their query frame, and the positions, visibilities and confidences found
 for the overlap, the last of them held for the new frames, are what the refinement starts from (CoTracker3, arXiv
-2410.11831, section 3.4). `advance` returns the overlap anew, since frames that have others after them are told better.
+2410.11831, section 3.4). `advance` returns the overlap re-estimated: frames with others after them are tracked better.
 
 Offline, a clip that fits in one window is followed in both directions by one run, as the published predictor does.
 Longer ones, which that predictor would still take at once, go window by window, once each way.
@@ -16,25 +16,25 @@ Longer ones, which that predictor would still take at once, go window by window,
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
+from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
     check_frames,
     check_queries,
-    query_chunks,
     query_frames,
 )
-from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, Level, as_level
+from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, FeatureLevel, as_level
 
 _SIZE = (384, 512)
 """(h, w) the networks were trained on."""
@@ -47,7 +47,7 @@ _ENCODED = 8
 
 
 @dataclass(frozen=True)
-class Group:
+class JointGroup:
     """Points that attend to each other, the support grid last.
 
     Attributes:
@@ -64,26 +64,26 @@ class Group:
 
 
 @dataclass(frozen=True)
-class State:
+class CoTrackerState:
     """Where `advance` left off: the next frame's index, the queries [B, N, 3] as given, and their groups in order."""
 
     t: int
     queries: Tensor
     size: tuple[int, int]
-    groups: list[Group] = field(default_factory=list)
+    groups: list[JointGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to follow.
+class CoTrackerOptions:
+    """Options of ``cotracker3`` and ``cotracker3-online``.
 
     Attributes:
-        online: which of the two published predictors to be.
+        online: which of the two published predictors.
         query_chunk: points of a joint group: bounds memory (about 2.5 MB a point and clip for 60 frames).
-        support_grid: points a side of the grid that is followed along; 0: none.
+        support_grid: points a side of the grid that is tracked with them; 0: none.
         input_size: (h, w) frames are resized to, multiples of 4 of at least 32; trained on 384 x 512.
-        window: frames looked at together.
-        overlap: frames of a window that the last one had already.
+        window: frames processed together.
+        overlap: frames that a window shares with the one before.
         iterations: refinements of a window; 6 in the published predictors.
 
     Raises:
@@ -99,15 +99,10 @@ class Options:
     iterations: int = 6
 
     def __post_init__(self) -> None:
-        size = self.input_size
-        if len(size) != 2 or any(v < 32 or v % 4 for v in size):
-            raise InputError(f"input_size: expected (h, w), multiples of 4 of at least 32, got {size}")
-        if self.query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {self.query_chunk}")
+        check_size(self.input_size, 4, 32)
+        check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
         if self.support_grid < 0 or self.support_grid == 1:
             raise InputError(f"support_grid: expected 0 (none), or 2 or more a side, got {self.support_grid}")
-        if self.iterations < 1:
-            raise InputError(f"iterations: expected 1 or more, got {self.iterations}")
         if not 0 < self.overlap < self.window:
             raise InputError(f"overlap: expected 1 to {self.window - 1}, within the window, got {self.overlap}")
 
@@ -117,14 +112,14 @@ class CoTracker(WindowedTracker):
 
     Args:
         network: with its weights, in evaluation mode.
-        options: how to follow.
+        options: see `CoTrackerOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
 
     Raises:
         InputError, DeviceError: no such device.
     """
 
-    def __init__(self, network: CoTracker3, options: Options, device: str | torch.device = "cpu") -> None:
+    def __init__(self, network: CoTracker3, options: CoTrackerOptions, device: str | torch.device = "cpu") -> None:
         self.name = "cotracker3-online" if options.online else "cotracker3"
         self.device = resolve_device(device)
         self.network = network.to(self.device)
@@ -148,29 +143,29 @@ class CoTracker(WindowedTracker):
         return self.network.encode(F.interpolate(frames, self.input_size, mode="bilinear", align_corners=True))
 
     @torch.no_grad()
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> CoTrackerState:
         """See `PointTracker.open`."""
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         xy, t = self._resized(queries[..., :2], size), query_frames(queries)
         grid = self._grid().expand(len(queries), -1, -1)
         groups = [
-            Group(torch.cat([xy[:, part], grid], 1), F.pad(t[:, part], (0, grid.shape[1])))
-            for part in query_chunks(queries.shape[1], self.query_chunk)
+            JointGroup(torch.cat([xy[:, part], grid], 1), F.pad(t[:, part], (0, grid.shape[1])))
+            for part in blocks(queries.shape[1], self.query_chunk)
         ]
-        return State(0, queries, size, groups)
+        return CoTrackerState(0, queries, size, groups)
 
     def follow_windows(
-        self, state: State, features: Features, first: int, both: bool = False
-    ) -> tuple[Tensor, Tensor, State]:
-        """See `WindowedTracker.follow_windows`; frames before a point's own are always told."""
+        self, state: CoTrackerState, features: Features, first: int, both: bool = False
+    ) -> tuple[Tensor, Tensor, CoTrackerState]:
+        """See `WindowedTracker.follow_windows`; frames before a point's own are always estimated."""
         length, count = features.frames, state.queries.shape[1]
         xy = state.queries.new_zeros(features.batch, count, length, 2)
         visibility = xy[..., 0].clone()
         for t0, t1, new in self.spans(state.t, first, length):
             levels = [as_level(scale) for scale in features.window(t0, t1).data.values()]
             groups = []
-            for group, rows in zip(state.groups, query_chunks(count, self.query_chunk), strict=True):
+            for group, rows in zip(state.groups, blocks(count, self.query_chunk), strict=True):
                 estimate, followed = self._follow_window(group, levels, first + t0, first + new)
                 mine = rows.stop - rows.start  # the support grid behind them is nobody's query
                 xy[:, rows, t0:t1] = self._restored(estimate.xy[:, :mine], state.size)
@@ -180,8 +175,8 @@ class CoTracker(WindowedTracker):
         return xy, visibility, state
 
     def _follow_window(
-        self, group: Group, levels: list[Level], start: int, new: int
-    ) -> tuple[CoTrackerEstimate, Group]:
+        self, group: JointGroup, levels: list[FeatureLevel], start: int, new: int
+    ) -> tuple[CoTrackerEstimate, JointGroup]:
         """The estimate of a group in a window that begins at frame `start`, whose frames from `new` on are new."""
         shown = levels[0].shape[1]
         # The online network only ever saw whole windows: the last frame is repeated.
@@ -223,7 +218,7 @@ class CoTracker(WindowedTracker):
         return xy * xy.new_tensor(steps[::-1]) + 0.5
 
 
-def _start(group: Group, length: int, new: int) -> CoTrackerEstimate:
+def _start(group: JointGroup, length: int, new: int) -> CoTrackerEstimate:
     """What refinement starts from: the query everywhere; what is known of the overlap, and its last frame held."""
     blank = group.xy.new_zeros(*group.t.shape, length)
     fresh = CoTrackerEstimate(group.xy[:, :, None].expand(-1, -1, length, -1), blank, blank)
@@ -242,52 +237,14 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def cotracker3(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 512,
-    support_grid: int = 6,
-    input_size: tuple[int, int] = _SIZE,
-    window: int = 60,
-    overlap: int = 20,
-    iterations: int = 6,
-) -> CoTracker:
-    """CoTracker3 offline, which looks at up to 60 frames at once; see `Options`.
-
-    Args:
-        path: a checkpoint; None: the one called "cotracker3", wherever `trackime.checkpoints.store` finds it.
-
-    Raises:
-        InputError, FormatError: no such file, or one that does not fit; an option outside its range.
-        DeviceError: no such device.
-    """
-    return _make(Options(False, query_chunk, support_grid, input_size, window, overlap, iterations), 60, path, device)
-
-
-def cotracker3_online(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 512,
-    support_grid: int = 6,
-    input_size: tuple[int, int] = _SIZE,
-    iterations: int = 6,
-) -> CoTracker:
-    """CoTracker3 online: windows of 16 frames, 8 of them new; see `Options`.
-
-    Args:
-        path: a checkpoint; None: the one called "cotracker3-online", wherever `trackime.checkpoints.store` finds it.
-
-    Raises:
-        InputError, FormatError: no such file, or one that does not fit; an option outside its range.
-        DeviceError: no such device.
-    """
-    return _make(Options(True, query_chunk, support_grid, input_size, 16, 8, iterations), 16, path, device)
-
-
-def _make(options: Options, trained: int, path: str | os.PathLike[str] | None, device: str | torch.device) -> CoTracker:
-    # Wrong options and devices are told before a large file is read.
+def _make(options: CoTrackerOptions, path: Checkpoint, device: torch.device) -> CoTracker:
     name = "cotracker3-online" if options.online else "cotracker3"
-    device = resolve_device(device)
-    network = CoTracker3(trained)
+    network = CoTracker3(16 if options.online else 60)
     fill(network, read_weights(locate(name, path)), name)
     return CoTracker(network, options, device)
+
+
+cotracker3 = factory(CoTrackerOptions, _make, online=False)
+"""CoTracker3 offline, which looks at up to 60 frames at once."""
+cotracker3_online = factory(CoTrackerOptions, _make, online=True, window=16, overlap=8)
+"""CoTracker3 online: windows of 16 frames, 8 of them new."""

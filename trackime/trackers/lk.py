@@ -16,29 +16,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trackime.arrays import BoolArray, FloatArray, Int64
+from trackime.arrays import FloatArray, Int64, blocks, inside
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.patches import (
     CENTRAL,
     GRID,
-    Frame,
     FramePair,
+    GreyFrame,
     Templates,
-    align,
+    align_patches,
     central_similarity,
     identity,
     length,
+    patch_stride,
     plausible,
     search,
     similarity,
 )
-from trackime.trackers.base import Features, PointTracker, query_chunks
+from trackime.trackers._options import check_positive
+from trackime.trackers.base import Features, PointTracker
 
 _LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601: share of red, green and blue in grey."""
-STRIDE_SIDE = 256
-"""Shorter side of a frame for each pixel between the samples of patches: a patch is about 5 % of it."""
 _ALIGN_STEPS, _FIND_STEPS = 4, 8
 """Gauss-Newton steps of the alignment while followed, and after a search."""
 _ALIKE = 0.8
@@ -64,8 +64,8 @@ _FOUND_WEIGHTS = np.array([0.06, -2.6, -1.35, -1.54, -0.37, 0.01], np.float32)
 
 
 @dataclass
-class _Points:
-    """The N points of one clip after `time` frames. Arrays are changed in place."""
+class LucasKanadeState:
+    """The N points of one clip after `time` frames; arrays are written in place."""
 
     start: Int64  # [N] query frame
     xy: FloatArray  # [N, 2]
@@ -77,7 +77,7 @@ class _Points:
     templates: Templates  # of the query frame
     recent: FloatArray  # [N, G] surroundings when last surely seen
     time: int = 0
-    last: Frame | None = None
+    last: GreyFrame | None = None
 
 
 class LucasKanade(PointTracker):
@@ -114,27 +114,28 @@ class LucasKanade(PointTracker):
             raise InputError(f"window: expected an odd number of pixels of 5 or more, got {window}")
         if levels is not None and levels < 0:
             raise InputError(f"levels: expected 0 or more, got {levels}")
-        if query_chunk < 1:
-            raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
+        check_positive(query_chunk=query_chunk)
         self.device = torch.device("cpu")
         self.window, self.levels, self.redetect, self.query_chunk = window, levels, redetect, query_chunk
 
     def encode(self, frames: Tensor) -> Features:
         """Grey frames [B][T]; see `PointTracker.encode`."""
-        stride = max(1, round(min(frames.shape[-2:]) / STRIDE_SIDE))
+        stride = patch_stride(frames.shape[-2:])
         weights = frames.new_tensor(_LUMA)[:, None, None]
         rows = []
         for clip in frames:
             # A frame at a time: the grey of a long clip as float would be as large as a third of the clip.
             greys = [((f * weights).sum(0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy() for f in clip]
-            rows.append([Frame(np.ascontiguousarray(grey), stride) for grey in greys])
+            rows.append([GreyFrame(np.ascontiguousarray(grey), stride) for grey in greys])
         return Features({"frames": rows}, (frames.shape[-2], frames.shape[-1]))
 
-    def open(self, queries: Tensor, size: tuple[int, int]) -> list[_Points]:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> list[LucasKanadeState]:
         """See `PointTracker.open`."""
         return [_open(clip) for clip in queries.detach().cpu().to(torch.float32).numpy()]
 
-    def advance(self, state: list[_Points], features: Features) -> tuple[Tensor, Tensor, list[_Points]]:
+    def advance(
+        self, state: list[LucasKanadeState], features: Features
+    ) -> tuple[Tensor, Tensor, list[LucasKanadeState]]:
         """See `PointTracker.advance`."""
         count = len(state[0].start) if state else 0
         xy = np.zeros((len(state), count, features.frames, 2), np.float32)
@@ -145,40 +146,34 @@ class LucasKanade(PointTracker):
                 xy[b, :, t], visibility[b, :, t] = points.xy, points.visibility
         return torch.from_numpy(xy), torch.from_numpy(visibility), state
 
-    def _step(self, points: _Points, frame: Frame) -> None:
+    def _step(self, points: LucasKanadeState, frame: GreyFrame) -> None:
         """One frame on."""
         running = np.flatnonzero(points.start < points.time)
         if points.last is not None and len(running):
-            pair = self._pair(points.last, frame)
+            pair = FramePair.between(points.last, frame, self.window, self.levels)
             for rows in self._chunks(running[points.hidden[running] == 0]):
                 _follow(points, rows, pair, self.redetect)
             for rows in self._chunks(running[points.hidden[running] > 0]):
                 _coast(points, rows, pair)
                 if self.redetect:
                     _look_for(points, rows, frame)
-            points.visibility[running[~_inside(points.xy[running], frame)]] = 0
+            points.visibility[running[~inside(points.xy[running], frame.hw)]] = 0
         for rows in self._chunks(np.flatnonzero(points.start == points.time)):
             templates = Templates.cut(frame.smooth, points.xy[rows], frame.stride)
             points.templates.put(rows, templates)
             points.recent[rows] = templates.patch
-            points.visibility[rows] = _inside(points.xy[rows], frame)
+            points.visibility[rows] = inside(points.xy[rows], frame.hw)
         points.time += 1
         points.last = frame
 
-    def _pair(self, before: Frame, after: Frame) -> FramePair:
-        window = self.window or 11 + 4 * after.stride
-        fitting = max(0, int(np.log2(max(1.0, after.side / window))))
-        return FramePair(before, after, window, fitting if self.levels is None else self.levels)
-
     def _chunks(self, rows: Int64) -> Iterator[Int64]:
-        for part in query_chunks(len(rows), self.query_chunk):
-            yield rows[part]
+        return (rows[part] for part in blocks(len(rows), self.query_chunk))
 
 
-def _open(queries: FloatArray) -> _Points:
+def _open(queries: FloatArray) -> LucasKanadeState:
     """Points [N, 3] (x, y, t) before the first frame."""
     n = len(queries)
-    return _Points(
+    return LucasKanadeState(
         start=np.rint(queries[:, 2]).astype(np.int64),
         xy=queries[:, :2].copy(),
         velocity=np.zeros((n, 2), np.float32),
@@ -191,11 +186,6 @@ def _open(queries: FloatArray) -> _Points:
     )
 
 
-def _inside(xy: FloatArray, frame: Frame) -> BoolArray:
-    """bool [N]: in the frame, edges included."""
-    return np.asarray(((xy >= 0) & (xy <= frame.size)).all(1))
-
-
 def _logistic(cues: list[FloatArray], weights: FloatArray) -> FloatArray:
     """Probability [N] of cues, each [N], after the constant 1."""
     columns = np.stack([np.ones_like(cues[0]), *cues], 1).astype(np.float32)
@@ -203,12 +193,12 @@ def _logistic(cues: list[FloatArray], weights: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
-def _follow(points: _Points, rows: Int64, pair: FramePair, redetect: bool) -> None:
+def _follow(points: LucasKanadeState, rows: Int64, pair: FramePair, redetect: bool) -> None:
     """Move `rows` to the second frame; those whose visibility falls to LOST become hidden there."""
     start, stride = points.xy[rows], pair.after.stride
     match, patch = pair.follow(start, points.velocity[rows], redetect)
     templates = points.templates[rows]
-    aligned = align(pair.after.smooth, templates, match.xy, points.affine[rows], stride, _ALIGN_STEPS)
+    aligned = align_patches(pair.after.smooth, templates, match.xy, points.affine[rows], stride, _ALIGN_STEPS)
     aligned_xy, affine, aligned_patch = aligned
     alike = similarity(aligned_patch, templates.patch)
     pull = length(aligned_xy - match.xy) / np.float32(stride)
@@ -241,7 +231,7 @@ def _follow(points: _Points, rows: Int64, pair: FramePair, redetect: bool) -> No
     points.hidden[lost] = 1
 
 
-def _coast(points: _Points, rows: Int64, pair: FramePair) -> None:
+def _coast(points: LucasKanadeState, rows: Int64, pair: FramePair) -> None:
     """Move hidden `rows` with their surroundings."""
     size, start = pair.after.size, points.xy[rows]
     # A frame's size beyond the frame is far enough for any return, and keeps the extrapolation finite.
@@ -250,7 +240,7 @@ def _coast(points: _Points, rows: Int64, pair: FramePair) -> None:
     points.visibility[rows[points.hidden[rows] > 1]] *= np.float32(0.7)
 
 
-def _look_for(points: _Points, rows: Int64, frame: Frame) -> None:
+def _look_for(points: LucasKanadeState, rows: Int64, frame: GreyFrame) -> None:
     """Look for hidden `rows` around where they have coasted to; those found are followed from there on."""
     hidden = points.hidden[rows].astype(np.float32)
     reach = frame.side * np.minimum(np.float32(_REACH_MOST), _REACH + _REACH_GROWTH * hidden).astype(np.float32)
@@ -275,7 +265,7 @@ def _look_for(points: _Points, rows: Int64, frame: Frame) -> None:
         1 / (1 + templates.patch.std(1) / 5),
     ]
     probability = _logistic(cues, _FOUND_WEIGHTS)
-    found = (score > -1) & (probability > _FOUND) & _inside(xy, frame)
+    found = (score > -1) & (probability > _FOUND) & inside(xy, frame.hw)
     rows = rows[found]
     points.xy[rows], points.affine[rows] = xy[found], affine[found]
     # Mostly below one half: whether it is there is for the next frame to say, when it can be followed.
@@ -284,7 +274,12 @@ def _look_for(points: _Points, rows: Int64, frame: Frame) -> None:
 
 
 def _place(
-    points: _Points, rows: Int64, patches: FloatArray, templates: Templates, reach: FloatArray, frame: Frame
+    points: LucasKanadeState,
+    rows: Int64,
+    patches: FloatArray,
+    templates: Templates,
+    reach: FloatArray,
+    frame: GreyFrame,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """Search for `patches` [N, G] and align what is found with the templates.
 
@@ -292,7 +287,7 @@ def _place(
         xy [N, 2], affine [N, 2, 2], score [N] (-1: impossible), similarity [N], central similarity [N].
     """
     guess = search(frame.coarse, frame.stride, patches, points.xy[rows], reach)
-    xy, affine, patch = align(frame.smooth, templates, guess, points.affine[rows], frame.stride, _FIND_STEPS)
+    xy, affine, patch = align_patches(frame.smooth, templates, guess, points.affine[rows], frame.stride, _FIND_STEPS)
     alike, alike_centre = similarity(patch, templates.patch), central_similarity(patch, templates.patch)
     possible = plausible(affine) & (length(xy - guess) < 6 * frame.stride)
     score = np.where(possible, np.minimum(alike, alike_centre + np.float32(0.1)), np.float32(-1))

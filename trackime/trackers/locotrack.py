@@ -3,13 +3,12 @@
 The network (`networks.locotrack`) looks both ways in time, and follows each point on its own. A clip of up to
 `max_frames` frames is handled in one pass, as the authors' predictor does. Longer ones go window by window; from one
 to the next are carried the points' features from their query frames, and where they were found in the frames that
-both windows see: there refinement goes on from these positions, while occlusion and uncertainty start anew, which is
+both windows see: there refinement goes on from these positions, while occlusion and uncertainty begin again, which is
 how TAPIR and LocoTrack go from one level of refinement to the next.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
-from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
+from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -28,10 +28,9 @@ from trackime.trackers.base import (
     check_frames,
     check_queries,
     pin,
-    query_chunks,
     query_frames,
 )
-from trackime.trackers.networks import FIRST_SIZE, Maps, Query, blank, size_of
+from trackime.trackers.networks import FIRST_SIZE, LocoTrackMaps, QueryFeatures, blank, size_of
 from trackime.trackers.networks import LocoTrack as Network
 
 _ENCODED = 8
@@ -41,7 +40,7 @@ _MULTIPLE = 8
 
 
 @dataclass
-class State:
+class LocoTrackState:
     """Where `advance` left off.
 
     Attributes:
@@ -59,8 +58,36 @@ class State:
     frame: Tensor
     size: tuple[int, int]
     time: int = 0
-    memory: Query | None = None
+    memory: QueryFeatures | None = None
     last: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LocoTrackOptions:
+    """Options of ``locotrack-small`` and ``locotrack-base``.
+
+    Attributes:
+        query_chunk: points tracked at once, over all clips of a batch; bounds memory and changes nothing else.
+        input_size: (h, w) frames are resized to, multiples of 8 of at least 256. Points are first searched for
+            at 256 x 256, and refined at this size.
+        max_frames: frames processed together. Encoded frames take 7 MB each at 256 x 256.
+        overlap: frames that a window shares with the one before. Attention of the heads of the longest range weakens
+            by a factor of e in 24 frames.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    query_chunk: int = 64
+    input_size: tuple[int, int] = FIRST_SIZE
+    max_frames: int = 96
+    overlap: int = 24
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, _MULTIPLE, FIRST_SIZE[0])
+        check_positive(query_chunk=self.query_chunk)
+        if not 0 <= self.overlap < self.max_frames:
+            raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {self.overlap} and {self.max_frames}")
 
 
 class LocoTrack(PointTracker):
@@ -69,32 +96,20 @@ class LocoTrack(PointTracker):
     Args:
         network: on `device`, in evaluation mode.
         name: in the registry.
+        options: see `LocoTrackOptions`.
         device: where the network is.
-        query_chunk: points followed at once, over all clips of a batch; bounds memory and changes nothing else.
-        input_size: (h, w) frames are resized to, multiples of 8 of at least 256. The points are first searched for
-            at 256 x 256, and refined at this size.
-        max_frames: frames looked at together. Encoded frames take 7 MB each at 256 x 256.
-        overlap: frames of these that the last window saw too. Attention of the farthest-sighted heads weakens by e
-            in 24 frames.
-
-    Raises:
-        InputError: an option outside its range.
     """
 
     def __init__(
         self,
         network: Network,
         name: str,
-        device: torch.device,
-        query_chunk: int = 64,
-        input_size: tuple[int, int] = FIRST_SIZE,
-        max_frames: int = 96,
-        overlap: int = 24,
+        options: LocoTrackOptions = LocoTrackOptions(),
+        device: str | torch.device = "cpu",
     ) -> None:
-        _check(query_chunk, input_size, max_frames, overlap)
-        self.network, self.name, self.device = network, name, device
-        self.query_chunk, self.max_frames, self.overlap = query_chunk, max_frames, overlap
-        self.input_size: tuple[int, int] = (int(input_size[0]), int(input_size[1]))
+        self.network, self.name, self.device = network, name, torch.device(device)
+        self.query_chunk, self.max_frames, self.overlap = options.query_chunk, options.max_frames, options.overlap
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -122,7 +137,7 @@ class LocoTrack(PointTracker):
                 data[key][i : i + _ENCODED] = value
         return Features({key: value.unflatten(0, (b, t)) for key, value in data.items()}, (h, w))
 
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> LocoTrackState:
         """See `PointTracker.open`.
 
         Raises:
@@ -131,10 +146,10 @@ class LocoTrack(PointTracker):
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         frame = query_frames(queries)
-        return State(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
+        return LocoTrackState(queries, scale_points(queries[..., :2], size, FIRST_SIZE), frame, size)
 
     @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+    def advance(self, state: LocoTrackState, features: Features) -> tuple[Tensor, Tensor, LocoTrackState]:
         """See `PointTracker.advance`."""
         seen, length = min(self.overlap, state.time), features.frames
         check_features(features, len(state.queries), seen)
@@ -146,14 +161,16 @@ class LocoTrack(PointTracker):
         visibility = xy.new_zeros(b, n, length)
         memory = state.memory if state.memory is not None else blank(b, n, self.device)
         begun = (local < length).any(0).nonzero()[:, 0]  # points that were met in some clip of the batch
-        for part in query_chunks(len(begun), self._chunk(b)):
+        for part in blocks(len(begun), self._chunk(b)):
             rows = begun[part]
             here, places = local[:, rows], state.xy[:, rows]
-            query = Query(*(whole[:, rows] for whole in memory))
+            query = QueryFeatures(*(whole[:, rows] for whole in memory))
             now = (here >= seen) & (here < length)
             if bool(now.any()):
                 met = self.network.query(maps, first, here.clamp(0, length - 1), places)
-                query = Query(*(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True)))
+                query = QueryFeatures(
+                    *(torch.where(_like(now, old), new, old) for new, old in zip(met, query, strict=True))
+                )
                 for whole, rest in zip(memory, query, strict=True):
                     whole[:, rows] = rest
             known = None
@@ -163,9 +180,9 @@ class LocoTrack(PointTracker):
         last = xy[:, :, length - min(self.overlap, start + length) :].clone()
         xy, visibility = pin(scale_points(xy, FIRST_SIZE, state.size), visibility, state.queries, start)
         after = replace(state, time=start + length, memory=memory, last=last)
-        # Frames at the end of the last window had no future: the later half of those in common are told anew.
-        told = seen - seen // 2
-        return xy[:, :, told:], visibility[:, :, told:], after
+        # Frames at the end of the last window had no future: the later half of those in common are re-estimated.
+        skipped = seen - seen // 2
+        return xy[:, :, skipped:], visibility[:, :, skipped:], after
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +196,7 @@ class LocoTrack(PointTracker):
         frame = state.frame.clamp(0, features.frames - 1)
         xy = state.xy.new_zeros(b, n, features.frames, 2)
         visibility = xy.new_zeros(b, n, features.frames)
-        for part in query_chunks(n, self._chunk(b)):
+        for part in blocks(n, self._chunk(b)):
             query = self.network.query(maps, first, frame[:, part], state.xy[:, part])
             found = self._follow_window(maps, first, query, frame[:, part], state.xy[:, part])
             xy[:, part], visibility[:, part] = found
@@ -190,7 +207,13 @@ class LocoTrack(PointTracker):
         return max(1, self.query_chunk // max(1, clips))
 
     def _follow_window(
-        self, maps: Maps, first: Maps, query: Query, frame: Tensor, xy: Tensor, known: Tensor | None = None
+        self,
+        maps: LocoTrackMaps,
+        first: LocoTrackMaps,
+        query: QueryFeatures,
+        frame: Tensor,
+        xy: Tensor,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """xy [B, N, T, 2] in pixels of FIRST_SIZE and visibility [B, N, T] of a window."""
         size = self.input_size or FIRST_SIZE
@@ -199,23 +222,13 @@ class LocoTrack(PointTracker):
         return found.xy, torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.expected_dist)
 
 
-def _check(query_chunk: int, input_size: tuple[int, int], max_frames: int, overlap: int) -> None:
-    """Raise InputError for options outside their ranges."""
-    if len(input_size) != 2 or any(v % _MULTIPLE or v < least for v, least in zip(input_size, FIRST_SIZE, strict=True)):
-        raise InputError(f"input_size: expected (h, w), multiples of 8 of at least 256, got {input_size}")
-    if query_chunk < 1:
-        raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
-    if not 0 <= overlap < max_frames:
-        raise InputError(f"overlap: expected 0 <= overlap < max_frames, got {overlap} and {max_frames}")
-
-
-def _maps(features: Features) -> tuple[Maps, Maps]:
+def _maps(features: Features) -> tuple[LocoTrackMaps, LocoTrackMaps]:
     """Maps for the refinement and for the initialisation; the same object where they are the same."""
     data = features.data
-    maps = Maps(*(data[key] for key in Maps._fields))
+    maps = LocoTrackMaps(*(data[key] for key in LocoTrackMaps._fields))
     if "first_hires" not in data:
         return maps, maps
-    return maps, Maps(data["first_hires"], data["first_lowres"], maps.highest)
+    return maps, LocoTrackMaps(data["first_hires"], data["first_lowres"], maps.highest)
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:
@@ -223,38 +236,14 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
 
 
-def _load(
-    name: str,
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 64,
-    input_size: tuple[int, int] = FIRST_SIZE,
-    max_frames: int = 96,
-    overlap: int = 24,
-) -> LocoTrack:
-    """LocoTrack-S or LocoTrack-B; a file given as `path` may be of either size, which is told from its shapes.
-
-    Args:
-        name: ``locotrack-small`` or ``locotrack-base``.
-        path: a checkpoint's file; None: the published one.
-        device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk, input_size, max_frames, overlap: see `LocoTrack`.
-
-    Raises:
-        InputError: an option outside its range; no such file.
-        FormatError: a checkpoint that does not fit.
-        DeviceError: no such device.
-    """
-    # Wrong options and devices are told before a large file is read.
-    target = resolve_device(device)
-    _check(query_chunk, input_size, max_frames, overlap)
+def _make(name: str, options: LocoTrackOptions, path: Checkpoint, device: torch.device) -> LocoTrack:
+    """LocoTrack-S or LocoTrack-B; a file given as `path` may be of either size, which its shapes tell."""
     state = read_weights(locate(name, path), prefix="model.")
     size = size_of(state, default=name.removeprefix("locotrack-"))
     network = Network(size)
     fill(network, state, name)
-    network.to(target)
-    return LocoTrack(network, f"locotrack-{size}", target, query_chunk, input_size, max_frames, overlap)
+    return LocoTrack(network.to(device), f"locotrack-{size}", options, device)
 
 
-small = partial(_load, "locotrack-small")
-base = partial(_load, "locotrack-base")
+small = factory(LocoTrackOptions, partial(_make, "locotrack-small"))
+base = factory(LocoTrackOptions, partial(_make, "locotrack-base"))

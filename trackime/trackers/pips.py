@@ -5,13 +5,15 @@ The method is that of Particle Video Revisited (Harley, Fang, Fragkiadaki, ECCV 
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trackime.checkpoints import fill, locate, read_weights
-from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
+from trackime.patches import row_blocks
+from trackime.trackers._options import Checkpoint, factory
+from trackime.trackers._particles import BLOCK, FrameWindow, ParticleOptions, ParticlePoints, ParticleTracker
 from trackime.trackers.networks import pips as network
 
 _SURE, _RELAX = 0.9, 0.02
@@ -20,28 +22,20 @@ _EARLIEST = 2
 """First frame of a window that the next one may begin at."""
 
 
-def pips(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 256,
-    input_size: tuple[int, int] = (360, 640),
-    iterations: int = 6,
-    max_frames: int = 48,
-    antialias: bool = False,
-) -> Pips:
-    """The tracker ``pips``, from the checkpoint at `path`, or from the one registered where that is None.
+@dataclass(frozen=True)
+class PipsOptions(ParticleOptions):
+    """Options of ``pips``: those of `ParticleOptions`.
 
-    The other arguments are those of `Pips`.
-
-    Raises:
-        InputError: no such checkpoint; an option outside its range.
-        FormatError: a checkpoint that does not fit.
-        DeviceError: no such device.
+    A point takes about 1 MB of memory. The authors' demonstration has frames of (360, 640), their evaluation on BADJA
+    (320, 512); sides are multiples of 4 of at least 32.
     """
-    # The weights come last: wrong options and devices are told before a large file is read.
-    tracker = Pips(network.Pips(), device, query_chunk, input_size, iterations, max_frames, antialias)
-    fill(tracker.network, read_weights(locate("pips", path)), "pips")
-    return tracker
+
+    stride = 4  # of the published network
+    overlap = network.FRAMES - 1
+
+    query_chunk: int = 256
+    input_size: tuple[int, int] = (360, 640)
+    iterations: int = 6
 
 
 class Pips(ParticleTracker):
@@ -63,36 +57,23 @@ class Pips(ParticleTracker):
 
     Args:
         module: the network, with its weights.
+        options: see `PipsOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk: points whose windows run at once; changes nothing but memory (about 1 MB a point).
-        input_size: (h, w) frames are resized to, multiples of 4 of at least 32; the authors' demonstration has
-            (360, 640), their evaluation on BADJA (320, 512).
-        iterations: refinements of a window.
-        max_frames: frames fed together, at least 9.
-        antialias: blur before shrinking; the authors do not.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     name = "pips"
-    overlap = network.FRAMES - 1
+    overlap = PipsOptions.overlap
 
     def __init__(
-        self,
-        module: network.Pips,
-        device: str | torch.device = "cpu",
-        query_chunk: int = 256,
-        input_size: tuple[int, int] = (360, 640),
-        iterations: int = 6,
-        max_frames: int = 48,
-        antialias: bool = False,
+        self, module: network.Pips, options: PipsOptions = PipsOptions(), device: str | torch.device = "cpu"
     ) -> None:
-        super().__init__(module, device, input_size, query_chunk, max_frames, iterations, antialias)
+        super().__init__(module, options, device)
         self.network = module
 
-    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+    def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """See `ParticleTracker._extend`."""
         length = window.end - window.first
         xy = points.place[:, None].repeat(1, length, 1)
@@ -101,7 +82,7 @@ class Pips(ParticleTracker):
         reach = network.FRAMES - 1
         started = points.met(window.end)
         while len(rows := started[points.begin[started] + reach < window.end]):
-            for some in row_blocks(rows, self.query_chunk):
+            for some in row_blocks(rows, BLOCK, self.query_chunk):
                 path, seen = self._run(points, some, window, xy, visibility)
                 covered[some] = points.begin[some] + reach
                 skip = _next_begin(seen)
@@ -110,12 +91,12 @@ class Pips(ParticleTracker):
                 points.visibility[some] = seen.gather(1, skip[:, None])[:, 0]
         # A last window that ends where the chunk does had eight true frames to go by: nothing knows better.
         left = started[(covered[started] < window.end - 1) & (points.begin[started] < window.end - 1)]
-        for some in row_blocks(left, self.query_chunk):
+        for some in row_blocks(left, BLOCK, self.query_chunk):
             self._run(points, some, window, xy, visibility)
         return xy, visibility
 
     def _run(
-        self, points: Points, rows: Tensor, window: Window, xy: Tensor, visibility: Tensor
+        self, points: ParticlePoints, rows: Tensor, window: FrameWindow, xy: Tensor, visibility: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One window for each of some points, from its own frame on; beyond the end the last frame is repeated.
 
@@ -156,3 +137,13 @@ def _next_begin(visibility: Tensor) -> Tensor:
     enough = late > thresholds[level][:, None]
     steps = torch.arange(_EARLIEST, visibility.shape[1], device=late.device)
     return torch.where(enough, steps, _EARLIEST).amax(1)
+
+
+def _make(options: PipsOptions, path: Checkpoint, device: torch.device) -> Pips:
+    tracker = Pips(network.Pips(), options, device)
+    fill(tracker.network, read_weights(locate("pips", path)), "pips")
+    return tracker
+
+
+pips = factory(PipsOptions, _make)
+"""The tracker ``pips``."""

@@ -5,14 +5,16 @@ The network is that of PointOdyssey (Zheng et al., ICCV 2023).
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.errors import InputError
-from trackime.trackers._particles import ParticleTracker, Points, Window, row_blocks
+from trackime.patches import row_blocks
+from trackime.trackers._options import Checkpoint, check_positive, factory
+from trackime.trackers._particles import BLOCK, FrameWindow, ParticleOptions, ParticlePoints, ParticleTracker
 from trackime.trackers.networks import pips2 as network
 
 _OVERLAP = 8
@@ -23,32 +25,37 @@ _SHARE = 0.01
 """Of the squared motions that the way back may miss by besides (Sundaram, Brox and Keutzer 2010, equation 5)."""
 
 
-def pips2(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = 64,
-    input_size: tuple[int, int] = (512, 896),
-    iterations: int = 16,
-    max_frames: int = 48,
-    check_every: int = 8,
-    check_span: int = 12,
-    check_iterations: int = 6,
-    antialias: bool = False,
-) -> Pips2:
-    """The tracker ``pips2``, from the checkpoint at `path`, or from the one registered where that is None.
+@dataclass(frozen=True)
+class Pips2Options(ParticleOptions):
+    """Options of ``pips2``: those of `ParticleOptions`, and how visibility is checked.
 
-    The other arguments are those of `Pips2`.
+    A point takes about 5 MB of memory at 48 frames. The authors' evaluations have frames of (512, 896), 128 of them
+    together, which takes features of 0.8 GB; sides are multiples of 8 of at least 64.
+
+    Attributes:
+        check_every: frames between checks of visibility; 0: none are made, and all that is in the frame is visible.
+        check_span: frames tracked back in a check.
+        check_iterations: refinements of the way back.
 
     Raises:
-        InputError: no such checkpoint; an option outside its range.
-        FormatError: a checkpoint that does not fit.
-        DeviceError: no such device.
+        InputError: one outside its range.
     """
-    checks = (check_every, check_span, check_iterations)
-    # The weights come last: wrong options and devices are told before a large file is read.
-    tracker = Pips2(network.Pips2(), device, query_chunk, input_size, iterations, max_frames, *checks, antialias)
-    fill(tracker.network, read_weights(locate("pips2", path)), "pips2")
-    return tracker
+
+    stride = 8  # of the published network
+    overlap = _OVERLAP
+
+    query_chunk: int = 64
+    input_size: tuple[int, int] = (512, 896)
+    iterations: int = 16
+    check_every: int = 8
+    check_span: int = 12
+    check_iterations: int = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(check_span=self.check_span, check_iterations=self.check_iterations)
+        if self.check_every < 0:
+            raise InputError(f"check_every: expected 0 (no checks) or more, got {self.check_every}")
 
 
 class Pips2(ParticleTracker):
@@ -73,48 +80,25 @@ class Pips2(ParticleTracker):
 
     Args:
         module: the network, with its weights.
+        options: see `Pips2Options`.
         device: cpu, cuda, cuda:N, mps or auto.
-        query_chunk: points followed at once; changes nothing but memory (about 5 MB a point at 48 frames).
-        input_size: (h, w) frames are resized to, multiples of 8 of at least 64; the authors' evaluations have
-            (512, 896).
-        iterations: refinements of a window.
-        max_frames: frames fed together. The authors' evaluations have 128, which takes features of 0.8 GB.
-        check_every: frames between checks of visibility; 0: none are made, and all that is in the frame is visible.
-        check_span: frames gone back through in a check.
-        check_iterations: refinements of the way back.
-        antialias: blur before shrinking; the authors do not.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     name = "pips2"
     overlap = _OVERLAP
 
     def __init__(
-        self,
-        module: network.Pips2,
-        device: str | torch.device = "cpu",
-        query_chunk: int = 64,
-        input_size: tuple[int, int] = (512, 896),
-        iterations: int = 16,
-        max_frames: int = 48,
-        check_every: int = 8,
-        check_span: int = 12,
-        check_iterations: int = 6,
-        antialias: bool = False,
+        self, module: network.Pips2, options: Pips2Options = Pips2Options(), device: str | torch.device = "cpu"
     ) -> None:
-        super().__init__(module, device, input_size, query_chunk, max_frames, iterations, antialias)
-        if check_every < 0 or check_span < 1 or check_iterations < 1:
-            raise InputError(
-                "options: expected check_every >= 0, check_span >= 1, check_iterations >= 1, "
-                f"got {check_every}, {check_span}, {check_iterations}"
-            )
+        super().__init__(module, options, device)
         self.network = module
-        self.check_every, self.check_span, self.check_iterations = check_every, check_span, check_iterations
+        self.check_every, self.check_span = options.check_every, options.check_span
+        self.check_iterations = options.check_iterations
 
-    def _extend(self, points: Points, window: Window) -> tuple[Tensor, Tensor]:
+    def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """See `ParticleTracker._extend`."""
         length = window.end - window.first
         xy = points.place[:, None].repeat(1, length, 1)
@@ -126,7 +110,7 @@ class Pips2(ParticleTracker):
             rows = started[begins == begin]
             if begin == length - 1:
                 continue
-            for some in row_blocks(rows, self.query_chunk):
+            for some in row_blocks(rows, BLOCK, self.query_chunk):
                 frames = torch.arange(begin, length, device=some.device).expand(len(some), -1)
                 guess = points.place[some, None].expand(-1, length - begin, -1)
                 path = self.network(window.pyramid, frames, guess, points.descriptor[some], self.iterations)[-1]
@@ -138,7 +122,7 @@ class Pips2(ParticleTracker):
         points.visibility[started] = visibility[started, begins - window.first]
         return xy, visibility
 
-    def _check(self, window: Window, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
+    def _check(self, window: FrameWindow, frames: Tensor, path: Tensor, first: Tensor) -> Tensor:
         """Visibility [K, S] of points that were followed.
 
         Args:
@@ -158,7 +142,7 @@ class Pips2(ParticleTracker):
             found |= dict(zip(alike, rows.view(len(path), -1).unbind(1), strict=True))
         return _interpolate([0, *steps], torch.stack([found[step] for step in (0, *steps)], 1))
 
-    def _agree(self, window: Window, frames: Tensor, path: Tensor, length: int) -> Tensor:
+    def _agree(self, window: FrameWindow, frames: Tensor, path: Tensor, length: int) -> Tensor:
         """How well points followed back stay on their tracks.
 
         Args:
@@ -171,7 +155,7 @@ class Pips2(ParticleTracker):
         """
         size = self.query_chunk * max(1, length // frames.shape[1])
         result = path.new_zeros(len(path))
-        for rows in row_blocks(torch.arange(len(path), device=path.device), size):
+        for rows in row_blocks(torch.arange(len(path), device=path.device), BLOCK, size):
             way, some = path[rows], frames[rows]
             descriptor = self.network.describe(window.pyramid[0], some[:, 0], way[:, 0])
             guess = way[:, :1].expand_as(way)
@@ -203,3 +187,13 @@ def _interpolate(steps: list[int], values: Tensor) -> Tensor:
     right = torch.searchsorted(knots, times).clamp(min=1)
     share = (times - knots[right - 1]) / (knots[right] - knots[right - 1])
     return values[:, right - 1].lerp(values[:, right], share)
+
+
+def _make(options: Pips2Options, path: Checkpoint, device: torch.device) -> Pips2:
+    tracker = Pips2(network.Pips2(), options, device)
+    fill(tracker.network, read_weights(locate("pips2", path)), "pips2")
+    return tracker
+
+
+pips2 = factory(Pips2Options, _make)
+"""The tracker ``pips2``."""

@@ -7,7 +7,6 @@ of them. The network looks for (1 - occlusion)(1 - far off) > 0.5, which is `vis
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trackime.arrays import blocks
 from trackime.checkpoints import fill, locate, read_weights
 from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.geometry import resize_frames, scale_points
+from trackime.trackers._options import Checkpoint, check_positive, factory
 from trackime.trackers.base import (
     Features,
     PointTracker,
@@ -27,7 +28,6 @@ from trackime.trackers.base import (
     check_frames,
     check_queries,
     pin,
-    query_chunks,
     query_frames,
 )
 from trackime.trackers.networks import (
@@ -37,13 +37,11 @@ from trackime.trackers.networks import (
     Grids,
     Tapir,
     TapirEstimate,
-    Variant,
+    TapirVariant,
     final,
     levels_for,
 )
 
-_QUERY_CHUNK = 64
-"""Points that go through the network at once."""
 _WINDOW, _OVERLAP = 48, 12
 """Frames that a network which looks both ways sees together, and how many of them it saw in the last window.
 
@@ -58,8 +56,8 @@ STEPS = 24
 
 
 @dataclass(frozen=True)
-class State:
-    """Points on their way, in the order in which their queries come."""
+class TapirState:
+    """Where `advance` left off: points in the order of their query frames."""
 
     queries: Tensor  # [B, N, 3] (x, y, t) pixels of the frames, t in steps of travel
     order: Tensor  # int64 [N] where each was among the queries given
@@ -67,6 +65,38 @@ class State:
     step: int  # frames advanced so far
     points: list[Descriptors] | None  # by level; zeros before the query frame came
     contexts: tuple[list[Context] | None, ...]  # of a causal network, by chunk of queries; None: none has come yet
+
+
+@dataclass(frozen=True)
+class TapirOptions:
+    """Options of the family.
+
+    Attributes:
+        query_chunk: points that go through the network at once; bounds its memory, changes no result.
+        temperature: of the cost volume's softmax; 20 goes with the published torch checkpoints, 10 with some of the
+            JAX ones.
+        resolution: (h, w) frames are resized to, multiples of 8 from 256 on; beyond 256x256 positions are refined on
+            further levels up to it.
+        max_frames: frames seen together by a network that looks both ways in time. More of them need more memory;
+            clips of up to as many are tracked as the authors do.
+        overlap: frames that a window shares with the one before.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    query_chunk: int = 64
+    temperature: float = 20.0
+    resolution: tuple[int, int] = SIZE
+    max_frames: int = _WINDOW
+    overlap: int = _OVERLAP
+
+    def __post_init__(self) -> None:
+        check_positive(query_chunk=self.query_chunk)
+        if len(self.resolution) != 2 or any(v % 8 or v < least for v, least in zip(self.resolution, SIZE, strict=True)):
+            raise InputError(f"resolution: expected multiples of 8 from 256 on, got {tuple(self.resolution)}")
+        if not 0 <= self.overlap < self.max_frames:
+            raise InputError(f"overlap: expected 0 .. max_frames - 1 = {self.max_frames - 1}, got {self.overlap}")
 
 
 class TapirTracker(PointTracker):
@@ -78,31 +108,25 @@ class TapirTracker(PointTracker):
     Args:
         network: with its weights.
         name: in the registry.
-        device: where it computes.
-        query_chunk: points that go through the network at once; bounds its memory, changes no result.
-        resolution: (h, w) that frames are resized to; beyond 256x256 positions are refined on further levels up
-            to it.
+        options: see `TapirOptions`.
+        device: cpu, cuda, cuda:N, mps or auto.
 
     Raises:
-        InputError: a resolution that is not of multiples of 8, or below 256; no positive chunk.
+        InputError, DeviceError: no such device.
     """
 
-    max_frames: int | None = _WINDOW
-    overlap = _OVERLAP
+    windows = True
+    """Whether it sees `max_frames` frames together; else any number."""
 
     def __init__(
-        self,
-        network: Tapir,
-        name: str,
-        device: str | torch.device = "cpu",
-        query_chunk: int = _QUERY_CHUNK,
-        resolution: tuple[int, int] = SIZE,
+        self, network: Tapir, name: str, options: TapirOptions = TapirOptions(), device: str | torch.device = "cpu"
     ) -> None:
-        _check(query_chunk, resolution)
         self.device = resolve_device(device)
         self.network = network.to(self.device)
-        self.name, self.query_chunk = name, query_chunk
-        self.input_size = (resolution[0], resolution[1])
+        self.name, self.query_chunk = name, options.query_chunk
+        self.input_size = (options.resolution[0], options.resolution[1])
+        if self.windows:
+            self.max_frames, self.overlap = options.max_frames, options.overlap
         self.sizes = self._sizes()
 
     def _sizes(self) -> list[tuple[int, int]]:
@@ -127,17 +151,17 @@ class TapirTracker(PointTracker):
             data[f"fine{i}"] = torch.cat([g.fine[0] for g in made]).unflatten(0, (b, t))
         return Features(data, (frames.shape[-2], frames.shape[-1]))
 
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> TapirState:
         """The state before the first frame; see `PointTracker.open`."""
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         # Sorted by time, so that chunks of queries that have not come yet are left out.
         order = queries[..., 2].amin(0).argsort(stable=True)
-        chunks = len(list(query_chunks(queries.shape[1], self.query_chunk)))
-        return State(queries[:, order], order, size, 0, None, (None,) * chunks)
+        chunks = len(list(blocks(queries.shape[1], self.query_chunk)))
+        return TapirState(queries[:, order], order, size, 0, None, (None,) * chunks)
 
     @torch.no_grad()
-    def advance(self, state: State, features: Features) -> tuple[Tensor, Tensor, State]:
+    def advance(self, state: TapirState, features: Features) -> tuple[Tensor, Tensor, TapirState]:
         """Follow the points through the next chunk; see `PointTracker.advance`."""
         head = min(self.overlap, state.step)
         check_features(features, len(state.queries), head)
@@ -147,9 +171,9 @@ class TapirTracker(PointTracker):
         xy, visibility, contexts = self._follow_window(state, levels, points, t)
         xy, visibility = pin(xy, visibility, state.queries, first)
         new = replace(state, step=first + features.frames, points=points, contexts=contexts)
-        # Frames at the end of the last window had no future: the later half of those in common are told anew.
-        back, told = state.order.argsort(), head - head // 2
-        return xy[:, back, told:], visibility[:, back, told:], new
+        # Frames at the end of the last window had no future: the later half of those in common are re-estimated.
+        back, skipped = state.order.argsort(), head - head // 2
+        return xy[:, back, skipped:], visibility[:, back, skipped:], new
 
     @torch.no_grad()
     def track_features(self, features: Features, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,7 +192,7 @@ class TapirTracker(PointTracker):
     def _levels(self, features: Features) -> list[Grids]:
         return [Grids(features.data[f"coarse{i}"], features.data[f"fine{i}"]) for i in range(len(self.sizes))]
 
-    def _described(self, state: State, levels: list[Grids], t: Tensor, here: Tensor) -> list[Descriptors]:
+    def _described(self, state: TapirState, levels: list[Grids], t: Tensor, here: Tensor) -> list[Descriptors]:
         """Descriptors [B, N, C] of each level, with those of the queries `here` [B, N], in frames t, put in."""
         points = state.points or [
             Descriptors(*(m.new_zeros(*t.shape, m.shape[-1]) for m in (grids.coarse, grids.fine))) for grids in levels
@@ -183,7 +207,7 @@ class TapirTracker(PointTracker):
         return found
 
     def _follow_window(
-        self, state: State, levels: list[Grids], points: list[Descriptors], t: Tensor
+        self, state: TapirState, levels: list[Grids], points: list[Descriptors], t: Tensor
     ) -> tuple[Tensor, Tensor, tuple[list[Context] | None, ...]]:
         """What the network says in all frames of `levels` about points queried in frames t [B, N] of them.
 
@@ -195,7 +219,7 @@ class TapirTracker(PointTracker):
         xy = state.queries[:, :, None, :2].repeat(1, 1, length, 1)
         visibility = xy.new_zeros(xy.shape[:3])
         contexts = list(state.contexts)
-        for k, rows in enumerate(query_chunks(t.shape[1], self.query_chunk)):
+        for k, rows in enumerate(blocks(t.shape[1], self.query_chunk)):
             if bool((t[:, rows] < length).any()):
                 own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
                 found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])
@@ -205,7 +229,7 @@ class TapirTracker(PointTracker):
 
     def _follow_chunk(
         self,
-        state: State,
+        state: TapirState,
         levels: list[Grids],
         points: Sequence[Descriptors],
         rows: slice,
@@ -225,12 +249,11 @@ class CausalTapirTracker(TapirTracker):
     query comes from the reversed frames. The network's memory is about 1 MB a point.
     """
 
-    max_frames = None
-    overlap = 0
+    windows = False
 
     def _follow_chunk(
         self,
-        state: State,
+        state: TapirState,
         levels: list[Grids],
         points: Sequence[Descriptors],
         rows: slice,
@@ -254,15 +277,14 @@ class CausalTapirTracker(TapirTracker):
 class TapNet(TapirTracker):
     """The guess alone: each frame by itself, from the cost volume at 256x256. Frames in chunks of any length."""
 
-    max_frames = None
-    overlap = 0
+    windows = False
 
     def _sizes(self) -> list[tuple[int, int]]:
         return [SIZE]
 
     def _follow_chunk(
         self,
-        state: State,
+        state: TapirState,
         levels: list[Grids],
         points: Sequence[Descriptors],
         rows: slice,
@@ -273,98 +295,35 @@ class TapNet(TapirTracker):
         return self.network.guess(levels[0], points[0], xy, t), None
 
 
-def _both_ways(
-    name: str,
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = _QUERY_CHUNK,
-    temperature: float = 20.0,
-    resolution: tuple[int, int] = SIZE,
-    max_frames: int = _WINDOW,
-    overlap: int = _OVERLAP,
-) -> PointTracker:
-    """TAPIR or BootsTAPIR (v2), looking both ways.
-
-    Args:
-        name: ``tapir`` or ``bootstapir``.
-        path: a checkpoint of either: which one shows in its shapes.
-        device: where it computes.
-        query_chunk: points that go through the network at once.
-        temperature: of the cost volume's softmax; 20 goes with the published torch checkpoints, 10 with some of the
-            JAX ones.
-        resolution: (h, w) that frames are resized to; multiples of 8 from 256 on.
-        max_frames: frames seen together. More of them need more memory; clips of up to as many are tracked as the
-            authors do.
-        overlap: frames that a window has in common with the last one.
-
-    Raises:
-        InputError: no such file, or one whose name says that it is causal; options out of range.
-        FormatError: not a checkpoint, or of another network.
-        DeviceError: no such device.
-    """
-    device = resolve_device(device)
-    _check(query_chunk, resolution, max_frames, overlap)
+def _both_ways(name: str, options: TapirOptions, path: Checkpoint, device: torch.device) -> TapirTracker:
+    """TAPIR or BootsTAPIR (v2), looking both ways; a checkpoint of either: which one shows in its shapes."""
     file = locate(name, path)
     if file.name.lower().startswith("causal"):
         raise InputError(f"{name}: {file.name} is a causal network by its name: write causal-bootstapir:{file}")
-    tracker = TapirTracker(_loaded(name, file, temperature), name, device, query_chunk, resolution)
-    tracker.max_frames, tracker.overlap = max_frames, overlap
-    return tracker
+    return TapirTracker(_loaded(name, file, options), name, options, device)
 
 
-tapir = partial(_both_ways, "tapir")
-bootstapir = partial(_both_ways, "bootstapir")
+def _causal(options: TapirOptions, path: Checkpoint, device: torch.device) -> CausalTapirTracker:
+    """Whether a network is causal shows neither in the names nor in the shapes of its weights: the caller says so."""
+    name = "causal-bootstapir"
+    return CausalTapirTracker(_loaded(name, locate(name, path), options, causal=True), name, options, device)
 
 
-def causal_bootstapir(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = _QUERY_CHUNK,
-    temperature: float = 20.0,
-    resolution: tuple[int, int] = SIZE,
-) -> PointTracker:
-    """Causal BootsTAPIR, frame by frame; arguments as for `_both_ways`.
-
-    Whether a network is causal shows neither in the names nor in the shapes of its weights: choosing this tracker
-    is what says so.
-    """
-    name, device = "causal-bootstapir", resolve_device(device)
-    _check(query_chunk, resolution)
-    network = _loaded(name, locate(name, path), temperature, causal=True)
-    return CausalTapirTracker(network, name, device, query_chunk, resolution)
+def _guess(options: TapirOptions, path: Checkpoint, device: torch.device) -> TapNet:
+    return TapNet(_loaded("tapir", locate("tapir", path), options), "tapnet", options, device)
 
 
-def tapnet(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    query_chunk: int = _QUERY_CHUNK,
-    temperature: float = 20.0,
-) -> PointTracker:
-    """TAPIR's cost volume without refinement, which is TAP-Net's way; from a checkpoint of TAPIR, causal or not.
-
-    Arguments and errors as for `_both_ways`. Positions are as coarse as the maps let them be, and visibility is the
-    guess's own.
-    """
-    device = resolve_device(device)
-    _check(query_chunk)
-    network = _loaded("tapir", locate("tapir", path), temperature)
-    return TapNet(network, "tapnet", device, query_chunk)
-
-
-def _check(
-    query_chunk: int, resolution: tuple[int, int] = SIZE, max_frames: int = _WINDOW, overlap: int = _OVERLAP
-) -> None:
-    """Raise InputError for options out of range: before a large file is fetched and read."""
-    if query_chunk < 1:
-        raise InputError(f"query_chunk: expected 1 or more, got {query_chunk}")
-    if len(resolution) != 2 or any(v % 8 or v < least for v, least in zip(resolution, SIZE, strict=True)):
-        raise InputError(f"resolution: expected multiples of 8 from 256 on, got {tuple(resolution)}")
-    if not 0 <= overlap < max_frames:
-        raise InputError(f"overlap: expected 0 .. max_frames - 1 = {max_frames - 1}, got {overlap}")
-
-
-def _loaded(name: str, file: Path, temperature: float, causal: bool = False) -> Tapir:
+def _loaded(name: str, file: Path, options: TapirOptions, causal: bool = False) -> Tapir:
     state = read_weights(file)
-    network = Tapir(Variant.of(state, causal), temperature)
+    network = Tapir(TapirVariant.of(state, causal), options.temperature)
     fill(network, state, name)
     return network
+
+
+tapir = factory(TapirOptions, partial(_both_ways, "tapir"))
+bootstapir = factory(TapirOptions, partial(_both_ways, "bootstapir"))
+causal_bootstapir = factory(TapirOptions, _causal, without=("max_frames", "overlap"))
+"""Causal BootsTAPIR, frame by frame."""
+tapnet = factory(TapirOptions, _guess, without=("resolution", "max_frames", "overlap"))
+"""TAPIR's cost volume without refinement, which is TAP-Net's way; from a checkpoint of TAPIR, causal or not. Positions
+are as coarse as the maps, and visibility is the initial estimate's own."""

@@ -3,17 +3,16 @@
 It looks both ways in time, at a window of frames together, and searches every frame whole (see
 `trackime.trackers.networks.trackime_s`). A clip that fits in one window is followed in both directions at once. Longer
 ones go window by window, once each way: queries keep the descriptors of their query frame, beside those of where they
-were last seen, and what was found in the frames that two windows share is what the next one begins with. `advance`
-returns these frames anew, since frames that have others after them are told better. Chunks are some windows long.
+were last seen, and the estimates in the frames that two windows share initialise the next one. `advance` returns these
+frames again, re-estimated: frames with others after them are tracked better. Chunks are some windows long.
 
-The network's positions are then laid onto the pixels (see `settle`), which know a place better than its features do.
+The network's positions are then refined on the pixels (`patches.refine_tracks`), which locate a point better.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,11 +23,11 @@ from torch import Tensor
 
 from trackime.checkpoints import fill, read_weights
 from trackime.devices import resolve_device
-from trackime.errors import FormatError, InputError
+from trackime.errors import FormatError
 from trackime.files import atomic
 from trackime.geometry import resize_frames, scale_points
-from trackime.patches import PixelTemplates, blocks, lightness
-from trackime.patches import refine as settling
+from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks, row_blocks
+from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers._windowed import WindowedTracker
 from trackime.trackers.base import (
     Features,
@@ -36,7 +35,7 @@ from trackime.trackers.base import (
     check_queries,
     query_frames,
 )
-from trackime.trackers.networks import STRIDES, Estimate, Place, Points, Size, TrackimeS, unit
+from trackime.trackers.networks import STRIDES, LastSeen, NetworkSize, QueriedPoints, TrackimeS, TrackimeSEstimate, unit
 from trackime.trackers.weights import shipped
 
 _NAME = "trackime-s"
@@ -55,7 +54,7 @@ _FORMAT = "trackime-s 1"
 
 
 @dataclass(frozen=True)
-class State:
+class EmbeddedState:
     """Where `advance` left off.
 
     Attributes:
@@ -75,8 +74,33 @@ class State:
     descriptors: list[Tensor]
     recent: list[Tensor]
     templates: PixelTemplates
-    last: Place
-    tail: Estimate | None = None
+    last: LastSeen
+    tail: TrackimeSEstimate | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedOptions:
+    """Options of ``trackime-s``.
+
+    Attributes:
+        input_size: (h, w) frames are resized to, multiples of 16 of at least 32.
+        query_chunk: points tracked at once: bounds memory (about 1 MB a point for 24 frames); None: 32 on a CPU, whose
+            cache holds small blocks, 256 on others.
+        iterations: refinements of a window; None: as many as the network was trained with.
+        align: refine positions on the pixels; False: the network's own positions.
+
+    Raises:
+        InputError: one outside its range.
+    """
+
+    input_size: tuple[int, int] = (256, 256)
+    query_chunk: int | None = None
+    iterations: int | None = None
+    align: bool = True
+
+    def __post_init__(self) -> None:
+        check_size(self.input_size, _GRAIN, 2 * _GRAIN)
+        check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
 
 
 class EmbeddedTracker(WindowedTracker):
@@ -84,42 +108,23 @@ class EmbeddedTracker(WindowedTracker):
 
     Args:
         network: with its weights.
+        options: see `EmbeddedOptions`.
         device: cpu, cuda, cuda:N, mps or auto.
-        input_size: (h, w) frames are resized to, multiples of 16.
-        query_chunk: points followed at once: bounds memory (about 1 MB a point for 24 frames).
-        iterations: refinements of a window; None: as many as the network was trained with.
-        align: lay positions onto the pixels; off: as the network says.
 
     Raises:
-        InputError: an option outside its range.
-        DeviceError: no such device.
+        InputError, DeviceError: no such device.
     """
 
     name = _NAME
 
     def __init__(
-        self,
-        network: TrackimeS,
-        device: str | torch.device = "cpu",
-        input_size: tuple[int, int] = (256, 256),
-        query_chunk: int | None = None,
-        iterations: int | None = None,
-        align: bool = True,
+        self, network: TrackimeS, options: EmbeddedOptions = EmbeddedOptions(), device: str | torch.device = "cpu"
     ) -> None:
         self.device = resolve_device(device)
-        size = tuple(int(v) for v in input_size)
-        if len(size) != 2 or any(v % _GRAIN or v < 2 * _GRAIN for v in size):
-            raise InputError(
-                f"input_size: expected (h, w), multiples of {_GRAIN} of at least {2 * _GRAIN}, got {input_size}"
-            )
-        for option, value in (("query_chunk", query_chunk), ("iterations", iterations)):
-            if value is not None and value < 1:
-                raise InputError(f"{option}: expected 1 or more, got {value}")
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self.input_size: tuple[int, int] = (size[0], size[1])
-        # Small blocks stay in a CPU's cache; a GPU wants many at once.
-        self.query_chunk = query_chunk or (_BLOCK if self.device.type == "cpu" else 256)
-        self.iterations, self.align = iterations, align
+        self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
+        self.query_chunk = options.query_chunk or (_BLOCK if self.device.type == "cpu" else 256)
+        self.iterations, self.align = options.iterations, options.align
         self.window, self.overlap = network.size.window, network.size.overlap
         self.max_frames: int = self.window + (_WINDOWS - 1) * (self.window - self.overlap)
 
@@ -135,41 +140,41 @@ class EmbeddedTracker(WindowedTracker):
         for part in flat.split(at_once):
             resized = resize_frames(part.to(self.device, torch.float32), self.input_size)
             levels.append(self.network.encode(resized))
-            images.append(lightness(resized) if self.align else resized[:, :, :0, :0])
+            images.append(lab_images(resized) if self.align else resized[:, :, :0, :0])
         data = {f"level{i}": torch.cat([part[i] for part in levels]).unflatten(0, (b, t)) for i in range(len(STRIDES))}
         return Features(data | {"image": torch.cat(images).unflatten(0, (b, t))}, (h, w))
 
     @torch.no_grad()
-    def open(self, queries: Tensor, size: tuple[int, int]) -> State:
+    def open(self, queries: Tensor, size: tuple[int, int]) -> EmbeddedState:
         """See `PointTracker.open`."""
         check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         blank = queries.new_zeros(*queries.shape[:2], self.network.size.dim)
         blanks = [blank] * len(STRIDES)
-        templates = settling.blank(tuple(queries.shape[:2]), queries)
-        begun = Place(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
-        return State(0, queries, size, blanks, blanks, templates, begun)
+        templates = PixelTemplates.blank(tuple(queries.shape[:2]), queries)
+        begun = LastSeen(scale_points(queries[..., :2], size, self.input_size), query_frames(queries))
+        return EmbeddedState(0, queries, size, blanks, blanks, templates, begun)
 
     def follow_windows(
-        self, state: State, features: Features, first: int, both: bool = False
-    ) -> tuple[Tensor, Tensor, State]:
+        self, state: EmbeddedState, features: Features, first: int, both: bool = False
+    ) -> tuple[Tensor, Tensor, EmbeddedState]:
         """See `WindowedTracker.follow_windows`."""
         length, queries = features.frames, state.queries
         xy = queries[:, :, None, :2].repeat(1, 1, length, 1)
         visibility = xy.new_zeros(xy.shape[:3])
         for t0, t1, new in self.spans(state.t, first, length):
             estimate, seen, state = self._follow_window(state, features.window(t0, t1), first + t0, first + new, both)
-            told = seen.isfinite()
+            met = seen.isfinite()
             place = scale_points(estimate.xy, self.input_size, state.size)
-            xy[:, :, t0:t1] = torch.where(told[..., None], place, xy[:, :, t0:t1])
-            visibility[:, :, t0:t1] = torch.where(told, seen, 0.0)
+            xy[:, :, t0:t1] = torch.where(met[..., None], place, xy[:, :, t0:t1])
+            visibility[:, :, t0:t1] = torch.where(met, seen, 0.0)
         h, w = state.size
         inside = (xy >= 0).all(-1) & (xy <= xy.new_tensor([w, h])).all(-1)
         return xy, visibility * inside, state
 
     def _follow_window(
-        self, state: State, window: Features, start: int, new: int, both: bool
-    ) -> tuple[Estimate, Tensor, State]:
+        self, state: EmbeddedState, window: Features, start: int, new: int, both: bool
+    ) -> tuple[TrackimeSEstimate, Tensor, EmbeddedState]:
         """Estimates in a window that begins at frame `start`, whose frames from `new` on are new.
 
         Returns:
@@ -185,40 +190,45 @@ class EmbeddedTracker(WindowedTracker):
         descriptors, recent = [d.clone() for d in state.descriptors], [d.clone() for d in state.recent]
         templates = state.templates.clone()
         blank = place.new_full((b, n, length), torch.nan)
-        whole, seen = Estimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
+        whole, seen = TrackimeSEstimate(blank[..., None].repeat(1, 1, 1, 2), blank, blank.clone()), blank.clone()
         for clip in range(b):
             levels = [level[clip] for level in maps]
             mine_t, begun = t[clip] - start, t[clip] < end
             fresh = begun & (t[clip] >= new)
-            for rows in blocks(fresh, _BLOCK, _BLOCK):
+            for rows in row_blocks(fresh, _BLOCK, _BLOCK):
                 found = self.network.describe(levels, mine_t[rows], place[clip, rows])
                 for mine, theirs in zip(descriptors, found, strict=True):
                     mine[clip, rows] = theirs
-            for rows in blocks(begun, _BLOCK, self.query_chunk):
+            for rows in row_blocks(begun, _BLOCK, self.query_chunk):
                 alike = [
                     unit(own[clip, rows] + _RECENT * late[clip, rows])[None]
                     for own, late in zip(descriptors, recent, strict=True)
                 ]
-                points = Points(place[clip, rows][None], mine_t[rows][None], alike)
-                before = None if state.tail is None else Estimate(*(part[clip, rows][None] for part in state.tail))
-                last = Place(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
+                points = QueriedPoints(place[clip, rows][None], mine_t[rows][None], alike)
+                before = (
+                    None if state.tail is None else TrackimeSEstimate(*(part[clip, rows][None] for part in state.tail))
+                )
+                last = LastSeen(state.last.xy[clip, rows][None], state.last.t[clip, rows][None] - start)
                 result = self.network([level[None] for level in levels], points, before, self.iterations, last)
                 estimate = result.estimates[-1]
                 for mine, theirs in zip(whole, estimate, strict=True):
                     mine[clip, rows] = theirs[0]
                 seen[clip, rows] = _probability(estimate, self.network.threshold)[0]
             if self.align:
-                settling.meet(images[clip], templates, clip, mine_t, place[clip], fresh)
-                whole.xy[clip], warp = settling.settle(
+                cut_query_pixels(images[clip], templates, clip, mine_t, place[clip], fresh)
+                whole.xy[clip], warp = refine_tracks(
                     images[clip], templates.of(clip), mine_t, whole.xy[clip], shared, both
                 )
                 templates.warp[clip] = warp
-            for rows in blocks(begun, _BLOCK):
+            for rows in row_blocks(begun, _BLOCK):
                 found = self._recent(levels, whole.xy[clip, rows], seen[clip, rows], shared)
                 some = (seen[clip, rows, shared:] > 0.5).any(-1, keepdim=True)
                 for mine, theirs in zip(recent, found, strict=True):
                     mine[clip, rows] = torch.where(some, theirs, mine[clip, rows])
-        tail, last = Estimate(*(part[:, :, shared:] for part in whole)), _last_seen(state.last, whole.xy, seen, start)
+        tail, last = (
+            TrackimeSEstimate(*(part[:, :, shared:] for part in whole)),
+            _last_seen(state.last, whole.xy, seen, start),
+        )
         state = replace(state, t=end, descriptors=descriptors, recent=recent, templates=templates, last=last, tail=tail)
         return whole, seen, state
 
@@ -231,15 +241,15 @@ class EmbeddedTracker(WindowedTracker):
         return [(level * weight[..., None]).sum(1) / total for level in found]
 
 
-def _last_seen(before: Place, xy: Tensor, seen: Tensor, start: int) -> Place:
+def _last_seen(before: LastSeen, xy: Tensor, seen: Tensor, start: int) -> LastSeen:
     """Where points [B, N, T, 2] of a window that begins at frame `start` were last seen; NaN: not met."""
     frames = torch.arange(seen.shape[2], device=seen.device)
     t = torch.where(seen > 0.5, frames, -1).amax(-1)
     place = xy.gather(2, t.clamp(min=0)[..., None, None].expand(*t.shape, 1, 2))[:, :, 0]
-    return Place(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
+    return LastSeen(torch.where((t >= 0)[..., None], place, before.xy), torch.where(t >= 0, t + start, before.t))
 
 
-def _probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
+def _probability(estimate: TrackimeSEstimate, threshold: float = 0.5) -> Tensor:
     """Visibility in [0, 1]; above 0.5: seen, and where the position says.
 
     P(visible) x P(right), as TAPIR's (1 - occlusion) x (1 - expected distance), its logit shifted so that `threshold`
@@ -249,27 +259,13 @@ def _probability(estimate: Estimate, threshold: float = 0.5) -> Tensor:
     return torch.sigmoid(torch.logit(both, eps=1e-6) - math.log(threshold / (1 - threshold)))
 
 
-def trackime_s(
-    path: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    input_size: tuple[int, int] = (256, 256),
-    query_chunk: int | None = None,
-    iterations: int | None = None,
-    align: bool = True,
-) -> EmbeddedTracker:
-    """The tracker ``trackime-s``; see `EmbeddedTracker`.
+def _make(options: EmbeddedOptions, path: Checkpoint, device: torch.device) -> EmbeddedTracker:
+    """From weights as `save_weights` writes them, of any size; None: those in the package."""
+    return EmbeddedTracker(_load_network(shipped(_NAME) if path is None else Path(path)), options, device)
 
-    Args:
-        path: weights as `save_weights` writes them, of any size; None: those in the package.
 
-    Raises:
-        InputError: no such file; an option outside its range.
-        FormatError: a file that is damaged, or holds something else.
-        DeviceError: no such device.
-    """
-    device = resolve_device(device)
-    network = _load_network(shipped(_NAME) if path is None else Path(path))
-    return EmbeddedTracker(network, device, input_size, query_chunk, iterations, align)
+trackime_s = factory(EmbeddedOptions, _make)
+"""The tracker ``trackime-s``."""
 
 
 def _load_network(path: Path) -> TrackimeS:
@@ -288,7 +284,7 @@ def _load_network(path: Path) -> TrackimeS:
     if about.get("format") != _FORMAT:
         raise FormatError(f"weights {path}: expected weights of {_FORMAT!r}, found {about.get('format', 'others')!r}")
     try:
-        size, threshold = Size(**json.loads(about["size"])), float(about.get("threshold", 0.5))
+        size, threshold = NetworkSize(**json.loads(about["size"])), float(about.get("threshold", 0.5))
     except (LookupError, TypeError, ValueError) as error:
         raise FormatError(f"weights {path}: expected the network's size in the metadata: {error}") from None
     if not 0 < threshold < 1:

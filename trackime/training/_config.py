@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trackime.errors import InputError
-from trackime.trackers.networks import LARGE, SMALL, Size
+from trackime.trackers.networks import LARGE, SMALL, NetworkSize
 from trackime.training._losses import LossConfig
 
 
@@ -62,7 +62,7 @@ class TrainConfig:
         world: options of the worlds.
     """
 
-    size: Size = SMALL
+    size: NetworkSize = SMALL
     stages: tuple[CurriculumStage, ...] = (CurriculumStage(1.0, 128, 12, 4, 48),)
     steps: int = 4000
     seed: int = 0
@@ -106,7 +106,7 @@ class TrainConfig:
             data = json.loads(text)
             stages = tuple(CurriculumStage(**s) for s in data.pop("stages"))
             stages = tuple(replace(s, world={k: _frozen(v) for k, v in s.world.items()}) for s in stages)
-            size, losses = Size(**data.pop("size")), LossConfig(**data.pop("losses"))
+            size, losses = NetworkSize(**data.pop("size")), LossConfig(**data.pop("losses"))
             data["world"] = {k: _frozen(v) for k, v in data.get("world", {}).items()}
             return cls(size=size, stages=stages, losses=losses, **data)
         except (ValueError, TypeError, LookupError, AttributeError) as error:

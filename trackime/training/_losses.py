@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.trackers.networks import STRIDE as COST_STRIDE
-from trackime.trackers.networks import STRIDES, Estimate, Result
+from trackime.trackers.networks import STRIDES, TrackimeSEstimate, WindowResult
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def objectness(xy: Tensor, truth: ClipTruth) -> Tensor:
     return mean(values, (truth.scored & truth.visible).to(xy.dtype))
 
 
-def iteration_losses(estimate: Estimate, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
+def iteration_losses(estimate: TrackimeSEstimate, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
     """The weighted losses of one estimate."""
     losses = {
         "position": config.position * huber(estimate.xy, truth, config),
@@ -171,7 +171,7 @@ def iteration_losses(estimate: Estimate, truth: ClipTruth, config: LossConfig) -
     return losses
 
 
-def window_losses(result: Result, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
+def window_losses(result: WindowResult, truth: ClipTruth, config: LossConfig) -> dict[str, Tensor]:
     """The weighted losses of a window by name; iterations by decay, their weights summing to 1.
 
     Args:

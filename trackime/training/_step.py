@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trackime.metrics import THRESHOLDS
-from trackime.trackers.networks import Estimate, Points, TrackimeS
+from trackime.trackers.networks import QueriedPoints, TrackimeS, TrackimeSEstimate
 from trackime.training._losses import ClipTruth, LossConfig, window_losses
 from trackime.training.data import Clips
 
@@ -30,14 +30,14 @@ def forward(
     maps = [level.unflatten(0, (b, t)) for level in flat]
     truth = clips.truth()
     if not chained:
-        result = network(maps, Points(clips.query_xy, clips.query_frame, descriptors))
+        result = network(maps, QueriedPoints(clips.query_xy, clips.query_frame, descriptors))
         return window_losses(result, truth, losses), within(result.estimates[-1].xy, truth)
     first, second = (0, t - t // 3), (t // 3, t)
     total: dict[str, Tensor] = {}
-    before: Estimate | None = None
+    before: TrackimeSEstimate | None = None
     shares = []
     for t0, t1 in (first, second):
-        points = Points(clips.query_xy, clips.query_frame - t0, descriptors)
+        points = QueriedPoints(clips.query_xy, clips.query_frame - t0, descriptors)
         begun = clips.query_frame < t1
         part = _cut(truth, t0, t1, begun)
         result = network([level[:, t0:t1] for level in maps], points, before)
@@ -47,7 +47,7 @@ def forward(
         shares.append(within(last.xy, part))
         shared = slice(t // 3, first[1])
         known = torch.where(begun[..., None, None], last.xy.detach()[:, :, shared], torch.nan)
-        before = Estimate(known, last.visibility.detach()[:, :, shared], last.error.detach()[:, :, shared])
+        before = TrackimeSEstimate(known, last.visibility.detach()[:, :, shared], last.error.detach()[:, :, shared])
     return total, sum(shares) / 2
 
 

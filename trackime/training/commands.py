@@ -24,6 +24,7 @@ from trackime.training._pictures import draw_curve, draw_sheet
 from trackime.training._state import load_state
 from trackime.training._team import ProcessTeam, together
 from trackime.training.data import Clips, WorldClips
+from trackime.training.real import Real, score_real
 from trackime.training.validate import CALIBRATION_SEED, ValidationSet, Validator, calibrate, score
 
 _SHOW = "draw the validation worlds with the worst scores"
@@ -104,6 +105,10 @@ def _add_held(parser: argparse.ArgumentParser) -> None:
 
 def _add_validate(parser: argparse.ArgumentParser) -> None:
     _add_held(parser)
+    parser.add_argument("--labelled", nargs="+", default=(), metavar="PROJECT",
+                        help="real video in place of worlds: DeepLabCut projects with labelled frames")  # fmt: skip
+    parser.add_argument("--real-clips", nargs="+", default=(), metavar="FILE",
+                        help="real video in place of worlds: clips for the forward-backward return")  # fmt: skip
     parser.set_defaults(work=_validate)
 
 
@@ -116,7 +121,11 @@ def _held(options: argparse.Namespace) -> tuple[PointTracker, Iterable[Clips]]:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    scores = score(*_held(options))
+    if options.labelled or options.real_clips:
+        tracker = trackers.create(options.tracker, device=str(resolve_device(options.device)))
+        scores = score_real(tracker, Real(options.labelled, options.real_clips))
+    else:
+        scores = score(*_held(options))
     sys.stdout.write(json.dumps({"tracker": options.tracker, **{k: round(v, 4) for k, v in scores.items()}}) + "\n")
 
 
@@ -145,7 +154,7 @@ def _export(options: argparse.Namespace) -> None:
         device = resolve_device(options.device)
         worlds = WorldClips(options.images, options.sprites, "val", device=str(device))
         held = ValidationSet(options.calibrate, seed=CALIBRATION_SEED)
-        network.threshold = calibrate(EmbeddedTracker(network.eval(), device), held.make(worlds))
+        network.threshold = calibrate(EmbeddedTracker(network.eval(), device=device), held.make(worlds))
     save_weights(network, options.output)
     digest = hashlib.sha256(options.output.read_bytes()).hexdigest()
     sys.stdout.write(f"{digest}  {options.output}\n")

@@ -12,7 +12,7 @@ from torch import nn
 
 from trackime.arrays import inside
 from trackime.metrics import THRESHOLDS, found_again, tap_vid
-from trackime.trackers import EmbeddedTracker, PointTracker
+from trackime.trackers import EmbeddedOptions, EmbeddedTracker, PointTracker
 from trackime.trackers.networks import TrackimeS
 from trackime.training._config import CurriculumStage
 from trackime.training.data import VALIDATION_SEED, Clips, Maker
@@ -126,7 +126,7 @@ class Validator:
         assert isinstance(network, TrackimeS)
         device = next(network.parameters()).device
         # The network alone: alignment hides what it learns.
-        return score(EmbeddedTracker(network, device, align=False), _kept(self))
+        return score(EmbeddedTracker(network, EmbeddedOptions(align=False), device), _kept(self))
 
 
 @lru_cache(maxsize=1)

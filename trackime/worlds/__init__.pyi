@@ -1,3 +1,6 @@
+from .bodies import BodyClip as BodyClip
+from .bodies import BodyOptions as BodyOptions
+from .bodies import make_bodies as make_bodies
 from .layers.batch.batch import Batch as Batch
 from .layers.batch.batch import make_batch as make_batch
 from .layers.batch.options import BatchOptions as BatchOptions
@@ -17,6 +20,8 @@ __all__ = [
     "PATHS",
     "Batch",
     "BatchOptions",
+    "BodyClip",
+    "BodyOptions",
     "Scene",
     "SceneOptions",
     "TexturePool",
@@ -24,6 +29,7 @@ __all__ = [
     "WorldOptions",
     "curve",
     "make_batch",
+    "make_bodies",
     "make_scene",
     "make_world",
     "similarity",

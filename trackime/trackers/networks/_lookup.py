@@ -1,6 +1,7 @@
 """Cells of feature maps around points: where local correlations and descriptors are looked up.
 
-Positions are (x, y) in cells of the map, the centre of the first one at (0, 0).
+Positions are (x, y) in cells of the map, the centre of the first one at (0, 0): the published networks' convention.
+Maps are channels last and many points share few maps, so rows are gathered; `geometry.sample` reads [B, C, h, w] maps.
 """
 
 from __future__ import annotations

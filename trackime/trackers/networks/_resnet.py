@@ -46,7 +46,7 @@ class Block(nn.Module):
         return inner + shortcut
 
 
-class Group(nn.Module):
+class ResidualGroup(nn.Module):
     """Blocks of one resolution; the first of them changes size and channels."""
 
     def __init__(self, before: int, after: int, blocks: int, stride: int) -> None:
@@ -75,7 +75,7 @@ class ResNet(nn.Module):
         self.initial_conv = nn.Conv2d(3, channels[0], 7, 2, bias=False)
         before = (channels[0], *channels[:-1])
         self.block_groups = nn.ModuleList(
-            Group(b, after, blocks, stride) for b, after, stride in zip(before, channels, strides, strict=True)
+            ResidualGroup(b, after, blocks, stride) for b, after, stride in zip(before, channels, strides, strict=True)
         )
 
     def forward(self, frames: Tensor) -> list[Tensor]:

@@ -20,7 +20,7 @@ STRIDE = 8
 """Pixels a cell of the cost map."""
 
 
-class Start(NamedTuple):
+class SearchStart(NamedTuple):
     """What the cost volume says of P points of single frames."""
 
     xy: Tensor  # [P, 2] pixels
@@ -37,7 +37,7 @@ class CostInit(nn.Module):
         self.conv2 = nn.Conv2d(_WIDTH, 1, 3, padding=1)
         self.sharpness = nn.Parameter(torch.tensor([5.0, 10.0, 5.0]))
 
-    def forward(self, volumes: list[Tensor], prior: Tensor | None = None) -> Start:
+    def forward(self, volumes: list[Tensor], prior: Tensor | None = None) -> SearchStart:
         """Search.
 
         Args:
@@ -52,4 +52,4 @@ class CostInit(nn.Module):
             xy = soft_argmax(logits if prior is None else logits + prior) * STRIDE
         flat = logits.flatten(1)
         peak = flat.max(1).values
-        return Start(xy, logits, torch.stack([peak, peak - flat.logsumexp(1)], -1))
+        return SearchStart(xy, logits, torch.stack([peak, peak - flat.logsumexp(1)], -1))

@@ -53,7 +53,7 @@ class CoTrackerEstimate(NamedTuple):
         return CoTrackerEstimate(*(part[:, :, t0:t1] for part in self))
 
 
-class Level(NamedTuple):
+class FeatureLevel(NamedTuple):
     """One scale of the features of B clips, as rows that can be picked."""
 
     rows: Tensor  # [B * T * h * w, 128]
@@ -83,7 +83,7 @@ class CoTracker3(nn.Module):
             levels.append(F.avg_pool2d(levels[-1], 2))
         return [level.permute(0, 2, 3, 1).contiguous() for level in levels]
 
-    def support(self, levels: Sequence[Level], xy: Tensor, t: Tensor) -> list[Tensor]:
+    def support(self, levels: Sequence[FeatureLevel], xy: Tensor, t: Tensor) -> list[Tensor]:
         """Features around the queries: what is looked for.
 
         Args:
@@ -101,7 +101,7 @@ class CoTracker3(nn.Module):
             found.append(patch[:, :, 0].flatten(2, 3))
         return found
 
-    def correlate(self, levels: Sequence[Level], support: Sequence[Tensor], xy: Tensor, t: Tensor) -> Tensor:
+    def correlate(self, levels: Sequence[FeatureLevel], support: Sequence[Tensor], xy: Tensor, t: Tensor) -> Tensor:
         """Embedded 4D correlations [B, N, T, 4 * 256] of the surroundings of xy with the support.
 
         Args:
@@ -129,7 +129,7 @@ class CoTracker3(nn.Module):
         return torch.cat(parts, -1) + time
 
     def refine(
-        self, levels: Sequence[Level], support: Sequence[Tensor], now: CoTrackerEstimate, t: Tensor, time: Tensor
+        self, levels: Sequence[FeatureLevel], support: Sequence[Tensor], now: CoTrackerEstimate, t: Tensor, time: Tensor
     ) -> CoTrackerEstimate:
         """One refinement of an estimate of N points over T frames; all N attend to each other.
 
@@ -152,13 +152,13 @@ class CoTracker3(nn.Module):
         return F.interpolate(self.time_emb.transpose(1, 2), length, mode="linear", align_corners=False)[0].T
 
 
-def as_level(features: Tensor) -> Level:
+def as_level(features: Tensor) -> FeatureLevel:
     """Features [B, T, h, w, 128] with their rows laid out for picking; copies only what is not contiguous."""
     b, t, h, w, _ = features.shape
-    return Level(features.reshape(-1, features.shape[-1]), (b, t, h, w))
+    return FeatureLevel(features.reshape(-1, features.shape[-1]), (b, t, h, w))
 
 
-def correlation(level: Level, support: Tensor, cells: Tensor, t: Tensor) -> Tensor:
+def correlation(level: FeatureLevel, support: Tensor, cells: Tensor, t: Tensor) -> Tensor:
     """Correlations of every cell around a position with every cell around the query, flat.
 
     The 7 x 7 cells around a position share one fraction of a cell, so whole cells (8 x 8) are compared, and the
@@ -178,7 +178,7 @@ def correlation(level: Level, support: Tensor, cells: Tensor, t: Tensor) -> Tens
     return blend(whole.view(*picked.shape[:-1], SIDE**2), fraction).flatten(3)
 
 
-def _pick(level: Level, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def _pick(level: FeatureLevel, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The 8 x 8 whole cells around positions, those outside repeating the border.
 
     Args:

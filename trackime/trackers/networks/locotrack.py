@@ -35,7 +35,7 @@ _BLOCK = 1024
 """Points times frames that are correlated at a time, which bounds memory and changes nothing else."""
 
 
-class Size(NamedTuple):
+class LocoTrackSize(NamedTuple):
     """What differs between the published sizes: the transformer and the correlation encoders."""
 
     dim: int
@@ -46,13 +46,13 @@ class Size(NamedTuple):
 
 
 _SIZES = {
-    "small": Size(256, 4, (64, 128), (5, 2), (4, 2)),
-    "base": Size(384, 6, (64, 128, 128), (3, 3, 2), (2, 2, 2)),
+    "small": LocoTrackSize(256, 4, (64, 128), (5, 2), (4, 2)),
+    "base": LocoTrackSize(384, 6, (64, 128, 128), (3, 3, 2), (2, 2, 2)),
 }
 _LAYERS = 3
 
 
-class Maps(NamedTuple):
+class LocoTrackMaps(NamedTuple):
     """Features of clips, at strides 4, 8 and 2 of the frames encoded."""
 
     hires: Tensor  # [B, T, h / 4, w / 4, 128]
@@ -60,7 +60,7 @@ class Maps(NamedTuple):
     highest: Tensor  # [B, T, h / 2, w / 2, 64]
 
 
-class Query(NamedTuple):
+class QueryFeatures(NamedTuple):
     """Features of N points in their query frames: all that is needed of these."""
 
     hires: Tensor  # [B, N, SIDE, SIDE, 128] surroundings, for the refinement
@@ -70,7 +70,7 @@ class Query(NamedTuple):
     first_lowres: Tensor  # [B, N, 256]
 
 
-class Estimate(NamedTuple):
+class LocoTrackEstimate(NamedTuple):
     """Where points are."""
 
     xy: Tensor  # [B, N, T, 2] pixels of FIRST_SIZE
@@ -79,16 +79,16 @@ class Estimate(NamedTuple):
 
 
 def size_of(state: Mapping[str, Tensor], default: str = "base") -> str:
-    """Which of SIZES a checkpoint is, told from its shapes; `default` where it is none of them."""
+    """Which of SIZES a checkpoint is, by its shapes; `default` where it is none of them."""
     weight = state.get("torch_pips_mixer.input_proj.weight")
     dim = len(weight) if weight is not None and weight.ndim else 0
     return next((name for name, size in _SIZES.items() if size.dim == dim), default)
 
 
-def blank(b: int, n: int, device: torch.device) -> Query:
+def blank(b: int, n: int, device: torch.device) -> QueryFeatures:
     """Zeros for [B, N] points that have not been met."""
     near = [torch.zeros(b, n, SIDE, SIDE, c, device=device) for c in _CHANNELS.values()]
-    return Query(*near, *(torch.zeros(b, n, _CHANNELS[key], device=device) for key in ("hires", "lowres")))
+    return QueryFeatures(*near, *(torch.zeros(b, n, _CHANNELS[key], device=device) for key in ("hires", "lowres")))
 
 
 class LocoTrack(nn.Module):
@@ -111,41 +111,41 @@ class LocoTrack(nn.Module):
         self.cost_conv = nn.Conv2d(2, 1, 3, padding=1)
         self.occ_linear = nn.Linear(6, 2)
 
-    def encode(self, frames: Tensor) -> Maps:
+    def encode(self, frames: Tensor) -> LocoTrackMaps:
         """Features of frames [T, 3, h, w] in [-1, 1], h and w multiples of 8; without the axis B."""
         _, highest, hires, _, lowres = self.resnet_torch(frames)
-        return Maps(unit(hires), unit(lowres), unit(highest))
+        return LocoTrackMaps(unit(hires), unit(lowres), unit(highest))
 
     def query(
         self,
-        maps: Maps,
-        first: Maps,  # those of the frames at FIRST_SIZE; may be `maps`
+        maps: LocoTrackMaps,
+        first: LocoTrackMaps,  # those of the frames at FIRST_SIZE; may be `maps`
         frame: Tensor,  # [B, N] integers
         xy: Tensor,  # [B, N, 2]
-    ) -> Query:
+    ) -> QueryFeatures:
         """Features of points in their query frames."""
         supports = [surroundings(grid, frame, _on(grid, xy)) for grid in maps]
         if first is maps:
             points = [s[:, :, RADIUS, RADIUS] for s in supports[:2]]
         else:
             points = [surroundings(g, frame, _on(g, xy))[:, :, RADIUS, RADIUS] for g in (first.hires, first.lowres)]
-        return Query(*supports, *points)
+        return QueryFeatures(*supports, *points)
 
-    def initialise(self, first: Maps, query: Query) -> Estimate:
+    def initialise(self, first: LocoTrackMaps, query: QueryFeatures) -> LocoTrackEstimate:
         """Search every frame for the points: cost volumes at two strides (TAPIR, Doersch et al. 2023)."""
         parts = []
         for t0, t1 in _blocks(first.hires.shape[1], query.first_hires[..., 0].numel()):
             fine, coarse = first.hires[:, t0:t1], first.lowres[:, t0:t1]
             parts.append(self._search(fine, coarse, query))
-        return Estimate(*(torch.cat(part, 2) for part in zip(*parts, strict=True)))
+        return LocoTrackEstimate(*(torch.cat(part, 2) for part in zip(*parts, strict=True)))
 
     def refine(
         self,
-        maps: Maps,
-        query: Query,
-        estimate: Estimate,
+        maps: LocoTrackMaps,
+        query: QueryFeatures,
+        estimate: LocoTrackEstimate,
         size: tuple[int, int],  # (h, w) of the frames that `maps` were made of
-    ) -> Estimate:
+    ) -> LocoTrackEstimate:
         """One step of refinement from local correlations and motion."""
         xy = estimate.xy
         b, n, t = xy.shape[:3]
@@ -161,7 +161,7 @@ class LocoTrack(nn.Module):
         logits = torch.stack([estimate.occlusion, estimate.expected_dist], -1)
         update = self.torch_pips_mixer(torch.cat([logits, torch.cat(parts, 2), motion], -1).flatten(0, 1))
         update = update.unflatten(0, (b, n))
-        return Estimate(
+        return LocoTrackEstimate(
             xy + update[..., :2] / ratio,
             estimate.occlusion + update[..., 2],
             estimate.expected_dist + update[..., 3],
@@ -169,14 +169,14 @@ class LocoTrack(nn.Module):
 
     def estimates(
         self,
-        maps: Maps,
-        first: Maps,  # as for `query`
-        query: Query,
+        maps: LocoTrackMaps,
+        first: LocoTrackMaps,  # as for `query`
+        query: QueryFeatures,
         frame: Tensor,  # [B, N] query frames; outside the clip where another window has them
         xy: Tensor,  # [B, N, 2] queries
         size: tuple[int, int],  # (h, w) of the frames that `maps` were made of
         known: Tensor | None = None,  # [B, N, t, 2] places in the first t frames, NaN where unknown
-    ) -> Iterator[Estimate]:
+    ) -> Iterator[LocoTrackEstimate]:
         """The initialisation, then each refinement; the last one is the result.
 
         In its query frame a point starts at the query, and where a place is known from before, there.
@@ -197,8 +197,8 @@ class LocoTrack(nn.Module):
         self,
         fine: Tensor,  # [B, t, h, w, 128]
         coarse: Tensor,  # [B, t, h / 2, w / 2, 256]
-        query: Query,
-    ) -> Estimate:
+        query: QueryFeatures,
+    ) -> LocoTrackEstimate:
         shape = fine.shape[2:4]
         costs = [_products(query.first_lowres, coarse), _products(query.first_hires, fine)]
         costs[0] = F.interpolate(costs[0].flatten(0, 1), shape, mode="bilinear").view_as(costs[1])
@@ -207,7 +207,7 @@ class LocoTrack(nn.Module):
         logits = self.occ_linear(torch.cat(statistics, -1)).view(*costs[1].shape[:3], 2)
         xy = soft_argmax(self.cost_conv(both)[:, 0] * _TEMPERATURE).view(*costs[1].shape[:3], 2)
         xy = xy * xy.new_tensor([FIRST_SIZE[1] / shape[1], FIRST_SIZE[0] / shape[0]])
-        return Estimate(xy, logits[..., 0], logits[..., 1])
+        return LocoTrackEstimate(xy, logits[..., 0], logits[..., 1])
 
 
 def _products(

@@ -60,7 +60,7 @@ class TapirEstimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Variant:
+class TapirVariant:
     """Which of the published networks.
 
     Attributes:
@@ -74,7 +74,7 @@ class Variant:
     causal: bool = False
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], causal: bool = False) -> Variant:
+    def of(cls, state: Mapping[str, Tensor], causal: bool = False) -> TapirVariant:
         """Told from a checkpoint's names and shapes; whether it is causal does not show in them."""
         weight = state.get("torch_pips_mixer.linear.weight")
         inputs = weight.shape[1] if weight is not None and weight.ndim == 2 else 0
@@ -121,7 +121,7 @@ class Tapir(nn.Module):
             configurations.
     """
 
-    def __init__(self, variant: Variant, temperature: float = 20.0) -> None:
+    def __init__(self, variant: TapirVariant, temperature: float = 20.0) -> None:
         super().__init__()
         self.variant, self.temperature = variant, temperature
         outputs = 4 + _FINE + _COARSE
@@ -202,7 +202,7 @@ class Tapir(nn.Module):
             maps = [grids.fine, grids.coarse]
             for _ in range(self.variant.pyramid):
                 maps.append(_halved(maps[-1]))
-            # Each level starts anew from the guess's logits and the query's features; positions go on.
+            # Each level starts again from the guess's logits and the query's features; positions go on.
             current, memory = estimates[0]._replace(xy=estimates[-1].xy), None
             for _ in range(_ITERATIONS):
                 past = contexts[len(estimates) - 1] if contexts is not None else None

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from trackime.errors import InputError
 from trackime.trackers.networks._lookup import SIDE, around, bilinear, blend
 from trackime.trackers.networks._timeblock import DILATIONS, TimeBlock
-from trackime.trackers.networks.costinit import CostInit, Start
+from trackime.trackers.networks.costinit import CostInit, SearchStart
 from trackime.trackers.networks.fpn import STRIDES, Encoder, unit
 
 _TEMPLATES = 2
@@ -44,7 +44,7 @@ _KNOWN = 4 + 4 * len(_WAVES) + 2 + 2 + 2 + 2 + 1 + 3
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """How large the network is; goes into the weights' metadata.
 
     Attributes:
@@ -55,7 +55,7 @@ class Size:
         layers: blocks of the mixer.
         iterations: refinements.
         attention: contextual attention in the encoder.
-        window: frames looked at together.
+        window: frames processed together.
         overlap: frames that successive windows share.
     """
 
@@ -79,13 +79,13 @@ class Size:
             raise InputError(f"size: expected dim a multiple of 8 and overlap within the window, got {self}")
 
 
-SMALL = Size()
+SMALL = NetworkSize()
 """Learns fast on a CPU."""
-LARGE = Size(channels=(32, 64, 128, 160), blocks=(2, 3, 1), dim=128, width=256, layers=6)
+LARGE = NetworkSize(channels=(32, 64, 128, 160), blocks=(2, 3, 1), dim=128, width=256, layers=6)
 """For a GPU."""
 
 
-class Estimate(NamedTuple):
+class TrackimeSEstimate(NamedTuple):
     """What is thought of B x N points in T frames."""
 
     xy: Tensor  # [B, N, T, 2] pixels
@@ -93,7 +93,7 @@ class Estimate(NamedTuple):
     error: Tensor  # [B, N, T] logits: that the position is wrong by more than a few pixels
 
 
-class Points(NamedTuple):
+class QueriedPoints(NamedTuple):
     """N points of each of B clips.
 
     Attributes:
@@ -107,18 +107,18 @@ class Points(NamedTuple):
     descriptors: list[Tensor]
 
 
-class Place(NamedTuple):
+class LastSeen(NamedTuple):
     """Where B x N points were surely, and when."""
 
     xy: Tensor  # [B, N, 2] pixels
     t: Tensor  # int64 [B, N] frames, counted from the window's first; may lie outside of the window
 
 
-class Result(NamedTuple):
+class WindowResult(NamedTuple):
     """A window's estimates, after each iteration, and the search they began with."""
 
-    estimates: list[Estimate]
-    start: Start
+    estimates: list[TrackimeSEstimate]
+    start: SearchStart
     volumes: list[Tensor]  # a level: [B, N, T, h, w] correlations with the query's descriptor
 
 
@@ -132,7 +132,7 @@ class TrackimeS(nn.Module):
         threshold: a point is called visible where P(visible) x P(right) is above this; set on validation worlds.
     """
 
-    def __init__(self, size: Size = SMALL) -> None:
+    def __init__(self, size: NetworkSize = SMALL) -> None:
         super().__init__()
         self.size = size
         self.threshold = 0.5
@@ -165,11 +165,11 @@ class TrackimeS(nn.Module):
     def forward(
         self,
         maps: list[Tensor],
-        points: Points,
-        before: Estimate | None = None,
+        points: QueriedPoints,
+        before: TrackimeSEstimate | None = None,
         iterations: int | None = None,
-        last: Place | None = None,
-    ) -> Result:
+        last: LastSeen | None = None,
+    ) -> WindowResult:
         """Follow points through a window.
 
         Args:
@@ -183,7 +183,7 @@ class TrackimeS(nn.Module):
         length = maps[0].shape[1]
         with torch.autocast(points.xy.device.type, enabled=False):
             volumes = [_correlate(level, d) for level, d in zip(maps, points.descriptors, strict=True)]
-        prior = None if self.training else _prior(last or Place(points.xy, points.t), volumes[1].shape)
+        prior = None if self.training else _prior(last or LastSeen(points.xy, points.t), volumes[1].shape)
         start = self.init([volume.flatten(0, 2) for volume in volumes], prior)
         start = start._replace(xy=_sharpen(volumes[0], start.xy.view(b, n, length, 2)))
         estimate = self._begin(start, (b, n, length), before)
@@ -211,27 +211,29 @@ class TrackimeS(nn.Module):
             hidden = self.norm(token)
             out = self.head(hidden).float()
             step = out[..., :2] * STRIDES[0]
-            estimate = _pin(Estimate(estimate.xy.detach() + step, out[..., 2], out[..., 3]), points)
+            estimate = _pin(TrackimeSEstimate(estimate.xy.detach() + step, out[..., 2], out[..., 3]), points)
             estimates.append(estimate)
-        return Result(estimates, start, volumes)
+        return WindowResult(estimates, start, volumes)
 
-    def _begin(self, start: Start, shape: tuple[int, int, int], before: Estimate | None) -> Estimate:
+    def _begin(
+        self, start: SearchStart, shape: tuple[int, int, int], before: TrackimeSEstimate | None
+    ) -> TrackimeSEstimate:
         """What refinement starts from: the search, or what is known."""
         # The search is sure where its peak holds most of the probability.
         sure = 2 * start.peak[:, 1].detach().view(shape) + 3
-        estimate = Estimate(start.xy.view(*shape, 2), sure, -sure)
+        estimate = TrackimeSEstimate(start.xy.view(*shape, 2), sure, -sure)
         if before is None:
             return estimate
-        told = before.xy.shape[2]
+        shared = before.xy.shape[2]
         known = before.xy.isfinite().all(-1)  # [B, N, O]
 
         def join(old: Tensor, new: Tensor) -> Tensor:
             mask = known[..., None] if old.ndim == 4 else known
-            return torch.cat([torch.where(mask, old, new[:, :, :told]), new[:, :, told:]], 2)
+            return torch.cat([torch.where(mask, old, new[:, :, :shared]), new[:, :, shared:]], 2)
 
-        return Estimate(*(join(old.detach(), new) for old, new in zip(before, estimate, strict=True)))
+        return TrackimeSEstimate(*(join(old.detach(), new) for old, new in zip(before, estimate, strict=True)))
 
-    def _mean_descriptors(self, maps: list[Tensor], points: Points, estimate: Estimate) -> list[Tensor]:
+    def _mean_descriptors(self, maps: list[Tensor], points: QueriedPoints, estimate: TrackimeSEstimate) -> list[Tensor]:
         """Descriptors [B, N, dim] a level: of the query, and as much again of what is seen along the trajectory.
 
         No gradient: what it would say to the maps, the comparison with them says already.
@@ -250,8 +252,10 @@ class TrackimeS(nn.Module):
             means.append(unit(own.detach() + _mirror_sum(weighted)))
         return means
 
-    def _known(self, estimate: Estimate, points: Points, start: Start, cells: torch.Size) -> Tensor:
-        """What the mixer is told beside correlations: [B, N, T, KNOWN]."""
+    def _known(
+        self, estimate: TrackimeSEstimate, points: QueriedPoints, start: SearchStart, cells: torch.Size
+    ) -> Tensor:
+        """What the mixer gets beside correlations: [B, N, T, KNOWN]."""
         xy = estimate.xy.detach()
         b, n, length = estimate.visibility.shape
         h, w = (side * STRIDES[0] for side in cells)
@@ -325,7 +329,7 @@ def _look(first: Tensor, second: Tensor, place: Tensor) -> Tensor:
     return samples.flatten(3)
 
 
-def _prior(last: Place, shape: torch.Size) -> Tensor:
+def _prior(last: LastSeen, shape: torch.Size) -> Tensor:
     """How much less likely it is that a point went far: logits [B * N * T, h, w] of stride 8.
 
     As far as PRIOR_PX times the root of the frames since it was last seen is nothing unusual.
@@ -371,11 +375,11 @@ def _peaks(look: Tensor) -> Tensor:
     return torch.cat([places.flatten(-2), samples.amax((-3, -2))], -1)
 
 
-def _pin(estimate: Estimate, points: Points) -> Estimate:
-    """The query where it was asked for."""
+def _pin(estimate: TrackimeSEstimate, points: QueriedPoints) -> TrackimeSEstimate:
+    """The estimate with each query in its own frame."""
     frames = torch.arange(estimate.visibility.shape[2], device=points.t.device)
     here = frames == points.t[..., None]
-    return Estimate(
+    return TrackimeSEstimate(
         torch.where(here[..., None], points.xy[:, :, None], estimate.xy),
         torch.where(here, _SURE, estimate.visibility),
         torch.where(here, -_SURE, estimate.error),

@@ -1,1 +1,5 @@
 """Batches of layered clips in torch, to train with."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Sightings of points as they come in, frame by frame, made into trails at the end."""
+"""Observations of points, collected frame by frame and made into ragged tracks at the end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trackime.types import RaggedTracks
 
 
 @dataclass
-class Sightings:
-    """Gathers where points were seen; memory follows what was seen.
+class Observations:
+    """Where points were seen; memory grows with what was seen.
 
     Attributes:
         frames: of the video.
@@ -33,8 +33,8 @@ class Sightings:
         if len(points):
             self._parts.append((points, t, xy.astype(np.float32), sigma.astype(np.float32)))
 
-    def trails(self, least: int = 1) -> RaggedTracks:
-        """All points with `least` sightings or more, instance unknown."""
+    def tracks(self, least: int = 1) -> RaggedTracks:
+        """Ragged tracks of the points with `least` observations or more, instance unknown."""
         if not self._parts:
             return RaggedTracks.none(self.frames)
         point = np.concatenate([p for p, *_ in self._parts])

@@ -1,8 +1,9 @@
-"""Templates kept from the query frame, and their alignment with a frame: Lucas-Kanade, inverse compositional.
+"""Colour templates sampled on grids, and their alignment with a frame in torch: Lucas-Kanade, inverse compositional.
 
-A template follows its point through rotation, scale and shear because the warp found in one frame is where the next
-frame starts from, while the pixels always are those of the query frame: nothing drifts.
+A template follows its point through rotation, scale and shear: the warp found in one frame initialises the next, while
+the pixels always are those of the query frame, so that nothing drifts.
 Formulas: Baker, Matthews, Lucas-Kanade 20 Years On (IJCV 2004), with gain and bias removed and robust weights.
+`templates` has the grey, numpy counterpart that is used without a network.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackime.geometry import sample
-from trackime.patches.descriptors import inverse2
+from trackime.patches.descriptors import inverse2, square_grid
 
 CROP = 33
 """Side of the stored crops in pixels."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class SampleGrid:
     """Samples of a patch: (2 radius + 1)^2 of them, `step` px apart in the query frame; sigma px of their weights."""
 
     radius: int
@@ -29,12 +30,12 @@ class Grid:
     sigma: float
 
 
-WIDE = Grid(7, 2, 7.0)
-CLOSE = Grid(5, 1, 3.0)
+WIDE = SampleGrid(7, 2, 7.0)
+CLOSE = SampleGrid(5, 1, 3.0)
 
 
 @dataclass(frozen=True)
-class Patches:
+class GridTemplates:
     """Templates, in the query frame's own pixels. Channels come first: sums over a patch run over contiguous numbers.
 
     Attributes:
@@ -51,7 +52,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class GridAlignment:
     """Where templates fit.
 
     Attributes:
@@ -74,28 +75,20 @@ class Aligned:
 def crop_templates(image: Tensor, xy: Tensor) -> Tensor:
     """Crops [N, C + 1, CROP, CROP] of an image [1, C, h, w] around points [N, 2]; the last channel is 1 inside."""
     n, (c, h, w) = len(xy), image.shape[1:]
-    axis = torch.arange(CROP, device=xy.device, dtype=xy.dtype) - CROP // 2
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
-    places = xy[:, None] + grid
+    places = xy[:, None] + square_grid(CROP // 2, 1, xy)
     values = sample(image, places.reshape(1, -1, 2))[0].reshape(n, -1, c)
     inside = ((places >= 0).all(-1) & (places[..., 0] <= w) & (places[..., 1] <= h)).to(values.dtype)
     both = torch.cat([values, inside[..., None]], -1)
     return both.transpose(1, 2).reshape(n, c + 1, CROP, CROP).contiguous()
 
 
-def patch_grid(radius: int, step: float, like: Tensor) -> Tensor:
-    """[(2 radius + 1)^2, 2] offsets (x, y) of a square grid around 0, by rows."""
-    axis = (torch.arange(2 * radius + 1, device=like.device, dtype=like.dtype) - radius) * step
-    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).flip(-1).reshape(-1, 2)
-
-
-def templates(crops: Tensor, grid: Grid, trust: Tensor) -> Patches:
+def sample_templates(crops: Tensor, grid: SampleGrid, trust: Tensor) -> GridTemplates:
     """Templates on one grid.
 
     Args:
         crops: [N, C + 1, CROP, CROP] from `crop_templates`.
         grid: which samples.
-        trust: [N, P] factor of the weights, in [0, 1].
+        trust: [N, P] factor of the weights, in [0, 1] (from `support_weights` at first).
     """
     middle, reach, step = CROP // 2, (grid.radius + 1) * grid.step, grid.step
     cut = slice(middle - reach, middle + reach + 1, step)
@@ -104,13 +97,13 @@ def templates(crops: Tensor, grid: Grid, trust: Tensor) -> Patches:
     inner = slice(1, -1)
     by_x = (values[..., inner, 2:] - values[..., inner, :-2]).flatten(2) / (2 * step)
     by_y = (values[..., 2:, inner] - values[..., :-2, inner]).flatten(2) / (2 * step)
-    offsets = patch_grid(grid.radius, step, crops)
+    offsets = square_grid(grid.radius, step, crops)
     near = torch.exp(-0.5 * offsets.square().sum(-1) / grid.sigma**2)
     weight = near * trust * (inside[:, inner, inner].flatten(1) > 0.99)
-    return Patches(values[..., inner, inner].flatten(2), (by_x, by_y), offsets, weight)
+    return GridTemplates(values[..., inner, inner].flatten(2), (by_x, by_y), offsets, weight)
 
 
-def support(crops: Tensor, grid: Grid, tolerance: float = 10.0, least: float = 0.1) -> Tensor:
+def support_weights(crops: Tensor, grid: SampleGrid, tolerance: float = 10.0, least: float = 0.1) -> Tensor:
     """First trust [N, P] in samples of templates: those coloured like the point are likely to move with it.
 
     Adaptive support weights (Yoon, Kweon, PAMI 2006).
@@ -126,15 +119,15 @@ def support(crops: Tensor, grid: Grid, tolerance: float = 10.0, least: float = 0
     return least + (1 - least) * torch.exp(-(colour - centre[:, :, None]).norm(dim=1) / tolerance)
 
 
-def align(
+def align_grid(
     image: Tensor,  # [1, C, h, w]
-    patches: Patches,
+    patches: GridTemplates,
     xy: Tensor,  # [N, 2] where to start
     warp: Tensor,  # [N, 2, 2] query frame to this frame, to start with
     iterations: int,
     affine: int = 0,
     reach: float = 4.0,
-) -> Aligned:
+) -> GridAlignment:
     """Move (and deform) templates to fit the image.
 
     Each step solves  min sum_i w_i |I(x + W u_i) - T(u_i) - g_i (M u_i + d)|^2  for the displacement d and the
@@ -166,7 +159,7 @@ def align(
         xy = torch.where(gone, start, xy)
     found, weight = _look(image, patches, xy, warp)
     error = _error(patches.values, found, weight, _gain(patches.values, found, weight))
-    return Aligned(xy, warp, *_agreement(patches, error, weight, found), _fits(error, weight))
+    return GridAlignment(xy, warp, *_agreement(patches, error, weight, found), _fits(error, weight))
 
 
 def sane_warps(warp: Tensor, fallback: Tensor) -> Tensor:
@@ -179,7 +172,7 @@ def sane_warps(warp: Tensor, fallback: Tensor) -> Tensor:
     return torch.where(good[:, None, None], warp, fallback)
 
 
-def _look(image: Tensor, patches: Patches, xy: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
+def _look(image: Tensor, patches: GridTemplates, xy: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
     """Values [C, N, P] of the image under warped templates, and weights [N, P] that sum to 1 where any is inside."""
     h, w = image.shape[-2:]
     # Points and warps in grid_sample's units first: they are fewer than the samples.
@@ -257,8 +250,8 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
     return table[:, :, -1]
 
 
-def _agreement(patches: Patches, error: Tensor, weight: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlation, residual and colour [N] of `Aligned`."""
+def _agreement(patches: GridTemplates, error: Tensor, weight: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlation, residual and colour [N] of `GridAlignment`."""
     mean_t = (weight * patches.values).sum(2, keepdim=True)
     mean_f = (weight * found).sum(2, keepdim=True)
     t, f = patches.values - mean_t, found - mean_f

@@ -1,0 +1,225 @@
+"""The surface of a body: bones as tapered capsules that melt into each other, and what clings to it.
+
+The signed distance is a soft minimum of the bones' own, -b log sum exp(-d / b). With the same weights a point of space
+has a place in the rest pose, the mean of its places by each bone. Texture is looked up there, and a tracked point is
+the point of the surface whose rest place is the wanted one: both follow one map, so that texture clings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trackime.worlds.bodies._gaits import Gait
+
+_FARTHEST = 1e3
+_SLACK = 0.8
+"""A ray steps this share of the distance: flattened bones and blends only bound it."""
+_NEWTON = 6
+_HOLD = 30.0
+"""Weight of lying on the surface against having the wanted texture, where bending leaves no point with both."""
+_BONES = 8
+"""Bones that a ray is tested against."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What is known at points of space.
+
+    Attributes:
+        distance: [M], signed, negative inside.
+        weights: [M, P] of the bones, their sum 1.
+        rest: [M, 3], the place in the rest pose.
+        normal: [M, 3], outward in the world, of length 1.
+        rest_normal: [M, 3], the same in the rest pose.
+    """
+
+    distance: Tensor
+    weights: Tensor
+    rest: Tensor
+    normal: Tensor
+    rest_normal: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Skin:
+    """A body at S times.
+
+    Attributes:
+        start, axis: float32 [P, 3], each bone's first end and the way to the other, in the rest pose.
+        radius: float32 [P, 2].
+        flat: float32 [P, 3].
+        blend: length over which bones melt into each other.
+        rotation, origin: float32 [S, P, 3, 3], [S, P, 3].
+    """
+
+    start: Tensor
+    axis: Tensor
+    radius: Tensor
+    flat: Tensor
+    blend: float
+    rotation: Tensor
+    origin: Tensor
+
+    @classmethod
+    def of(cls, gait: Gait, times: np.ndarray) -> Skin:
+        """The body of a gait at times [S]."""
+        bones = gait.skeleton
+        rotation, origin = gait.pose(times)
+
+        def tensor(array: object) -> Tensor:
+            return torch.from_numpy(np.asarray(array, np.float32))
+
+        start, end = np.stack(bones.start), np.stack(bones.end)
+        return cls(tensor(start), tensor(end - start), tensor(bones.radius), tensor(bones.flat), bones.blend,
+                   tensor(rotation), tensor(origin))  # fmt: skip
+
+    def spheres(self) -> tuple[Tensor, Tensor]:
+        """Balls [S, P, 3] and [P] that hold every bone and its share of the blend."""
+        half = self.axis / 2
+        centre = self.origin + (self.rotation @ half[..., None])[..., 0]
+        reach = half.norm(dim=-1) + self.radius.amax(1) * self.flat.amax(1).clamp(min=1)
+        return centre, reach + self.blend * float(np.log(len(self.start)))
+
+    def _bones(self, x: Tensor, rotation: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Places [M, P, 3] of points [M, 3] from each bone's start, the ways from its axis, distances [M, P]."""
+        place = torch.einsum("mpji,mpj->mpi", rotation, x[:, None] - origin)
+        return place, *_capsules(place, self.axis, self.radius, self.flat)
+
+    def _soft(self, distance: Tensor) -> Tensor:
+        """The soft minimum [M] of distances [M, P]."""
+        return -self.blend * torch.logsumexp(distance / -self.blend, -1)
+
+    def at(self, x: Tensor, when: Tensor) -> Surface:
+        """Everything at points [M, 3] of times int64 [M] (of S)."""
+        rotation, origin = self.rotation[when], self.origin[when]
+        place, away, distance = self._bones(x, rotation, origin)
+        weights = torch.softmax(distance / -self.blend, -1)
+        out = away / self.flat
+        out = out / out.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+        rest_normal = torch.nn.functional.normalize((weights[..., None] * out).sum(1), dim=-1)
+        world = torch.einsum("mpij,mpj->mpi", rotation, out)
+        normal = torch.nn.functional.normalize((weights[..., None] * world).sum(1), dim=-1)
+        rest = (weights[..., None] * (place + self.start)).sum(1)
+        return Surface(self._soft(distance), weights, rest, normal, rest_normal)
+
+    def hit(self, eye: Tensor, ray: Tensor, when: Tensor, far: Tensor, steps: int = 40) -> Tensor:
+        """Distance [M] along rays of length 1 to the surface; infinity where they miss it.
+
+        A ray sees the `_BONES` bones that it passes nearest to.
+
+        Args:
+            eye, ray: [M, 3].
+            when: int64 [M], times of S.
+            far: [M], where to stop.
+            steps: at most.
+        """
+        out = torch.full_like(far, torch.inf)
+        centre, reach = self.spheres()
+        for chunk in torch.arange(len(far)).split(1 << 14):
+            away = centre[when[chunk]] - eye[chunk, None]  # [m, P, 3]
+            along = (away * ray[chunk, None]).sum(-1)
+            beside = ((away * away).sum(-1) - along * along).clamp(min=0)
+            half = (reach * reach - beside).clamp(min=0).sqrt()
+            passed = (beside < reach * reach) & (along > -half) & (along - half < far[chunk, None])
+            rows = torch.nonzero(passed.any(1))[:, 0]
+            if len(rows) == 0:
+                continue
+            along, half, passed = along[rows], half[rows], passed[rows]
+            near = torch.where(passed, along - half, torch.full_like(along, torch.inf)).amin(1).clamp(min=0.02)
+            last = torch.where(passed, along + half, torch.full_like(along, -torch.inf)).amax(1)
+            count = min(_BONES, len(self.start))
+            bones = (beside[rows].sqrt() - reach).topk(count, largest=False).indices
+            here = chunk[rows]
+            out[here] = self._march(
+                eye[here], ray[here], when[here], near, torch.minimum(last, far[here]), bones, steps
+            )
+        return out
+
+    def _march(
+        self, eye: Tensor, ray: Tensor, when: Tensor, near: Tensor, far: Tensor, bones: Tensor, steps: int
+    ) -> Tensor:
+        out = torch.full_like(near, torch.inf)
+        rows, t = torch.arange(len(near)), near.clone()
+        pose = [self.rotation[when[:, None], bones], self.origin[when[:, None], bones], self.axis[bones],
+                self.radius[bones], self.flat[bones]]  # fmt: skip
+        for _ in range(steps):
+            place = torch.einsum("mpji,mpj->mpi", pose[0], (eye + t[:, None] * ray)[:, None] - pose[1])
+            distance = self._soft(_capsules(place, *pose[2:])[1])
+            there = distance < 1.5e-3 * t.clamp(min=0.3)
+            out[rows[there]] = t[there] + distance[there]
+            t = t + _SLACK * distance.clamp(min=2e-3)
+            left = ~there & (t < far)
+            kept = int(left.sum())
+            if kept == 0:
+                break
+            if kept < 0.8 * len(left):
+                rows, t, eye, ray, far = rows[left], t[left], eye[left], ray[left], far[left]
+                pose = [part[left] for part in pose]
+            else:
+                t = torch.where(left, t, torch.full_like(t, _FARTHEST))
+                far = torch.where(left, far, torch.zeros_like(far))
+        return out
+
+    def follow(self, rest: Tensor, weights: Tensor, when: Tensor) -> Tensor:
+        """Where surface points are at other times, [M, 3].
+
+        Args:
+            rest: [M, 3] places in the rest pose.
+            weights: [M, P] of the bones, where the points were found: the first guess.
+            when: int64 [M], times of S.
+
+        Gauss-Newton on (rest place - wanted, `_HOLD` x signed distance): the point of the surface whose texture is
+        nearest to the wanted one, where bending leaves none with exactly that.
+        """
+        rotation, origin = self.rotation[when].double(), self.origin[when].double()
+        double = self._double()
+        by_bone = torch.einsum("mpij,mpj->mpi", rotation, rest.double()[:, None] - double.start) + origin
+        x = (weights.double()[..., None] * by_bone).sum(1)
+        for _ in range(_NEWTON):
+            value, slope = double._residual(x, rotation, origin, rest.double())
+            normal = slope.transpose(1, 2) @ slope + 1e-9 * torch.eye(3, dtype=torch.float64)
+            step = torch.linalg.solve(normal, slope.transpose(1, 2) @ value[..., None])[..., 0]
+            x = x - step.clamp(-0.05, 0.05)
+        return x
+
+    def land(self, x: Tensor, ray: Tensor, when: Tensor) -> Surface:
+        """The surface, float64, where rays [M, 3] meet it near points [M, 3] that are nearly on it."""
+        double = replace(self._double(), rotation=self.rotation.double(), origin=self.origin.double())
+        at, ray = x.double(), ray.double()
+        for _ in range(2 * _NEWTON):
+            surface = double.at(at, when)
+            slope = -(surface.normal * ray).sum(-1)
+            at = at + (surface.distance / slope.clamp(min=0.2))[:, None] * ray
+        return double.at(at, when)
+
+    def _double(self) -> Skin:
+        """The same at rest in float64; poses as they are, which are many."""
+        return replace(self, start=self.start.double(), axis=self.axis.double(), radius=self.radius.double(),
+                       flat=self.flat.double())  # fmt: skip
+
+    def _residual(self, x: Tensor, rotation: Tensor, origin: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals [M, 4] and their derivatives [M, 4, 3], by central differences."""
+
+        def value(at: Tensor) -> Tensor:
+            place, _, distance = self._bones(at, rotation, origin)
+            weights = torch.softmax(distance / -self.blend, -1)
+            mean = (weights[..., None] * (place + self.start)).sum(1)
+            return torch.cat([mean - rest, _HOLD * self._soft(distance)[:, None]], -1)
+
+        h = 1e-5
+        ways = torch.eye(3, dtype=torch.float64) * h
+        slope = torch.stack([(value(x + way) - value(x - way)) / (2 * h) for way in ways], -1)
+        return value(x), slope
+
+
+def _capsules(place: Tensor, axis: Tensor, radius: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Ways [M, P, 3] from the axes of bones and bounds [M, P] of the distance to them, of places [M, P, 3]."""
+    along = (place * axis).sum(-1) / (axis * axis).sum(-1).clamp(min=1e-9)
+    along = along.clamp(0, 1)
+    away = (place - along[..., None] * axis) / flat
+    own = radius[..., 0] + along * (radius[..., 1] - radius[..., 0])
+    return away, (away.norm(dim=-1) - own) * flat.amin(-1).clamp(max=1)
