@@ -21,7 +21,7 @@ from trackime.metrics import ObjectScores, evaluate_masks, summary
 from trackime.segmenters import PointSegmenter
 from trackime.types import Queries, Tracks
 from trackime.video import Video, write_mask
-from trackime_apps.vos import VosConfig, sample_mask, segment
+from trackime_apps.vos import Prompts, VosConfig, sample_mask, segment
 
 Masks = list[np.ndarray]
 
@@ -132,21 +132,21 @@ class Bench:
     ) -> tuple[Masks, Tracks]:
         """Masks of every frame, and the tracks: those given, or made."""
         made = segment(
-            case.video, **self._prompts(case), tracks=tracks, tracker=self._follow, segmenter=cut or self._cut,
+            case.video, self._prompts(case), tracks=tracks, tracker=self._follow, segmenter=cut or self._cut,
             config=config, ime=self.ime, device=self.device,
         )  # fmt: skip
-        return [frame.ids for frame in made], made.tracks
+        return list(made.ids), made.tracks
 
-    def _prompts(self, case: Case) -> dict[str, Any]:
+    def _prompts(self, case: Case) -> Prompts:
         """The prompts: the first mask, or clicks spread over each object of it."""
         if not self.clicks:
-            return {"masks": {0: case.first}}
+            return Prompts({0: case.first})
         rows, ids = [], []
         for k in case.ids:
             xy = np.floor(sample_mask(case.first == k, self.clicks, "k-medoids", seed=self.config.seed)) + 0.5
             rows += [(x, y, 0) for x, y in xy.tolist()]
             ids += [k] * len(xy)
-        return {"points": Queries(rows, np.array(ids))}
+        return Prompts(points=Queries(rows, np.array(ids)))
 
 
 def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Many videos in one call: a result each, one line for what went wrong with a video, the others done all the same."""
+"""Many videos in one call: a result each; a video that fails is one line of the error output, the others go on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import csv
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trackime.errors import FormatError, InputError, OutputError
 from trackime.files import atomic
-from trackime.ime import ImeConfig
 
-from ..run import Progress, count, read_record, result_folder, typed_arguments
-from ..vos import VosConfig
-from .vos import MaskAt, vos_into
+from ..run import Flags, Progress, ResultFolder, count, read_record, run_command
+from ._vos_result import MaskAt, VosTask, vos_into
+
+if TYPE_CHECKING:
+    from ..vos import Segmentation
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
 """Suffixes of the files that make a folder of videos; others in it are ignored, hidden ones too."""
@@ -28,7 +29,7 @@ _SUMMARY = "summary.csv"
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A row of summary.csv: what became of one video.
+    """A row of summary.csv: the outcome of one video.
 
     Attributes:
         name: the video's, and its result's.
@@ -114,23 +115,18 @@ def run_batch(
     masks: Path,
     output: Path,
     settings: Mapping[str, Any],
-    config: VosConfig,
-    ime: ImeConfig,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    task: VosTask,
+    flags: Flags,
 ) -> list[_Outcome]:
-    """Follow the objects of each video into ``OUTPUT/NAME``; summary.csv says after each what became of them so far.
+    """Follow the objects of each video into ``OUTPUT/NAME``; summary.csv, rewritten after each, lists the outcomes.
 
     Args:
         videos: by name, see `named`.
         masks: folder of first masks, see `_first_mask`.
         output: folder of the results; each is what a call for that video alone makes.
         settings: as typed, but for masks; saved beside each result.
-        config, ime: switches of the segmentation and of the tracking.
-        overwrite, resume: of each result, see `result_folder`.
-        quiet: say nothing but what went wrong.
+        task: of each video, but for the mask.
+        flags: of each result.
 
     Raises:
         click.UsageError: both flags.
@@ -140,63 +136,55 @@ def run_batch(
     from trackime import segmenters, trackers
     from trackime.devices import resolve_device
 
-    if overwrite and resume:
+    if flags.overwrite and flags.resume:
         raise click.UsageError("--overwrite and --resume exclude each other: expected one of them")
     if output.is_file() or read_record(output) is not None:
         kind = "a file" if output.is_file() else "the result of one video"
         raise OutputError(f"{output} is {kind}: expected a folder that a result for each video goes into")
-    device = str(resolve_device(settings["device"]))
-    shared = {
-        "tracker": trackers.create(settings["tracker"], device=device),
-        "segmenter": segmenters.create(settings["segmenter"], device=device),
-    }
+    device = str(resolve_device(task.device))
+    tracker = trackers.create(settings["tracker"], device=device)
+    segmenter = segmenters.create(settings["segmenter"], device=device)
+    task = replace(task, tracker=tracker, segmenter=segmenter)
     outcomes: list[_Outcome] = []
     for name, video in videos.items():
         begun = time.perf_counter()
         try:
-            own = {**settings, "mask": (_first_mask(masks, name, video),)}
-            outcome = _one(name, video, output / name, own, shared, config, ime, overwrite, resume, quiet)
+            mask = (_first_mask(masks, name, video),)
+            outcome = _one(name, video, output / name, {**settings, "mask": mask}, replace(task, mask=mask), flags)
         except (BrokenPipeError, click.Abort):
             raise
         except Exception as error:
-            outcome = _Outcome(name, "failed", seconds=round(time.perf_counter() - begun, 1), error=_tell(name, error))
-        outcomes.append(outcome)
+            outcome = _Outcome(name, "failed", error=_report(name, error))
+        outcomes.append(replace(outcome, seconds=round(time.perf_counter() - begun, 1)))
         _write_summary(output / _SUMMARY, outcomes)
-        if outcome.status != "failed" and not quiet:
-            said = f"{count(outcome.objects, 'object')} through {count(outcome.frames, 'frame')}"
-            line = "finished already, skipped" if outcome.status == "skipped" else f"{said} in {outcome.seconds:.1f} s"
-            click.echo(f"{output / name}: {line} ({len(outcomes)} of {len(videos)})")
     return outcomes
 
 
-def _one(
-    name: str, video: Path, output: Path, settings: Mapping[str, Any], shared: Mapping[str, Any],
-    config: VosConfig, ime: ImeConfig, overwrite: bool, resume: bool, quiet: bool,
-) -> _Outcome:  # fmt: skip
+def _one(name: str, video: Path, output: Path, settings: Mapping[str, Any], task: VosTask, flags: Flags) -> _Outcome:
     """One video's result, made as `vos VIDEO --mask` makes it."""
-    inputs = [video, settings["mask"][0].path]
-    with (
-        Progress(quiet) as progress,
-        result_folder(output, "vos", settings, inputs, overwrite, resume, arguments=typed_arguments()) as result,
-    ):
-        if result is not None:
-            found = vos_into(result, video, config, ime, progress, **{**settings, **shared})
-            spent = round(sum(progress.seconds.values()), 1)
-            return _Outcome(name, "done", len(found.objects), len(found), spent)
+    made: list[Segmentation] = []
+
+    def body(result: ResultFolder, progress: Progress) -> str:
+        made.append(vos_into(result, video, task, progress))
+        return f"{count(len(made[0].objects), 'object')} through {count(len(made[0]), 'frame')}"
+
+    run_command("vos", output, settings, [video, task.mask[0].path], flags, body)
+    if made:
+        return _Outcome(name, "done", len(made[0].objects), len(made[0]))
     record = read_record(output) or {}
     return _Outcome(name, "skipped", len(record.get("objects", ())), record.get("video", {}).get("frames", 0))
 
 
-def _tell(name: str, error: Exception) -> str:
-    """Say on one line of stderr what went wrong with a video; what was said."""
+def _report(name: str, error: Exception) -> str:
+    """Print on one line of stderr what went wrong with a video; the message."""
     from ..cli import explain
 
     context = click.get_current_context(silent=True)
     if context is not None and context.obj and context.obj.get("debug"):
         logging.getLogger("trackime_apps").critical("", exc_info=error)
-    said = " ".join(explain(error)[0].split())
-    click.echo(f"trackime-apps: {name}: {said}", err=True)
-    return said
+    message = " ".join(explain(error)[0].split())
+    click.echo(f"trackime-apps: {name}: {message}", err=True)
+    return message
 
 
 def _write_summary(path: Path, outcomes: Sequence[_Outcome]) -> None:

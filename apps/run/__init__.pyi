@@ -11,7 +11,6 @@ from .options import tracks_option as tracks_option
 from .overlay import TrackPainter as TrackPainter
 from .pictures import write_pictures as write_pictures
 from .progress import Progress as Progress
-from .prompts import LAST_ID as LAST_ID
 from .prompts import Prompt as Prompt
 from .prompts import PromptType as PromptType
 from .prompts import to_queries as to_queries
@@ -46,7 +45,6 @@ from .tracking import track_once as track_once
 
 __all__ = [
     "GAP",
-    "LAST_ID",
     "PAPER",
     "TILE",
     "Command",

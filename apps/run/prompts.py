@@ -19,9 +19,9 @@ from trackime.arrays import IntArray
 from trackime.errors import FormatError, InputError
 from trackime.types import Queries
 
+from ..vos import LAST_ID
+
 _SYNTAX = "X,Y[,T[,ID]][,+|-]"
-LAST_ID = 254
-"""Largest object id: masks keep 0 for the background and 255 for void."""
 
 
 @dataclass(frozen=True)

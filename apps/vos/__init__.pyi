@@ -1,31 +1,31 @@
-from ._correct import Edited as Edited
-from ._correct import Finished as Finished
 from ._correct import correct as correct
+from ._export import export as export
+from ._sampling import BACKGROUND as BACKGROUND
+from ._sampling import sample_mask as sample_mask
 from .config import DEFAULT_TRACKER as DEFAULT_TRACKER
 from .config import VosConfig as VosConfig
-from .files import MaskFiles as MaskFiles
-from .files import confidence_rows as confidence_rows
-from .files import finish as finish
-from .files import read_confidence as read_confidence
-from .files import write_masks as write_masks
-from .queries import BACKGROUND as BACKGROUND
-from .queries import sample_mask as sample_mask
-from .run import Segmentation as Segmentation
+from .masks import EditedMasks as EditedMasks
+from .masks import MaskFiles as MaskFiles
+from .masks import Masks as Masks
+from .prompts import LAST_ID as LAST_ID
+from .prompts import Prompts as Prompts
 from .run import segment as segment
+from .segmentation import Segmentation as Segmentation
+from .segmentation import load as load
 
 __all__ = [
     "BACKGROUND",
     "DEFAULT_TRACKER",
-    "Edited",
-    "Finished",
+    "LAST_ID",
+    "EditedMasks",
     "MaskFiles",
+    "Masks",
+    "Prompts",
     "Segmentation",
     "VosConfig",
-    "confidence_rows",
     "correct",
-    "finish",
-    "read_confidence",
+    "export",
+    "load",
     "sample_mask",
     "segment",
-    "write_masks",
 ]

@@ -1,17 +1,17 @@
-"""What an object looks like: colour models of it and of its surroundings, the first frame's never forgotten."""
+"""Colour models of an object and of its surroundings, those of the first frame kept for good."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, FloatArray
+from trackime.arrays import BoolArray, FloatArray, pixels_at
 from trackime.imaging import Mixture, fit_mixture, log_ratio, signed_distance
 
 from .config import VosConfig
 
-ALIKE = 15.0
-"""Two colours nearer than this in Lab may be the same point's."""
+_ALIKE = 15.0
+"""Colours nearer than this in Lab may be of the same point."""
 
 
 class Appearance:
@@ -23,7 +23,7 @@ class Appearance:
         mask: bool [h, w], the object there.
 
     Attributes:
-        telling: in [0.1, 1], how well colours tell the object from its surroundings in the first frame.
+        separability: in [0.1, 1], how well colours separate the object from its surroundings in the first frame.
     """
 
     def __init__(self, config: VosConfig, lab: FloatArray, mask: BoolArray) -> None:
@@ -31,10 +31,10 @@ class Appearance:
         self._rng = np.random.default_rng(config.seed)
         self._inside, self._outside = self._samples(lab, mask, 3000)
         self._frozen = self._recent = self._models(self._inside, self._outside)
-        self.telling = self._how_telling(lab, mask)
+        self.separability = self._separability_of(lab, mask)
 
     def learn(self, lab: FloatArray, mask: BoolArray) -> None:
-        """Take a mask that is surely right into the models of recent frames."""
+        """Update the models of recent frames with a confident mask."""
         inside, outside = self._samples(lab, mask, 600)
         self._inside, self._outside = self._mix(self._inside, inside), self._mix(self._outside, outside)
         self._recent = self._models(self._inside, self._outside)
@@ -50,11 +50,11 @@ class Appearance:
 
     def likely(self, looks: FloatArray, first: FloatArray) -> BoolArray:
         """Whether points [N] may be the object's by their colours here and first, Lab [N, 3]."""
-        alike = ((looks - first) ** 2).sum(1) < ALIKE**2
-        return np.asarray(alike | (self.telling * log_ratio(looks, *self._frozen) > -1))
+        alike = ((looks - first) ** 2).sum(1) < _ALIKE**2
+        return np.asarray(alike | (self.separability * log_ratio(looks, *self._frozen) > -1))
 
     def _samples(self, lab: FloatArray, mask: BoolArray, count: int) -> tuple[FloatArray, FloatArray]:
-        """Colours [n, 3] inside the mask and around it, a pixel beside the border left out."""
+        """Colours [n, 3] inside the mask and around it, pixels beside the border left out."""
         distance = signed_distance(mask)
         core = distance > 1.5 if (distance > 1.5).sum() > 30 else mask
         reach = float(np.clip(np.sqrt(mask.sum()), 8, 80))
@@ -70,7 +70,7 @@ class Appearance:
         return lab.reshape(-1, 3)[self._rng.choice(flat.size, min(count, able), p=flat)]
 
     def _mix(self, old: FloatArray, new: FloatArray) -> FloatArray:
-        """As many samples as before, the new ones in the place of randomly chosen old ones."""
+        """As many samples as before, the new ones replacing randomly chosen old ones."""
         if not len(old) or not len(new):
             return new if len(new) else old
         keep = max(0, 3000 - len(new))
@@ -79,7 +79,7 @@ class Appearance:
     def _models(self, inside: FloatArray, outside: FloatArray) -> tuple[Mixture | None, Mixture | None]:
         return fit_mixture(inside, 6, seed=self.config.seed), fit_mixture(outside, 8, seed=self.config.seed)
 
-    def _how_telling(self, lab: FloatArray, mask: BoolArray) -> float:
+    def _separability_of(self, lab: FloatArray, mask: BoolArray) -> float:
         distance = signed_distance(mask)
         reach = float(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
         around = (~mask) & (distance > -reach)
@@ -92,6 +92,5 @@ class Appearance:
 
 def colours_at(lab: FloatArray, xy: FloatArray) -> FloatArray:
     """Lab [N, 3] at points [N, 2]; of the nearest pixel for those outside."""
-    h, w = lab.shape[:2]
-    x, y = np.clip(np.floor(xy).astype(int), 0, [w - 1, h - 1]).T
+    x, y = pixels_at(xy, (lab.shape[0], lab.shape[1])).T
     return np.asarray(lab[y, x])

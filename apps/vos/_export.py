@@ -1,4 +1,4 @@
-"""Masks in the formats of other tools, a frame at a time; each file or folder is whole when it appears.
+"""Export of masks to the formats of other tools, frame by frame; each file or folder is whole when it appears.
 
 ``coco``
     coco.json: COCO's layout with videos, as TAO extends it: ``videos``, ``images`` (one a frame, with ``video_id`` and
@@ -15,10 +15,10 @@
     height, as Ultralytics reads them (https://docs.ultralytics.com/datasets/segment/); the class is the object's id,
     yolo/classes.txt names classes from 0, which is the background and stays unused. The polygon runs along the edges of
     pixels and covers them exactly. An object of several parts, or with holes, is still one line: parts and holes are
-    reached over bridges of no width, as the format knows one closed polygon alone. A frame without objects is empty.
+    connected by bridges of no width, as the format has one closed polygon an object. A frame without objects is empty.
 ``rgba``, ``rgba-objects``
     rgba/NAME.png, all objects cut out, or rgba-objects/ID/NAME.png, each alone: 8 bits, straight alpha, as PNG
-    demands; alpha is soft in a narrow band about the border and colours there are freed from the background (`matte`).
+    demands; alpha is soft in a narrow band about the border and colours there exclude the background's (`_matte`).
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools.mask import encode
 
-from trackime.arrays import BoolArray, FloatArray, UInt8
+from trackime.arrays import BoolArray, UInt8
 from trackime.errors import InputError, OutputError, UnknownNameError
 from trackime.files import atomic
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.types import VideoInfo
 from trackime.video import IMAGES, Video
 
 from ._matte import colours, soften
 from ._polygons import joined, outlines
-from ._rle import encode
+from .segmentation import Segmentation
 
-CLASS = 1
+_CLASS = 1
 """The class of every object in formats that have classes."""
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One frame as writers get it.
+class _MaskedFrame:
+    """One frame and its masks.
 
     Attributes:
         t: its index.
@@ -72,19 +73,17 @@ class Shot:
         return ((k, self.ids == k) for k in self.scores if present[k])
 
 
-Add = Callable[[Shot], None]
-Writer = Callable[[Path, VideoInfo, Sequence[int]], AbstractContextManager[Add]]
+_Add = Callable[[_MaskedFrame], None]
+_Writer = Callable[[Path, VideoInfo, Sequence[int]], AbstractContextManager[_Add]]
 
 
 def export(
     folder: Path,
     formats: Sequence[str],
     video: Video,
-    masks: Sequence[UInt8],
-    objects: Sequence[int],
-    confidence: FloatArray,
+    found: Segmentation,
     chunk: int = 16,
-    report: Report | None = None,
+    progress: Report = silent,
 ) -> None:
     """Write masks in other formats, in one pass and in memory that does not grow with the video's length.
 
@@ -92,11 +91,9 @@ def export(
         folder: where to; files and folders are named after the formats.
         formats: some of `FORMATS`.
         video: the frames.
-        masks: ids uint8 [H, W] a frame; each is read once, in order, so they may be lazy.
-        objects: the ids to write.
-        confidence: [T, objects].
+        found: its masks are read once, in order.
         chunk: frames held at once, where a format needs frames.
-        report: called with (stage, done, total).
+        progress: called with (stage, done, total).
 
     Raises:
         UnknownNameError: a format that does not exist.
@@ -107,25 +104,24 @@ def export(
     for name in wanted:
         if name not in FORMATS:
             raise UnknownNameError("format", name, FORMATS)
-    info, ids = video.info, sorted(int(k) for k in objects)
-    if len(masks) != len(video) or confidence.shape != (len(video), len(objects)):
-        shapes = f"{len(masks)} masks and confidences {list(confidence.shape)}"
-        raise InputError(f"export: expected masks of {len(video)} frames, {len(objects)} objects, got {shapes}")
-    scores = dict(zip((int(k) for k in objects), confidence.T.tolist(), strict=True))
+    info, objects, frames = video.info, found.objects, len(video)
+    if len(found.ids) != frames or found.confidence.shape != (frames, len(objects)):
+        shapes = f"{len(found.ids)} masks and confidences {list(found.confidence.shape)}"
+        raise InputError(f"export: expected masks of {frames} frames, {len(objects)} objects, got {shapes}")
     with ExitStack() as stack:
-        writers = [stack.enter_context(FORMATS[name](folder, info, ids)) for name in wanted]
-        for t, frame in _frames(video, chunk, any(name in COLOURED for name in wanted)):
-            mask = masks[t]
+        writers = [stack.enter_context(FORMATS[name](folder, info, objects)) for name in wanted]
+        for t, frame in _each_frame(video, chunk, any(name in _WITH_FRAMES for name in wanted)):
+            mask = found.ids[t]
             if mask.shape != (info.height, info.width):
                 raise InputError(f"masks[{t}]: expected {info.width}x{info.height}, got {mask.shape[::-1]}")
-            shot = Shot(t, info.names[t], mask, {k: scores[k][t] for k in ids}, frame)
+            scores = dict(zip(objects, found.confidence[t].tolist(), strict=True))
+            masked = _MaskedFrame(t, info.names[t], mask, scores, frame)
             for add in writers:
-                add(shot)
-            if report is not None:
-                report("export", t + 1, len(video))
+                add(masked)
+            progress("export", t + 1, frames)
 
 
-def _frames(video: Video, chunk: int, read: bool) -> Iterator[tuple[int, Any]]:
+def _each_frame(video: Video, chunk: int, read: bool) -> Iterator[tuple[int, Any]]:
     if not read:
         yield from ((t, None) for t in range(len(video)))
         return
@@ -133,21 +129,27 @@ def _frames(video: Video, chunk: int, read: bool) -> Iterator[tuple[int, Any]]:
         yield from enumerate(frames, t0)
 
 
+def _rle(mask: BoolArray) -> dict[str, Any]:
+    """A mask bool [H, W] as COCO's compressed RLE, ready for json: ``{"size": [H, W], "counts": text}``."""
+    height, width = mask.shape
+    return {"size": [height, width], "counts": encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")}
+
+
 @contextmanager
-def _coco(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add]:
+def _coco(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[_Add]:
     count = 0
     with atomic(folder / "coco.json") as path, open(path, "w", encoding="utf-8") as file:
 
-        def add(shot: Shot) -> None:
+        def add(masked: _MaskedFrame) -> None:
             nonlocal count
-            for k, mask in shot.masks():
+            for k, mask in masked.masks():
                 rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
                 x, y = int(columns[0]), int(rows[0])
                 annotation = {
-                    "id": count + 1, "image_id": shot.t + 1, "video_id": 1, "track_id": k, "category_id": CLASS,
-                    "segmentation": encode(mask), "area": int(mask.sum()), "iscrowd": 0,
+                    "id": count + 1, "image_id": masked.t + 1, "video_id": 1, "track_id": k, "category_id": _CLASS,
+                    "segmentation": _rle(mask), "area": int(mask.sum()), "iscrowd": 0,
                     "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
-                    "score": round(shot.scores[k], 4),
+                    "score": round(masked.scores[k], 4),
                 }  # fmt: skip
                 file.write((",\n" if count else "\n") + json.dumps(annotation))
                 count += 1
@@ -158,8 +160,8 @@ def _coco(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add
             "info": {"description": f"objects of {name}", "version": "1.0"},
             "licenses": [],
             "videos": [{"id": 1, "name": name, **size, "length": info.frames}],
-            "tracks": [{"id": k, "video_id": 1, "category_id": CLASS} for k in objects],
-            "categories": [{"id": CLASS, "name": "object", "supercategory": ""}],
+            "tracks": [{"id": k, "video_id": 1, "category_id": _CLASS} for k in objects],
+            "categories": [{"id": _CLASS, "name": "object", "supercategory": ""}],
         }
         file.write(json.dumps(head)[:-1] + ', "images": [')
         for t, file_name in enumerate(_file_names(info)):
@@ -179,69 +181,69 @@ def _file_names(info: VideoInfo) -> Iterator[str]:
 
 
 @contextmanager
-def _mots(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add]:
+def _mots(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[_Add]:
     with atomic(folder / "mots.txt") as path, open(path, "w", encoding="ascii", newline="\n") as file:
 
-        def add(shot: Shot) -> None:
-            for k, mask in shot.masks():
-                rle = encode(mask)
-                file.write(f"{shot.t} {1000 * CLASS + k} {CLASS} {info.height} {info.width} {rle['counts']}\n")
+        def add(masked: _MaskedFrame) -> None:
+            for k, mask in masked.masks():
+                rle = _rle(mask)
+                file.write(f"{masked.t} {1000 * _CLASS + k} {_CLASS} {info.height} {info.width} {rle['counts']}\n")
 
         yield add
 
 
 @contextmanager
-def _yolo(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add]:
+def _yolo(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[_Add]:
     with atomic(folder / "yolo") as path:
         (path / "labels").mkdir(parents=True)
         named = [f"object_{k}" if k in objects else "unused" for k in range(1, max(objects, default=0) + 1)]
         (path / "classes.txt").write_text("\n".join(["background", *named]) + "\n", encoding="utf-8")
 
-        def add(shot: Shot) -> None:
+        def add(masked: _MaskedFrame) -> None:
             lines = []
-            for k, mask in shot.masks():
+            for k, mask in masked.masks():
                 polygon = joined(outlines(mask)) / [info.width, info.height]
                 lines.append(" ".join([str(k), *(f"{value:.6f}" for value in polygon.ravel().tolist())]) + "\n")
-            (path / "labels" / f"{shot.name}.txt").write_text("".join(lines), encoding="ascii")
+            (path / "labels" / f"{masked.name}.txt").write_text("".join(lines), encoding="ascii")
 
         yield add
 
 
 @contextmanager
-def _rgba(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add]:
+def _rgba(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[_Add]:
     with atomic(folder / "rgba") as path:
         path.mkdir()
-        yield lambda shot: _cut_out(path / f"{shot.name}.png", shot, np.isin(shot.ids, objects))
+        yield lambda masked: _cut_out(path / f"{masked.name}.png", masked, np.isin(masked.ids, objects))
 
 
 @contextmanager
-def _rgba_objects(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[Add]:
+def _rgba_objects(folder: Path, info: VideoInfo, objects: Sequence[int]) -> Iterator[_Add]:
     with atomic(folder / "rgba-objects") as path:
         for k in objects:
             (path / str(k)).mkdir(parents=True)
 
-        def add(shot: Shot) -> None:
-            for k in objects:  # a frame without the object, too: compositing wants them all
-                _cut_out(path / str(k) / f"{shot.name}.png", shot, shot.ids == k)
+        def add(masked: _MaskedFrame) -> None:
+            for k in objects:  # frames without the object, too: compositing needs them all
+                _cut_out(path / str(k) / f"{masked.name}.png", masked, masked.ids == k)
 
         yield add
 
 
-def _cut_out(path: Path, shot: Shot, mask: BoolArray) -> None:
+def _cut_out(path: Path, masked: _MaskedFrame, mask: BoolArray) -> None:
     """Write the part of a frame below a mask as a PNG with straight alpha."""
-    assert shot.frame is not None
-    alpha = soften(mask, shot.frame)
-    picture = np.dstack([colours(shot.frame, alpha)[..., ::-1], np.round(255 * alpha).astype(np.uint8)])
+    assert masked.frame is not None
+    alpha = soften(mask, masked.frame)
+    picture = np.dstack([colours(masked.frame, alpha)[..., ::-1], np.round(255 * alpha).astype(np.uint8)])
     done, data = cv2.imencode(".png", picture)
     if not done:
-        raise OutputError(f"cannot write {path}: no PNG came of it")
+        raise OutputError(f"cannot write {path}: PNG encoding failed")
     path.write_bytes(data.tobytes())
 
 
-FORMATS: dict[str, Writer] = {
+FORMATS: dict[str, _Writer] = {
     "coco": _coco, "mots": _mots, "yolo": _yolo, "rgba": _rgba, "rgba-objects": _rgba_objects,
 }  # fmt: skip
 """Format name to its writer: a context manager (folder, info, objects) that gives a function to add frames with."""
 
-COLOURED = ("rgba", "rgba-objects")
+_WITH_FRAMES = ("rgba", "rgba-objects")
 """The formats that need the frames themselves."""

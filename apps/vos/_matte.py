@@ -1,11 +1,9 @@
-"""Soft edges: how much of a border pixel is the object's, and what colour the object has there.
+"""Alpha mattes of masks: the object's share of every border pixel, and the object's own colour there.
 
-A mask says yes or no; its border pixels hold both, and keep a fringe of the old background wherever they are put.
+A mask is binary, while border pixels mix object and background; composited as they are they show a fringe.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,16 +12,16 @@ import numpy.typing as npt
 from trackime.arrays import BoolArray, Float32, UInt8
 from trackime.errors import ShapeError
 
-BAND = 0.0025
+_BAND = 0.0025
 """Half the width of the band where alpha may lie between 0 and 1, as a share of the frame's diagonal."""
 
-APART = 40.0
+_APART = 40.0
 """Colours of object and background that differ by this much (of 255) settle half of alpha, the mask the rest."""
 
 
 def band_of(size: tuple[int, int]) -> int:
     """Half the width of the soft band in pixels, 1 or more, for a frame of (H, W)."""
-    return max(1, round(BAND * float(np.hypot(*size))))
+    return max(1, round(_BAND * float(np.hypot(*size))))
 
 
 def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float32:
@@ -36,7 +34,7 @@ def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float3
     Args:
         mask: bool [H, W].
         frame: uint8 [H, W, 3].
-        band: half the width of the band in pixels; None: `BAND` of the diagonal.
+        band: half the width of the band in pixels; None: `_BAND` of the diagonal.
 
     Raises:
         ShapeError: a frame of another size.
@@ -52,23 +50,23 @@ def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float3
     near, image = inside[box], frame[box].astype(np.float32)
     depth = _depth(near)
     # Next to the border a colour may be mixed already: it counts, but little, which is all that thin parts have.
-    sure = 1e-2 + np.clip(np.abs(depth) - 0.5, 0, width) ** 2
-    on, off = (_mean(image, np.where(side, sure, 0).astype(np.float32), 3 * width) for side in (near, ~near))
+    weight = 1e-2 + np.clip(np.abs(depth) - 0.5, 0, width) ** 2
+    on, off = (_mean(image, np.where(side, weight, 0).astype(np.float32), 3 * width) for side in (near, ~near))
     line = on - off
     length = (line**2).sum(-1)
     share = ((image - off) * line).sum(-1) / (length + 1e-6)
     beside = ((image - off - share[..., None] * line) ** 2).sum(-1)
-    trust = length / (length + APART**2 + 4 * beside)
+    trust = length / (length + _APART**2 + 4 * beside)
     values = (1 - trust) * cv2.GaussianBlur(near.astype(np.float32), (0, 0), 0.7) + trust * np.clip(share, 0, 1)
     alpha[box] = np.where(np.abs(depth) <= width + 0.5, values, near)
     return alpha
 
 
-def _mean(image: Any, weights: Float32, radius: int) -> Any:
+def _mean(image: Float32, weights: Float32, radius: int) -> Float32:
     """Mean colours [h, w, 3] of the pixels within a radius, by weights [h, w]."""
     side = (2 * radius + 1, 2 * radius + 1)
     top = cv2.blur(image * weights[..., None], side, borderType=cv2.BORDER_REFLECT)
-    return top / (cv2.blur(weights, side, borderType=cv2.BORDER_REFLECT)[..., None] + 1e-6)
+    return np.asarray(top / (cv2.blur(weights, side, borderType=cv2.BORDER_REFLECT)[..., None] + 1e-6), np.float32)
 
 
 def _box(inside: BoolArray, margin: int) -> tuple[slice, slice] | None:

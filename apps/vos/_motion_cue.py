@@ -1,4 +1,4 @@
-"""Which pixels move with an object, and which with what is around it: how a turning object's new parts are told."""
+"""Which pixels move with an object, and which with its surroundings: evidence for a turning object's new parts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from trackime.arrays import Float32, FloatArray
 
-from ._carry import Warp, affine
+from ._warp import Warp, affine
 
-SAMPLES = 200
+_SAMPLES = 200
 """Pixels that a motion is fitted to."""
 
-SPREAD = 1.5
+_SPREAD = 1.5
 """Pixels by which optical flow may be off before it counts as another motion."""
 
 
@@ -19,7 +19,7 @@ def motion_ratio(flow: Warp, distance: FloatArray, reach: float) -> Float32:
     """In [-1, 1], [h, w]: above 0 where the flow is the object's, below where it is its surroundings', else near 0.
 
     Each of the two moves affinely, fitted to the flow inside the carried mask and in a ring around it. Where both
-    move alike nothing is said.
+    move alike the ratio is 0.
 
     Args:
         flow: to the frame before.
@@ -35,10 +35,10 @@ def motion_ratio(flow: Warp, distance: FloatArray, reach: float) -> Float32:
     centres = np.stack([x, y], -1)
     residuals = []
     for pixels in (inside, around):
-        pick = pixels[np.linspace(0, len(pixels) - 1, min(SAMPLES, len(pixels))).astype(int)]
+        pick = pixels[np.linspace(0, len(pixels) - 1, min(_SAMPLES, len(pixels))).astype(int)]
         model, _ = affine(centres.reshape(-1, 2)[pick], flow.source.reshape(-1, 2)[pick], np.ones(len(pick)))
         moved = centres @ model[:2].astype(np.float32) + model[2].astype(np.float32)
         residuals.append(np.sqrt(((flow.source - moved) ** 2).sum(-1)))
-    spread = SPREAD + flow.error
+    spread = _SPREAD + flow.error
     own, other = (np.minimum(r / spread, 3) for r in residuals)
     return np.asarray(np.tanh(0.5 * (other**2 - own**2)), np.float32)

@@ -1,22 +1,26 @@
-"""Outlines of masks along the edges of pixels, and one polygon for an object of several parts and holes."""
+"""Outlines of masks along the edges of pixels, and one polygon for an object of several parts and holes.
+
+cv2.findContours runs through pixel centres and skimage.measure.find_contours halfway between them: neither covers the
+mask exactly.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from trackime.arrays import BoolArray, Int64
 from trackime.errors import ShapeError
 
-STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
-"""Right, down, left, up: the directions of an edge, each a turn to the right from the one before."""
+_STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+"""Right, down, left, up: the directions of an edge, each a right turn from the one before."""
 
 
 def outlines(mask: npt.ArrayLike) -> list[Int64]:
     """Closed outlines of a mask along the edges of its pixels, exactly: corners int64 [K, 2] (x, y) in 0 .. W, 0 .. H.
 
-    The object lies to the right of the way, so outer outlines run clockwise on the screen and holes the other way.
+    The object lies to the right, so outer outlines run clockwise on the screen and holes counterclockwise.
     Pixels that touch at a corner alone are two parts. The longest outer outline comes first.
 
     Args:
@@ -45,17 +49,17 @@ def _loops(inside: BoolArray) -> list[Int64]:
     leaves[0][:, :-1], leaves[2][:, 1:] = below & ~above, above & ~below
     left, right = inside[1:-1, :-1], inside[1:-1, 1:]  # of the edge from corner y to y + 1
     leaves[1][:-1], leaves[3][1:] = left & ~right, right & ~left
-    way, y, x = np.nonzero(leaves)
-    end = np.stack([x, y], 1) + STEPS[way]
+    heading, y, x = np.nonzero(leaves)
+    end = np.stack([x, y], 1) + _STEPS[heading]
     number = np.full(leaves.shape, -1)
-    number[way, y, x] = np.arange(len(way))
-    follow = np.full(len(way), -1)
+    number[heading, y, x] = np.arange(len(heading))
+    follow = np.full(len(heading), -1)
     for turn in (-1, 0, 1):  # where two edges leave a corner, the turn to the right, which stays at its own pixel
-        found = number[(way + turn) % 4, end[:, 1], end[:, 0]]
+        found = number[(heading + turn) % 4, end[:, 1], end[:, 0]]
         follow = np.where(found >= 0, found, follow)
-    bends = (way[follow] != way).tolist()
+    bends = (heading[follow] != heading).tolist()
     after, corners = follow.tolist(), end
-    loops, seen = [], np.zeros(len(way), bool).tolist()
+    loops, seen = [], np.zeros(len(heading), bool).tolist()
     for start in range(len(after)):
         edge, ends = start, []
         while not seen[edge]:
@@ -75,7 +79,7 @@ def area(loop: Int64) -> float:
 
 
 def joined(loops: list[Int64]) -> Int64:
-    """One closed polygon [K, 2] of several outlines: each is reached over a bridge of no width and left over it.
+    """One closed polygon [K, 2] of several outlines, connected by bridges of no width.
 
     By the even-odd rule, and by winding numbers, the polygon covers what its outlines do; a bridge goes where two of
     them come nearest. The outline that a polygon begins with is the first one.
@@ -89,7 +93,7 @@ def joined(loops: list[Int64]) -> Int64:
     distance, nearest = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
     waiting, added = owner > 0, np.arange(starts[1])
     while waiting.any():
-        near, which = cKDTree(points[added]).query(points[waiting])
+        near, which = KDTree(points[added]).query(points[waiting])
         closer = near < distance[waiting]
         distance[waiting] = np.where(closer, near, distance[waiting])
         nearest[waiting] = np.where(closer, added[which], nearest[waiting])

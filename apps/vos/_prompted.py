@@ -1,32 +1,36 @@
-"""Asking a segmenter for an object's mask with its tracked points, and judging its answers by what was tracked."""
+"""Masks of objects from a segmenter prompted with their tracked points, judged by all that was tracked.
+
+F. Rajic et al.: Segment anything meets point tracking (SAM-PT). WACV 2025, extended: of all candidates the one that
+agrees best with the tracks is taken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from trackime.arrays import BoolArray, FloatArray, UInt8
+from trackime.arrays import BoolArray, FloatArray, IntArray, UInt8, blocks, ids_at
 from trackime.geometry import to_torch
 from trackime.segmenters import PointSegmenter, PromptedSegmenter
 
-from .config import VosConfig
-
 PROMPT = 8
-"""Points on an object, and as many off it, in a joint prompt: more confuse a network, they judge its answer instead."""
+"""Points on an object, and as many off it, in a joint prompt: more confuse a network, they judge its mask instead."""
 
 TRUST = 0.5
-"""An answer of more agreement than this stands as it is, others are one more piece of evidence for the cut."""
+"""A mask of more agreement than this is taken as it is, others are one more piece of evidence for the cut."""
+
+BLOCK = 1 << 22
+"""Pixels of all masks that are decoded at once for prompts of single points."""
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """What is known of an object before a segmenter is asked, pixels of the video.
+class PromptPoints:
+    """An object's tracked points and carried mask in one frame, pixels of the video.
 
     Attributes:
         on: [N, 2] its visible points.
@@ -42,7 +46,7 @@ class Tracked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictedMask:
     """A segmenter's mask of one object.
 
     Attributes:
@@ -54,33 +58,35 @@ class Answer:
     agreement: float
 
 
-class Adviser:
-    """A segmenter other than the cut, asked in every frame: one encoding, the prompts of all objects in one batch.
+class PointPrompter:
+    """A segmenter prompted in every frame: one encoding, the prompts of all objects in batches.
 
     Args:
-        segmenter: any; of those of the SAM family all candidates are looked at, not only the one they rate highest.
-        config: the switches.
+        segmenter: any; of one of the SAM family all candidates are compared, not only the one it scores highest.
+        prompts: "joint" or "each", see `VosConfig.prompts`.
     """
 
-    def __init__(self, segmenter: PointSegmenter, config: VosConfig) -> None:
-        self.segmenter, self.config = segmenter, config
+    def __init__(self, segmenter: PointSegmenter, prompts: str) -> None:
+        self.segmenter, self.prompts = segmenter, prompts
 
-    def ask(self, frame: UInt8, known: Mapping[int, Tracked]) -> dict[int, Answer]:
-        """The answers [H, W] for objects of whose points any is visible.
+    def predict(self, frame: UInt8, objects: Mapping[int, PromptPoints]) -> dict[int, PredictedMask]:
+        """The masks [H, W] of objects with any visible point.
 
         Args:
             frame: uint8 [H, W, 3].
-            known: by object.
+            objects: by id.
         """
-        asked = {k: about for k, about in known.items() if len(about.on)}
-        if not asked:
+        prompted = {k: points for k, points in objects.items() if len(points.on)}
+        if not prompted:
             return {}
         embedding = self.segmenter.encode(to_torch(frame[None], self.segmenter.device)[0])
-        return (self._each if self.config.prompts == "each" else self._joint)(embedding, asked)
+        if self.prompts == "each":
+            return self._each(embedding, prompted, frame.shape[0] * frame.shape[1])
+        return self._joint(embedding, prompted)
 
-    def _joint(self, embedding: Any, asked: Mapping[int, Tracked]) -> dict[int, Answer]:
-        """One prompt an object, of a few of its points; the answer that agrees best with all of them."""
-        prompts = [(_spread(a.on), _nearest(a.off, a.on)) for a in asked.values()]
+    def _joint(self, embedding: Any, prompted: Mapping[int, PromptPoints]) -> dict[int, PredictedMask]:
+        """One prompt an object, of a few of its points; the candidate that agrees best with all of them."""
+        prompts = [(_spread(p.on), _nearest(p.off, p.on)) for p in prompted.values()]
         width = max(len(on) + len(off) for on, off in prompts)
         points = np.zeros((len(prompts), width, 2), np.float32)
         labels = np.full((len(prompts), width), -1)
@@ -89,17 +95,56 @@ class Adviser:
             points[row, : len(both)] = both
             labels[row, : len(both)] = np.repeat([1, 0], [len(on), len(off)])
         logits, score = self._decode(embedding, points, labels)
-        answers = {}
-        for row, (k, about) in enumerate(asked.items()):
+        found = {}
+        for row, (k, about) in enumerate(prompted.items()):
             rated = [
-                Answer(one, agreement(one > 0, about) * float(np.clip(rate, 0, 1)) ** 0.25)
+                PredictedMask(one, agreement(one > 0, about) * float(np.clip(rate, 0, 1)) ** 0.25)
                 for one, rate in zip(logits[row], score[row], strict=True)
             ]
-            answers[k] = max(rated, key=lambda answer: answer.agreement)
-        return answers
+            found[k] = max(rated, key=lambda mask: mask.agreement)
+        return found
 
-    def _decode(self, embedding: Any, points: FloatArray, labels: npt.NDArray) -> tuple[FloatArray, FloatArray]:
-        """Logits [P, M, H, W] and scores [P, M] of all answers to prompts: points [P, K, 2], labels [P, K]."""
+    def _each(self, embedding: Any, prompted: Mapping[int, PromptPoints], pixels: int) -> dict[int, PredictedMask]:
+        """A prompt a point; masks averaged with visibility and score as weight, those unlike the mean dropped.
+
+        Memory follows a block of prompts and a mask an object, not the number of points.
+        """
+        rows = [(k, n) for k, about in prompted.items() for n in range(len(about.on))]
+        size = max(1, BLOCK // pixels)
+        mean = {k: _WeightedMean() for k in prompted}
+        votes: dict[int, list[UInt8]] = {k: [] for k in prompted}  # packed: one bit a pixel
+        for k, n, vote, score in self._votes(embedding, prompted, rows, size):
+            mean[k].add(vote, prompted[k].weights[n] * score)
+            votes[k].append(np.packbits(vote > 0.5))
+        shares = {k: one.value() for k, one in mean.items()}
+        again: list[tuple[int, int]] = []
+        for k, share in shares.items():
+            consensus = np.packbits(share > 0.5)
+            agree = [n for n, vote in enumerate(votes[k]) if _bits_iou(vote, consensus) > 0.5]
+            if 0 < len(agree) < len(votes[k]):
+                again += [(k, n) for n in agree]
+        mean = {k: _WeightedMean() for k, _ in again}
+        for k, n, vote, score in self._votes(embedding, prompted, again, size):
+            mean[k].add(vote, prompted[k].weights[n] * score)
+        found = {}
+        for k, share in (shares | {k: one.value() for k, one in mean.items()}).items():
+            logits = np.log(np.clip(share, 1e-3, 1 - 1e-3) / (1 - np.clip(share, 1e-3, 1 - 1e-3)))
+            found[k] = PredictedMask(logits.astype(np.float32), agreement(share > 0.5, prompted[k]))
+        return found
+
+    def _votes(
+        self, embedding: Any, prompted: Mapping[int, PromptPoints], rows: Sequence[tuple[int, int]], size: int
+    ) -> Iterator[tuple[int, int, FloatArray, float]]:
+        """(object, point, its best candidate's probabilities [H, W], score) of each point, `size` at once."""
+        for part in blocks(len(rows), size):
+            points = np.stack([prompted[k].on[n] for k, n in rows[part]])[:, None].astype(np.float32)
+            logits, score = self._decode(embedding, points, np.ones(points.shape[:2], np.int64))
+            for (k, n), candidates, scores in zip(rows[part], logits, score, strict=True):
+                best = int(np.argmax([agreement(one > 0, prompted[k]) for one in candidates]))
+                yield k, n, 1 / (1 + np.exp(-np.clip(candidates[best], -30, 30))), scores[best]
+
+    def _decode(self, embedding: Any, points: FloatArray, labels: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Logits [P, M, H, W] and scores [P, M] of all candidates: points [P, K, 2], labels [P, K]."""
         device = self.segmenter.device
         prompt = torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device)
         logits, score = (x[:, None] for x in self.segmenter.decode(embedding, *prompt))
@@ -108,47 +153,39 @@ class Adviser:
             logits, score = torch.cat([logits, more], 1), torch.cat([score, rates], 1)
         return logits.float().cpu().numpy(), score.float().cpu().numpy()
 
-    def _each(self, embedding: Any, asked: Mapping[int, Tracked]) -> dict[int, Answer]:
-        """A prompt a point; masks voted with visibility and score as weight, those beside the consensus dropped."""
-        points = np.concatenate([a.on for a in asked.values()])[:, None].astype(np.float32)
-        logits, score = self._decode(embedding, points, np.ones(points.shape[:2], np.int64))
-        answers, first = {}, 0
-        for k, about in asked.items():
-            rows = slice(first, first + len(about.on))
-            first = rows.stop
-            best = np.array([[agreement(m > 0, about) for m in each] for each in logits[rows]]).argmax(1)
-            own = logits[rows][np.arange(len(best)), best]
-            weights = about.weights * score[rows][np.arange(len(best)), best]
-            votes = 1 / (1 + np.exp(-np.clip(own, -30, 30)))
-            mean = np.average(votes, axis=0, weights=weights + 1e-6)
-            agree = np.array([_iou(vote > 0.5, mean > 0.5) for vote in votes]) > 0.5
-            if agree.any():
-                mean = np.average(votes[agree], axis=0, weights=weights[agree] + 1e-6)
-            share = np.clip(mean, 1e-3, 1 - 1e-3)
-            answers[k] = Answer(np.log(share / (1 - share)).astype(np.float32), agreement(share > 0.5, about))
-        return answers
+
+class _WeightedMean:
+    """The mean of maps [H, W], each with a weight."""
+
+    def __init__(self) -> None:
+        self._total: FloatArray | float = 0.0
+        self._weight = 0.0
+
+    def add(self, values: FloatArray, weight: float) -> None:
+        weight += 1e-6
+        self._total, self._weight = self._total + weight * values, self._weight + weight
+
+    def value(self) -> FloatArray:
+        return np.asarray(self._total / self._weight)
 
 
-def agreement(mask: BoolArray, about: Tracked) -> float:
+def agreement(mask: BoolArray, about: PromptPoints) -> float:
     """In [0, 1]: how far a mask [H, W] holds an object's points, leaves others out, and looks like the carried mask."""
     if not mask.any():
         return 0.0
-    on = float(np.average(_held(mask, about.on), weights=about.weights)) if len(about.on) else 0.5
-    off = 1 - float(_held(mask, about.off).mean()) if len(about.off) else 1.0
+    on = float(np.average(ids_at(mask, about.on), weights=about.weights)) if len(about.on) else 0.5
+    off = 1 - float(ids_at(mask, about.off).mean()) if len(about.off) else 1.0
     alike = 0.5 if about.carried is None else _iou(mask, about.carried)
     return on * off * alike**0.5
 
 
-def _held(mask: BoolArray, xy: FloatArray) -> BoolArray:
-    h, w = mask.shape
-    at = np.floor(xy).astype(int)
-    inside = (at >= 0).all(1) & (at[:, 0] < w) & (at[:, 1] < h)
-    x, y = np.clip(at, 0, [w - 1, h - 1]).T
-    return np.asarray(mask[y, x] & inside)
-
-
 def _iou(a: BoolArray, b: BoolArray) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
+
+
+def _bits_iou(a: UInt8, b: UInt8) -> float:
+    """IoU of two packed masks."""
+    return float(np.unpackbits(a & b).sum() / max(1, np.unpackbits(a | b).sum()))
 
 
 def _spread(xy: FloatArray) -> FloatArray:
@@ -166,7 +203,7 @@ def _nearest(off: FloatArray, on: FloatArray) -> FloatArray:
     return off[np.argsort(((off[:, None] - on) ** 2).sum(-1).min(1), kind="stable")[:PROMPT]]
 
 
-def small(logits: FloatArray, size: tuple[int, int]) -> FloatArray:
+def shrunk(logits: FloatArray, size: tuple[int, int]) -> FloatArray:
     """Logits [H, W] at the size (h, w) of the cut."""
     if logits.shape == size:
         return logits

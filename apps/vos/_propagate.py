@@ -1,320 +1,189 @@
-"""One object's mask, frame after frame: carried, voted, and cut along colours and borders.
-
-In each frame the object's earlier masks are carried to it (from the frame before, from the last frame that was sure,
-and from the first, by the tracks; from the frame before by flow as well) and voted into one prior: the mean of their
-signed distances, each over its own uncertainty. A minimum cut then weighs prior, colours, tracked points and
-contrast, where the prior leaves a doubt.
-"""
+"""All objects of a video propagated frame by frame in one direction of time, competing for pixels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from trackime.arrays import BoolArray, Float32, FloatArray, Int64, UInt8
-from trackime.imaging import contrast_edges, min_cut, signed_distance, to_lab
+from trackime.arrays import BoolArray, Float32, FloatArray, UInt8
+from trackime.imaging import guided_filter, to_lab
+from trackime.types import Tracks
+from trackime.video import Video
 
-from ._appearance import Appearance, colours_at
-from ._carry import FlowCarrier, Warp, warp_by_points
-from ._motion_cue import motion_ratio
-from ._prompted import TRUST, Answer, small
+from ._cut import CutFrame, MaskPrior
+from ._object import MaskEstimate, ObjectMemory
+from ._points import ObjectPoints, PointTracks
+from ._prompted import PointPrompter, PredictedMask, PromptPoints
+from ._track import Models
+from ._warp import FlowWarper
 from .config import VosConfig
 
-FAR = 60.0
-"""Signed distances are cut off at this many pixels: beyond, no candidate is surer."""
-
-GONE = 0.08
-"""What a point that went out of sight counts against its object, in points that lie beside its mask."""
-
-MILD = 0.25
-"""Power of colours and overlap in the confidence: on tuning videos points alone rank masks better than both."""
-
-SIGMA = (2.0, 15.0)
-"""Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
+_CONFIDENT = 0.85
+"""Objects of more confidence than this get new points."""
 
 
-class Scene:
-    """One frame as the cut sees it.
-
-    Attributes:
-        t: its index.
-        lab: float32 [h, w, 3].
-        grey: uint8 [h, w].
-        edges: [4, h, w] prices of borders.
-        flow: warp to the frame before it in the order of travel; None in the first.
-    """
-
-    def __init__(self, t: int, frame: UInt8, size: tuple[int, int], smoothing: float) -> None:
-        self.t = t
-        small = frame
-        if frame.shape[:2] != size:
-            small = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
-        self.lab = to_lab(small)
-        self.grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY), np.uint8)
-        self.edges = contrast_edges(self.lab, smoothing)
-        self.flow: Warp | None = None
-
-    def follow(self, previous: Scene | None, carrier: FlowCarrier) -> None:
-        """Find the flow to the frame before."""
-        if previous is not None:
-            self.flow = carrier.warp(self.grey, previous.grey)
+def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(h, w) of the frames that are cut: the longer side at most `side`, 0: as they are."""
+    scale = 1.0 if side == 0 else min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-@dataclass(frozen=True)
-class Sight:
-    """The tracked points of one object in one frame, pixels of the cut frame.
-
-    Attributes:
-        xy: [N, 2].
-        visibility: [N].
-        off: [M, 2] visible points known to be off the object.
-        who: int [N], ascending: which point each is, the same in all frames.
-    """
-
-    xy: FloatArray
-    visibility: FloatArray
-    off: FloatArray
-    who: Int64
+def make_propagator(
+    video: Video, tracks: Tracks, models: Models, objects: Sequence[int], backward: bool = False
+) -> Propagator:
+    """Objects of a video, before their first frame in a direction of time."""
+    config, segmenter = models.config, models.segmenter
+    prompter = None if segmenter.name == "graphcut" else PointPrompter(segmenter, config.prompts)
+    points = PointTracks(config, tracks, models.follower(video), backward)
+    return Propagator(config, objects, points, (video.info.height, video.info.width), prompter)
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A frame whose mask is carried to others: its index, signed distance [h, w] and the object's points."""
-
-    t: int
-    distance: FloatArray
-    sight: Sight
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Where an object should be: its plausible points, carried evidence [h, w] in nats (None: none), its error."""
-
-    sight: Sight
-    prior: FloatArray | None
-    sigma: float
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What is thought of one object in one frame.
-
-    Attributes:
-        mask: bool [h, w].
-        logits: [h, w], by which objects compete for pixels.
-        confidence: in [0, 1]; 0 where the mask is empty.
-        support: share of its points that are found in it, those of earlier frames counting a little.
-        fine: [H, W] logits at the video's own size; None: the cut's are drawn to the frame's edges.
-    """
-
-    mask: BoolArray
-    logits: FloatArray
-    confidence: float
-    support: float
-    fine: FloatArray | None = None
-
-
-class ObjectState:
-    """One object on its way through the frames, from its first mask on.
+class Propagator:
+    """Objects propagated frame by frame; they compete for pixels, so that a pixel has one id.
 
     Args:
         config: the switches.
-        scene: the first frame.
-        mask: bool [h, w], the first mask.
-        sight: the object's points there.
+        objects: ids of all objects.
+        points: those of all objects and of the background.
+        size: (H, W) of the video.
+        prompter: a segmenter prompted in every frame with the tracked points; None: the cut alone.
     """
 
-    def __init__(self, config: VosConfig, scene: Scene, mask: BoolArray, sight: Sight) -> None:
-        self.config = config
-        self.confidence = self.support = 1.0
-        self.appearance = Appearance(config, scene.lab, mask)
-        self._colours: dict[int, FloatArray] = {}
-        self._refused: set[int] = set()
-        self._refuse(mask, sight)
-        reference = Reference(scene.t, _distance(mask), self._plausible(scene, sight))
-        self.first = self.sure = self.last = reference
-
-    def expect(self, scene: Scene, sight: Sight) -> Expected:
-        """The object's masks of other frames carried to the next frame. `cut` makes a mask of it."""
-        sight = self._plausible(scene, sight)
-        prior, sigma = self._prior(scene, sight)
-        if prior is not None and not (prior > 0).any():
-            prior = None
-        return Expected(sight, prior, sigma)
-
-    def cut(self, scene: Scene, expected: Expected, answer: Answer | None = None) -> Belief:
-        """The object in the next frame. Call `accept` with what became of it before the next frame.
-
-        Args:
-            scene: the frame.
-            expected: of it.
-            answer: another segmenter's mask, or None.
-        """
-        sight, prior, sigma = expected.sight, expected.prior, expected.sigma
-        vote = None if answer is None else small(answer.logits, scene.grey.shape)
-        if vote is not None and answer is not None:
-            if answer.agreement > TRUST:
-                # A mask drawn by more than colours, which the tracks confirm: nothing here could better it.
-                mask = vote > 0
-                ratio = self.appearance.ratio(scene.lab, mask)
-                carried = mask if prior is None else prior > 0
-                confidence, support = self._confidence(mask, carried, ratio, sight)
-                return Belief(mask, np.asarray(vote, np.float32), confidence, support, answer.logits)
-            vote = np.clip(vote * answer.agreement, -self.config.shape, self.config.shape)
-            prior, sigma = (vote, SIGMA[1]) if prior is None else (prior + vote, sigma)
-        if prior is None or not (prior > 0).any():
-            nothing = np.zeros(scene.grey.shape, bool)
-            return Belief(nothing, np.full(nothing.shape, -12.0, np.float32), 0.0, self._support(0, 0, sight))
-        # Deep inside the frame may still take pixels away (something passes before the object), so all of it is free.
-        reach = min(self.config.band, max(6.0, 3 * sigma))
-        free = _distance(prior > 0) > -reach
-        ratio = self.appearance.ratio(scene.lab, free)
-        colour = np.clip(ratio, -self.config.colour, self.config.colour) * self.appearance.telling
-        evidence = prior + colour + self._seeds(prior, ratio, sight)
-        if scene.flow is not None and self.config.motion:
-            distance = _distance(prior > 0)
-            evidence = evidence + self.config.motion * motion_ratio(scene.flow, distance, max(reach, 20.0))
-        mask = min_cut(evidence, scene.edges, free, np.zeros_like(free))
-        mask = _tidy(mask, sight, prior)
-        logits = np.where(free, np.clip(_distance(mask), -6, 6) + 0.25 * evidence, -12.0)
-        confidence, support = self._confidence(mask, prior > 0, ratio, sight)
-        return Belief(mask, np.asarray(logits, np.float32), confidence, support)
-
-    def accept(
-        self, scene: Scene, mask: BoolArray, confidence: float, sight: Sight, support: float | None = None
+    def __init__(
+        self,
+        config: VosConfig,
+        objects: Sequence[int],
+        points: PointTracks,
+        size: tuple[int, int],
+        prompter: PointPrompter | None = None,
     ) -> None:
-        """Take the mask that the object was left with after competing as its own.
+        self.config, self.objects, self.points = config, tuple(objects), points
+        self.size, self.prompter = size, prompter
+        self.work = working_size(size, config.side)  # (h, w) of the cut
+        self._scale = np.array([self.work[1] / size[1], self.work[0] / size[0]])
+        self._memories: dict[int, ObjectMemory] = {}
+        self._previous: CutFrame | None = None
+        self._pending: CutFrame | None = None
+        self._flow = FlowWarper()
+
+    def step(self, t: int, frame: UInt8, given: Mapping[int, BoolArray]) -> tuple[UInt8, Float32]:
+        """The next frame's ids uint8 [H, W] and confidence [objects].
 
         Args:
-            scene: the frame.
-            mask: bool [h, w].
-            confidence: how sure it is.
-            sight: the object's points.
-            support: as the belief has it; None: a prompt gave the mask.
+            t: its index.
+            frame: uint8 [H, W, 3].
+            given: masks bool [H, W] that prompts give of some objects; they are taken as they are.
         """
-        given = support is None
-        if given:
-            self._refuse(mask, sight)
-        self.confidence, self.support = confidence, 1.0 if support is None else support
-        # Of an object that is lost nothing is carried on: it would be background soon. Its points bring it back.
-        lost = not given and confidence < self.config.abstain
-        distance = np.full(mask.shape, -FAR, np.float32) if lost else _distance(mask)
-        self.last = Reference(scene.t, distance, self._plausible(scene, sight))
-        if given or (confidence > 0.6 and abs(scene.t - self.sure.t) >= 4):
-            self.sure = self.last
-        if mask.any() and (given or confidence > 0.5):
-            self.appearance.learn(scene.lab, mask)
+        shrunk = self._cut_frame(t, frame)
+        tracked = self.points.at(t)
+        points = {k: tracked.of(k, self._scale) for k in self.objects}
+        known = {k: points[k] for k in self._memories if k not in given}
+        estimates = self._estimates(shrunk, frame, known)
+        shown = {k: estimate for k, estimate in estimates.items() if self._shows(estimate)}
+        small = self._compete({k: estimate.logits for k, estimate in shown.items()}, self.work)
+        ids = self._full_size(shown, frame)
+        for k, mask in given.items():
+            ids[mask] = k
+            small[_shrink(mask, self.work)] = k
+        for k in given:
+            self._remember(k, shrunk, small == k, points[k])
+        confidence = dict.fromkeys(self.objects, 0.0) | dict.fromkeys(given, 1.0)
+        for k, estimate in estimates.items():
+            mask, value = small == k, estimate.confidence
+            if k in shown:
+                confidence[k] = value = value if mask.any() else 0.0
+            else:  # left out of the frame, but remembered where it may be
+                mask = estimate.mask & (small == 0)
+            self._memories[k].accept(shrunk, mask, value, points[k], estimate.support)
+        if self.points.due(t):
+            self._add_points(shrunk, ids, [k for k, value in confidence.items() if value > _CONFIDENT])
+        self._previous, self._pending = shrunk, None
+        return ids, np.array([*confidence.values()], np.float32)
 
-    def meet(self, scene: Scene, sight: Sight) -> None:
-        """Take new points on, in the frame whose mask was accepted last."""
-        self.sure = self.last = replace(self.last, sight=self._plausible(scene, sight))
+    def _remember(self, k: int, frame: CutFrame, mask: BoolArray, points: ObjectPoints) -> None:
+        """Remember a mask bool [h, w] that a prompt gave."""
+        if k in self._memories:
+            self._memories[k].accept(frame, mask, 1.0, points)
+        else:
+            self._memories[k] = ObjectMemory(self.config, frame, mask, points)
 
-    def _refuse(self, mask: BoolArray, sight: Sight) -> None:
-        """Points that a prompt's mask shows to be no part of the object take part no more."""
-        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        h, w = mask.shape
-        x, y = np.clip(np.floor(sight.xy).astype(int), 0, [w - 1, h - 1]).T
-        self._refused |= set(sight.who[(sight.visibility > 0.5) & ~near[y, x]].tolist())
+    def predict(self, t: int, frame: UInt8) -> dict[int, BoolArray]:
+        """Masks bool [H, W] of the objects in frame t as `step` without prompts would find them; changes nothing."""
+        tracked = self.points.at(t)
+        points = {k: tracked.of(k, self._scale) for k in self._memories}
+        estimates = self._estimates(self._cut_frame(t, frame), frame, points)
+        ids = self._full_size({k: e for k, e in estimates.items() if self._shows(e)}, frame)
+        return {k: ids == k for k in self._memories}
 
-    def _plausible(self, scene: Scene, sight: Sight) -> Sight:
-        """The points without those that have drifted: neither of their first colour nor of the object's at all."""
-        self._remember(scene, sight)
-        first = np.array([self._colours[i] for i in sight.who.tolist()]).reshape(-1, 3)
-        likely = self.appearance.likely(colours_at(scene.lab, sight.xy), first)
-        if self._refused:
-            likely &= ~np.isin(sight.who, list(self._refused))
-        return replace(sight, visibility=np.where(likely, sight.visibility, 0))
+    def _add_points(self, frame: CutFrame, ids: UInt8, objects: list[int]) -> None:
+        """Add points on objects, which remember them from this frame on."""
+        if self.points.add(frame.t, ids, objects):
+            tracked = self.points.at(frame.t)
+            for k in objects:
+                self._memories[k].add_points(frame, tracked.of(k, self._scale))
 
-    def _remember(self, scene: Scene, sight: Sight) -> None:
-        """Remember the first colours of points, forget those of points that are gone."""
-        who = sight.who.tolist()
-        if self._colours.keys() != set(who):
-            colours = colours_at(scene.lab, sight.xy)
-            self._colours = {i: self._colours.get(i, colour) for i, colour in zip(who, colours, strict=True)}
+    def _shows(self, estimate: MaskEstimate) -> bool:
+        """Whether an object is confident enough to be in the frame's result."""
+        return bool(estimate.mask.any()) and estimate.confidence >= self.config.abstain
 
-    def _prior(self, scene: Scene, sight: Sight) -> tuple[FloatArray | None, float]:
-        """Evidence [h, w] of the carried masks in nats, at most `shape`, and its uncertainty in pixels."""
-        votes: list[tuple[float, float, FloatArray]] = []
-        if scene.flow is not None and self.config.flow and (self.last.distance > 0).any():
-            sigma = float(np.clip(2.0 + scene.flow.error, *SIGMA))
-            votes.append((1.0 + self.confidence, sigma, scene.flow.apply(self.last.distance, -FAR)))
-        references = {r.t: (r, weight) for weight, r in ((1.0, self.first), (0.7, self.sure), (0.5, self.last))}
-        for reference, weight in references.values():
-            if not (reference.distance > 0).any():
-                continue
-            _, i, j = np.intersect1d(sight.who, reference.sight.who, assume_unique=True, return_indices=True)
-            both = np.minimum(sight.visibility[i], reference.sight.visibility[j])
-            use = both > 0.5
-            if not use.any():
-                continue
-            here, there = sight.xy[i[use]], reference.sight.xy[j[use]]
-            warp = warp_by_points(here, there, both[use], scene.grey.shape)
-            # Few points say little of the shape between them.
-            sigma = float(np.clip(2.0 + 1.5 * warp.error + 6 / use.sum(), *SIGMA))
-            share = min(1.0, use.sum() / max(1, 0.3 * len(use)))
-            votes.append((weight * share, sigma, warp.apply(reference.distance, -FAR)))
-        if not votes or not any((distance > 0).any() for _, _, distance in votes):
-            return None, 0.0
-        weights = np.array([w / s for w, s, _ in votes])
-        weights /= weights.sum()
-        mean = sum(w * np.clip(d / s, -3, 3) for w, (_, s, d) in zip(weights, votes, strict=True))
-        sigma = float(sum(w * s for w, (_, s, _) in zip(weights, votes, strict=True)))
-        most = max(self.config.shape, 1e-6)  # at 0 the sign still says where to look
-        return np.asarray(np.clip(mean * most / 2, -most, most)), sigma
+    def _cut_frame(self, t: int, frame: UInt8) -> CutFrame:
+        if self._pending is None or self._pending.t != t:
+            self._pending = CutFrame(t, frame, self.work, self.config.smoothing)
+            if self.config.flow and self._memories:
+                self._pending.find_flow(self._previous, self._flow)
+        return self._pending
 
-    def _seeds(self, prior: FloatArray, ratio: FloatArray, sight: Sight) -> FloatArray:
-        """Evidence of the tracked points: visible ones that neither the carried masks nor colours speak against."""
-        evidence = np.zeros(prior.shape, np.float32)
-        h, w = prior.shape
-        on = sight.xy[sight.visibility > 0.5]
-        for points, sign in ((sight.off, -1.0), (on, 1.0)):
-            for x, y in np.floor(points).astype(int).tolist():
-                if 0 <= x < w and 0 <= y < h and sign * (prior[y, x] + ratio[y, x]) > -2:
-                    cv2.circle(evidence, (x, y), 2, sign * self.config.seeds, -1)
-        return evidence
+    def _estimates(self, shrunk: CutFrame, frame: UInt8, points: Mapping[int, ObjectPoints]) -> dict[int, MaskEstimate]:
+        """The masks of objects with these points."""
+        priors = {k: self._memories[k].prior(shrunk, own) for k, own in points.items()}
+        predicted: dict[int, PredictedMask] = {}
+        if self.prompter is not None:
+            predicted = self.prompter.predict(frame, {k: self._prompt(prior) for k, prior in priors.items()})
+        return {k: self._memories[k].estimate(shrunk, prior, predicted.get(k)) for k, prior in priors.items()}
 
-    def _confidence(self, mask: BoolArray, carried: BoolArray, ratio: FloatArray, sight: Sight) -> tuple[float, float]:
-        """How far colours, carried masks and visible points agree with a mask, and the points alone."""
-        if not mask.any():
-            return 0.0, self._support(0, 0, sight)
-        h, w = mask.shape
-        likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
-        looks = likely * self.appearance.telling + 0.7 * (1 - self.appearance.telling)
-        overlap = float((mask & carried).sum() / max(1, (mask | carried).sum()))
-        where = np.floor(sight.xy[sight.visibility > 0.5]).astype(int)
-        where = where[(where >= 0).all(1) & (where[:, 0] < w) & (where[:, 1] < h)]
-        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-        support = self._support(float(near[where[:, 1], where[:, 0]].sum()), len(where), sight)
-        return float(np.clip(support * (looks * np.sqrt(overlap)) ** MILD, 0, 1)), support
+    def _prompt(self, prior: MaskPrior) -> PromptPoints:
+        """What a segmenter is prompted with, and its masks are compared with, in pixels of the video."""
+        points, carried = prior.points, None
+        if prior.evidence is not None:
+            carried = _resize(prior.evidence, self.size) > 0
+        scale = np.array([self.size[1] / self.work[1], self.size[0] / self.work[0]])
+        use = points.visible
+        return PromptPoints(points.xy[use] * scale, points.visibility[use], points.off * scale, carried)
 
-    def _support(self, held: float, seen: int, sight: Sight) -> float:
-        """Share of points found in a mask: what was believed, moved by `held` of `seen` and by points that are gone.
+    def _compete(self, logits: Mapping[int, FloatArray], size: tuple[int, int]) -> UInt8:
+        """The likeliest object of each pixel where its probability is above the threshold, else 0."""
+        ids = np.zeros(size, np.uint8)
+        threshold = np.clip(self.config.threshold, 1e-4, 1 - 1e-4)
+        best = np.full(size, np.log(threshold / (1 - threshold)), np.float32)
+        for k, values in logits.items():
+            better = values > best
+            ids[better] = k
+            best = np.where(better, values, best)
+        return ids
 
-        Few points move the belief, many replace it; points that went out of sight count a little against it.
-        """
-        known = self.sure.sight
-        gone = int((np.isin(sight.who, known.who[known.visibility > 0.5]) & (sight.visibility <= 0.5)).sum())
-        return (held + 2 * 0.98 * self.support) / (seen + 2 + GONE * gone)
+    def _full_size(self, estimates: Mapping[int, MaskEstimate], frame: UInt8) -> UInt8:
+        """Ids at the video's own size, borders refined to the frame's own edges where a smaller one was cut."""
+        fine = {k: np.clip(e.fine, -4, 4) for k, e in estimates.items() if e.fine is not None}
+        if self.work == self.size:
+            return self._compete({k: fine.get(k, e.logits) for k, e in estimates.items()}, self.size)
+        guide = np.asarray(to_lab(frame)[..., 0] / 100, np.float32) if len(fine) < len(estimates) else None
+        radius = max(2, round(1.5 * self.size[1] / self.work[1]))
+        for k, estimate in estimates.items():
+            if k not in fine and guide is not None:
+                # Clipped, or certain pixels far away would outvote the border under the filter.
+                fine[k] = guided_filter(_resize(np.clip(estimate.logits, -4, 4), self.size), guide, radius)
+        return self._compete(fine, self.size)
 
 
-def _distance(mask: BoolArray) -> Float32:
-    return np.asarray(np.clip(signed_distance(mask), -FAR, FAR), np.float32)
+def _resize(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    return np.asarray(cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), values.dtype)
 
 
-def _tidy(mask: BoolArray, sight: Sight, prior: FloatArray) -> BoolArray:
-    """Without specks: a part stays if a point lies in it, or it is no speck and most of it was expected."""
-    count, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count <= 2:
+def _shrink(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
+    """A mask at the size of the cut: pixels at least half covered, or the most covered one."""
+    if mask.shape == size:
         return mask
-    area = stats[:, cv2.CC_STAT_AREA]
-    expected = np.bincount(label.ravel(), (prior > 0).ravel(), count) / np.maximum(area, 1)
-    keep = (area >= 0.02 * area[1:].max()) & (expected > 0.5)
-    keep[1 + int(area[1:].argmax())] = True
-    h, w = mask.shape
-    points = np.floor(sight.xy[sight.visibility > 0.5]).astype(int)
-    points = points[(points >= 0).all(1) & (points[:, 0] < w) & (points[:, 1] < h)]
-    keep[label[points[:, 1], points[:, 0]]] = True
-    keep[0] = False
-    return np.asarray(keep[label])
+    share = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(share >= min(0.5, float(share.max()))) & (share > 0)

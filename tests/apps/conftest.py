@@ -48,7 +48,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> list[Queries]:
         return Tracks(xy, np.ones(xy.shape[:2]), queries, info)
 
     monkeypatch.setattr("trackime.ime.track", track)
-    monkeypatch.setattr("trackime_apps.vos.run.track", lambda *a, **k: SimpleNamespace(tracks=track(*a, **k)))
+    monkeypatch.setattr("trackime_apps.vos._track.track", lambda *a, **k: SimpleNamespace(tracks=track(*a, **k)))
     return asked
 
 

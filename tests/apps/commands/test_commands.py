@@ -15,11 +15,12 @@ from trackime.errors import MissingExtraError
 from trackime.types import Queries, Tracks
 from trackime.video import read_mask, write_mask
 from trackime_apps.commands import demo, depth, doctor, interpolate, track, vos
-from trackime_apps.commands.vos import MaskAt
+from trackime_apps.commands._vos_result import MaskAt
 from trackime_apps.run import read_config
 
 W, H, T = 96, 64, 6
-VOS = ["confidence.csv", "config.toml", "frames.csv", "masks", "overlay.mp4", "result.json", "sheet.png", "tracks.npz"]
+VOS = ["confidence.csv", "config.toml", "frames.csv", "masks", "overlay.mp4"]
+VOS += ["prompts.json", "result.json", "sheet.png", "tracks.npz"]
 
 
 def overlap(folder: Path, t: int, identity: int = 1) -> float:
@@ -74,7 +75,7 @@ class TestVos:
         assert run(*typed, "-o", tmp_path / "whole").code == 0
         asked = len(tracked)
         with monkeypatch.context() as patch:
-            patch.setattr("trackime_apps.commands.vos.write_masks", interrupt)
+            patch.setattr("trackime_apps.vos.segmentation.Segmentation.save", interrupt)
             assert run(*typed, "-o", tmp_path / "out", "--resume").code == 130
         assert run(*typed, "-o", tmp_path / "out", "--resume").code == 0 and len(tracked) == 2 * asked
         files = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file()]

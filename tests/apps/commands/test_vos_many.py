@@ -18,6 +18,7 @@ from trackime.types import Queries
 from trackime.video import read_mask
 from trackime_apps.commands import vos_many as batch
 from trackime_apps.commands.vos_many import _first_mask, named, videos_of
+from trackime_apps.vos import Segmentation
 
 W, H, T = 96, 64, 6
 
@@ -136,18 +137,16 @@ class TestBatch:
         out = tmp_path / "out"
         (masks / "bad.png").unlink()
         shutil.rmtree(videos / "bad")
-        from trackime_apps.commands import vos as command
+        write = Segmentation.save
 
-        write = command.write_masks
-
-        def interrupted(folder: Path, *rest: Any) -> None:
+        def interrupted(found: Segmentation, folder: Path) -> None:
             if ".b.partial" in str(folder):
                 raise KeyboardInterrupt
-            write(folder, *rest)
+            write(found, folder)
 
         typed = ["vos", videos, "--masks", masks, "-o", out, "--resume"]
         with monkeypatch.context() as patch:
-            patch.setattr(command, "write_masks", interrupted)
+            patch.setattr(Segmentation, "save", interrupted)
             assert run(*typed).code == 130
         assert sorted(p.name for p in out.iterdir()) == [".b.partial", "a", "summary.csv"]
         asked, made = len(tracked), (out / "a" / "tracks.npz").stat().st_mtime_ns

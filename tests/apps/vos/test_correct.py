@@ -1,8 +1,9 @@
-"""Mending a finished segmentation by clicks, as a library and on the command line."""
+"""Corrections of a segmentation by clicks, as a library and on the command line."""
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trackime.types import Queries
 from trackime.video import read_mask, write_mask
 from trackime.worlds import World, make_world
 from trackime_apps.cli import main
-from trackime_apps.vos import Edited, Finished, VosConfig, correct, sample_mask, segment
+from trackime_apps.vos import EditedMasks, Prompts, Segmentation, VosConfig, correct, sample_mask, segment
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,8 @@ def world() -> World:
     return make_world(seed=3, width=160, height=120, frames=16, objects=2, occlusion=1.0, size=(0.3, 0.5))
 
 
-def _finished(world: World, masks: dict[int, np.ndarray]) -> Finished:
-    made = segment(world.video, masks=masks, tracker="lk", device="cpu")
-    ids = [frame.ids for frame in made]
-    return Finished(made.objects, ids, made.confidence, made.tracks, made.stated)
+def _finished(world: World, masks: dict[int, np.ndarray]) -> Segmentation:
+    return segment(world.video, masks, tracker="lk", device="cpu")
 
 
 def _half(world: World) -> np.ndarray:
@@ -39,7 +38,7 @@ def _half(world: World) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def halved(world: World) -> Finished:
+def halved(world: World) -> Segmentation:
     return _finished(world, {0: _half(world)})
 
 
@@ -61,31 +60,31 @@ def _iou(world: World, masks: Any, k: int) -> np.ndarray:
 class TestCorrect:
     t = 4
 
-    def _mend(self, world: World, before: Finished, **more: Any) -> Finished:
-        missing = (np.asarray(world.masks[self.t]) == 1) & (before.masks[self.t] != 1)
+    def _mend(self, world: World, before: Segmentation, **more: Any) -> Segmentation:
+        missing = (np.asarray(world.masks[self.t]) == 1) & (before.ids[self.t] != 1)
         return correct(world.video, before, _click(missing, self.t, 1), tracker="lk", device="cpu", **more)
 
-    def test_one_click_mends_both_directions(self, world: World, halved: Finished) -> None:
+    def test_one_click_mends_both_directions(self, world: World, halved: Segmentation) -> None:
         after = self._mend(world, halved)
-        assert isinstance(after.masks, Edited) and self.t in after.masks.changed
-        before, now = _iou(world, halved.masks, 1), _iou(world, after.masks, 1)
+        assert isinstance(after.ids, EditedMasks) and self.t in after.ids.changed
+        before, now = _iou(world, halved.ids, 1), _iou(world, after.ids, 1)
         # Left alone the object is found by itself a few frames on; the click mends what was before.
         assert before[1:3].max() < 0.85 and now[1 : self.t + 1].min() > 0.88
         assert (now > before - 0.05).all()
         # The first mask was given: it stands, right or wrong.
-        assert 0 not in after.masks.changed and after.stated[1] == [0, self.t]
+        assert 0 not in after.ids.changed and after.prompted[1] == [0, self.t]
         assert after.confidence[self.t, 0] == 1 and after.confidence.shape == halved.confidence.shape
 
     def test_ends_where_nothing_changes(self, world: World) -> None:
         right = _finished(world, {0: np.asarray(world.masks[0])})
         click = _click(np.asarray(world.masks[self.t]) == 2, self.t, 2)
         after = correct(world.video, right, click, tracker="lk", device="cpu")
-        assert isinstance(after.masks, Edited)
+        assert isinstance(after.ids, EditedMasks)
         # The clicked frame is right as it was, and what follows from it soon is, too.
-        assert self.t not in after.masks.changed and all(abs(t - self.t) <= 6 for t in after.masks.changed)
-        assert (_iou(world, after.masks, 2) > _iou(world, right.masks, 2) - 0.06).all()
+        assert self.t not in after.ids.changed and all(abs(t - self.t) <= 6 for t in after.ids.changed)
+        assert (_iou(world, after.ids, 2) > _iou(world, right.ids, 2) - 0.06).all()
 
-    def test_tracks_are_reused(self, world: World, halved: Finished) -> None:
+    def test_tracks_are_reused(self, world: World, halved: Segmentation) -> None:
         seen = []
         tracker = create("lk", device="cpu")
         inner = tracker.encode
@@ -96,15 +95,15 @@ class TestCorrect:
 
         tracker.encode = encode  # type: ignore[method-assign]
         stated = {1: [0, 6], 2: [0, 6]}
-        before = Finished(halved.objects, halved.masks, halved.confidence, halved.tracks, stated)
-        missing = (np.asarray(world.masks[self.t]) == 1) & (before.masks[self.t] != 1)
+        before = replace(halved, prompted=stated)
+        missing = (np.asarray(world.masks[self.t]) == 1) & (before.ids[self.t] != 1)
         config = VosConfig(reseed=0)
         after = correct(world.video, before, _click(missing, self.t, 1), tracker=tracker, config=config, device="cpu")
         old = len(halved.tracks)
         assert len(after.tracks) > old and np.array_equal(after.tracks.xy[:old], halved.tracks.xy)
         # Between the stated frames 0 and 6 alone, and nothing but there is mended.
         assert set(seen) == {5} or max(seen) <= 5
-        assert isinstance(after.masks, Edited) and set(after.masks.changed) <= {1, 2, 3, 4, 5}
+        assert isinstance(after.ids, EditedMasks) and set(after.ids.changed) <= {1, 2, 3, 4, 5}
         new = after.tracks.visibility[old:]
         assert not new[:, 6:].any() and not new[:, 0].any() and new[:, self.t].all()
 
@@ -113,13 +112,13 @@ class TestCorrect:
         ids[:30, :50][ids[:30, :50] == 0] = 1  # a piece of the background
         wrong = _finished(world, {0: ids})
         t = 2
-        extra = (wrong.masks[t] == 1) & (np.asarray(world.masks[t]) != 1)
+        extra = (wrong.ids[t] == 1) & (np.asarray(world.masks[t]) != 1)
         assert extra.sum() > 300
         click = _click(extra, t, 1)
-        after = correct(world.video, wrong, click, [0], tracker="lk", device="cpu")
+        after = correct(world.video, wrong, Prompts(points=click, labels=np.array([0])), tracker="lk", device="cpu")
         x, y = np.floor(click.xy[0]).astype(int)
-        assert after.masks[t][y, x] != 1
-        assert _iou(world, after.masks, 1)[t:].mean() > _iou(world, wrong.masks, 1)[t:].mean() + 0.05
+        assert after.ids[t][y, x] != 1
+        assert _iou(world, after.ids, 1)[t:].mean() > _iou(world, wrong.ids, 1)[t:].mean() + 0.05
 
     def test_new_object(self, world: World) -> None:
         first = np.where(np.asarray(world.masks[0]) == 1, 1, 0).astype(np.uint8)
@@ -128,7 +127,7 @@ class TestCorrect:
         clicks = Queries(np.c_[xy, np.full(5, self.t)], np.full(5, 2))
         after = correct(world.video, one, clicks, tracker="lk", device="cpu")
         assert after.objects == (1, 2) and after.confidence.shape == (16, 2)
-        assert np.median(_iou(world, after.masks, 2)) > 0.5 and (after.confidence[:, 1] > 0).sum() > 8
+        assert np.median(_iou(world, after.ids, 2)) > 0.5 and (after.confidence[:, 1] > 0).sum() > 8
         assert np.array_equal(after.confidence[0, :1], one.confidence[0])
 
     @pytest.mark.parametrize(
@@ -142,19 +141,21 @@ class TestCorrect:
             (Queries([(5.5, 5.5, 0)], np.array([7])), [0], InputError, "object 7"),
         ],
     )
-    def test_bad_clicks(self, world: World, halved: Finished, points: Any, labels: Any, error: Any, words: str) -> None:
+    def test_bad_clicks(
+        self, world: World, halved: Segmentation, points: Any, labels: Any, error: Any, words: str
+    ) -> None:
         with pytest.raises(error, match=words):
-            correct(world.video, halved, points, labels, tracker="lk", device="cpu")
+            correct(world.video, halved, Prompts(points=points, labels=labels), tracker="lk", device="cpu")
 
-    def test_another_video(self, world: World, halved: Finished) -> None:
-        with pytest.raises(InputError, match="160x120 and 12 frames"):
+    def test_another_video(self, world: World, halved: Segmentation) -> None:
+        with pytest.raises(InputError, match="160x120, 12 frames, got 160x120, 16 frames"):
             correct(world.video[:12], halved, Queries([(5.5, 5.5, 0)]), tracker="lk", device="cpu")
 
 
-class TestEdited:
+class TestEditedMasks:
     def test_replaces_what_differs(self) -> None:
         masks = [np.full((3, 4), t, np.uint8) for t in range(3)]
-        edited = Edited(masks)
+        edited = EditedMasks(masks)
         edited.replace(1, masks[1].copy())
         assert edited.changed == [] and len(edited) == 3
         edited.replace(2, np.zeros((3, 4), np.uint8))

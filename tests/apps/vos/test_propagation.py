@@ -15,11 +15,11 @@ from trackime.types import Queries, Tracks, VideoInfo
 from trackime.worlds import World, make_world
 from trackime_apps.vos import VosConfig, segment
 from trackime_apps.vos._appearance import Appearance
-from trackime_apps.vos._carry import Warp
 from trackime_apps.vos._motion_cue import motion_ratio
-from trackime_apps.vos._prompted import PROMPT, Adviser, Tracked, agreement
-from trackime_apps.vos._reseed import Points
-from trackime_apps.vos.queries import sample_background, sample_objects
+from trackime_apps.vos._points import PointTracks
+from trackime_apps.vos._prompted import PROMPT, PointPrompter, PromptPoints, agreement
+from trackime_apps.vos._sampling import sample_background, sample_objects
+from trackime_apps.vos._warp import Warp
 
 
 class Oracle(PointSegmenter):
@@ -60,7 +60,7 @@ def _true_tracks(world: World) -> Tracks:
 
 def _score(world: World, **more: Any) -> float:
     more = {"tracks": _true_tracks(world), "tracker": None, **more}
-    made = [f.ids for f in segment(world.video, masks={0: np.asarray(world.masks[0])}, device="cpu", **more)]
+    made = segment(world.video, np.asarray(world.masks[0]), device="cpu", **more).ids
     return 100 * summary(evaluate_masks(made, list(world.masks)))["J&F"]
 
 
@@ -105,20 +105,20 @@ def _crossing(frames: int = 16) -> tuple[np.ndarray, np.ndarray, Tracks]:
 class TestLostAndFound:
     def test_comes_back_with_its_points(self) -> None:
         video, masks, tracks = _crossing()
-        made = list(segment(video, masks={0: masks[0]}, tracks=tracks, tracker=None, device="cpu"))
+        made = segment(video, masks[0], tracks=tracks, tracker=None, device="cpu")
         hidden = [t for t in range(len(video)) if not (masks[t] == 1).any()]
-        assert len(hidden) >= 2 and all((made[t].ids == 0).all() for t in hidden[1:])
-        assert all(made[t].confidence[0] < 0.2 for t in hidden[1:])
+        assert len(hidden) >= 2 and all((made.ids[t] == 0).all() for t in hidden[1:])
+        assert all(made.confidence[t, 0] < 0.2 for t in hidden[1:])
         back = [t for t in range(hidden[-1] + 1, len(video)) if (masks[t] == 1).sum() > 100]
         for t in back:
-            a, b = made[t].ids == 1, masks[t] == 1
-            assert (a & b).sum() / (a | b).sum() > 0.6 and made[t].confidence[0] > 0.3
+            a, b = made.ids[t] == 1, masks[t] == 1
+            assert (a & b).sum() / (a | b).sum() > 0.6 and made.confidence[t, 0] > 0.3
 
     def test_confidence_ranks_masks(self) -> None:
         video, masks, tracks = _crossing()
-        made = list(segment(video, masks={0: masks[0]}, tracks=tracks, tracker=None, device="cpu"))
+        made = segment(video, masks[0], tracks=tracks, tracker=None, device="cpu")
         visible = (masks == 1).any((1, 2))
-        confidence = np.array([f.confidence[0] for f in made])
+        confidence = made.confidence[:, 0]
         assert confidence[visible].mean() > confidence[~visible].mean() + 0.4
 
 
@@ -130,13 +130,13 @@ class TestAppearance:
         mask = np.zeros((20, 30), bool)
         mask[:, 10:20] = True
         look = Appearance(VosConfig(), lab, mask)
-        assert look.telling > 0.9
+        assert look.separability > 0.9
         ratio = look.ratio(lab, np.ones_like(mask))
         assert ratio[8, 15] > 1 and ratio[8, 3] < -1
         colours = lab[8, [15, 3]]
         assert look.likely(colours, lab[[8, 8], [15, 15]]).tolist() == [True, False]
         # Nothing but the object: there is nothing to tell it from.
-        assert Appearance(VosConfig(), lab, np.ones_like(mask)).telling == pytest.approx(0.1)
+        assert Appearance(VosConfig(), lab, np.ones_like(mask)).separability == pytest.approx(0.1)
 
 
 class TestMotion:
@@ -157,7 +157,7 @@ class TestMotion:
 class TestNewPoints:
     info = VideoInfo.regular(64, 48, 40)
 
-    def _points(self, asked: list[Any], backward: bool = False, **more: Any) -> Points:
+    def _points(self, asked: list[Any], backward: bool = False, **more: Any) -> PointTracks:
         xy = np.tile(np.array([[[10.5, 20.5]], [[12.5, 24.5]]]), (1, 40, 1))
         tracks = Tracks(xy, np.ones((2, 40)), Queries([(10.5, 20.5, 0), (12.5, 24.5, 0)], np.array([1, 1])), self.info)
 
@@ -168,7 +168,7 @@ class TestNewPoints:
             still = np.repeat(queries.xy[:, None], count, 1)
             return Tracks(still, np.ones(still.shape[:2]), moved, VideoInfo.regular(64, 48, count))
 
-        return Points(VosConfig(**{"points": 16, "negatives": 4, "reseed": 5, **more}), tracks, follow, backward)
+        return PointTracks(VosConfig(**{"points": 16, "negatives": 4, "reseed": 5, **more}), tracks, follow, backward)
 
     @pytest.mark.parametrize(("backward", "last"), [(False, 25), (True, 0)])
     def test_put_where_there_are_none(self, backward: bool, last: int) -> None:
@@ -185,7 +185,7 @@ class TestNewPoints:
         x, y = np.floor(on.xy).astype(int).T
         assert (ids[y, x] == 1).all()
         seen = points.at(10)
-        assert len(seen.xy) == 2 + len(queries) and (np.diff(seen.who) > 0).all()
+        assert len(seen.xy) == 2 + len(queries) and (np.diff(seen.number) > 0).all()
         assert len(points.at(last).xy) == len(seen.xy) and len(points.at(30).xy) == 2
         # Where there are enough by now none are put, and those that ended are forgotten.
         before = len(points.at(12 if not backward else 8).xy)
@@ -205,7 +205,7 @@ class TestNewPoints:
         video, masks, tracks = _crossing(6)
         left = tracks[tracks.queries.xy[:, 0] < 8]
         config = VosConfig(reseed=2)
-        ids = [f.ids for f in segment(video, masks={0: masks[0]}, tracks=left, config=config, device="cpu")]
+        ids = segment(video, masks[0], tracks=left, config=config, device="cpu").ids
         a, b = ids[2] == 1, masks[2] == 1
         assert (a & b).sum() / (a | b).sum() > 0.7
 
@@ -237,14 +237,18 @@ class Ambiguous(PromptedSegmenter):
         return torch.stack([whole, torch.full_like(whole, 6.0)], 1), torch.tensor([[0.6, 0.5]] * len(points))
 
 
-class TestAdviser:
+class TestPointPrompter:
     @pytest.mark.parametrize("prompts", ["joint", "each"])
     def test_candidate_that_agrees_with_the_tracks(self, prompts: str) -> None:
         video, masks, tracks = _crossing(2)
         network = Ambiguous(masks[0])
-        about = Tracked(tracks.xy[:, 0], np.ones(len(tracks)), np.array([[40.5, 5.5], [60.5, 40.5]]), masks[0] == 1)
-        adviser = Adviser(network, VosConfig(prompts=prompts))
-        answers = adviser.ask(video[0], {1: about, 2: about, 3: Tracked(about.on[:0], np.zeros(0), about.off, None)})
+        about = PromptPoints(
+            tracks.xy[:, 0], np.ones(len(tracks)), np.array([[40.5, 5.5], [60.5, 40.5]]), masks[0] == 1
+        )
+        prompter = PointPrompter(network, prompts)
+        answers = prompter.predict(
+            video[0], {1: about, 2: about, 3: PromptPoints(about.on[:0], np.zeros(0), about.off, None)}
+        )
         assert sorted(answers) == [1, 2] and len(network.prompts) == 1
         points, labels = network.prompts[0]
         if prompts == "joint":
@@ -255,6 +259,6 @@ class TestAdviser:
     def test_agreement(self) -> None:
         mask = np.zeros((10, 10), bool)
         mask[2:6, 2:6] = True
-        about = Tracked(np.array([[3.5, 3.5], [8.5, 8.5]]), np.array([0.9, 0.1]), np.zeros((0, 2)), mask)
+        about = PromptPoints(np.array([[3.5, 3.5], [8.5, 8.5]]), np.array([0.9, 0.1]), np.zeros((0, 2)), mask)
         assert agreement(mask, about) == pytest.approx(0.9) and agreement(~mask & False, about) == 0
-        assert agreement(np.ones_like(mask), Tracked(about.on, about.weights, about.on, mask)) == 0
+        assert agreement(np.ones_like(mask), PromptPoints(about.on, about.weights, about.on, mask)) == 0

@@ -10,14 +10,15 @@ import torch
 
 from trackime.errors import InputError, ShapeError
 from trackime.ime import ImeConfig
+from trackime.progress import Report
 from trackime.segmenters import PointSegmenter
 from trackime.types import Queries, Tracks, VideoInfo
-from trackime_apps.vos import VosConfig, sample_mask, segment
-from trackime_apps.vos._carry import FlowCarrier, affine, warp_by_points
-from trackime_apps.vos._direction import working_size
-from trackime_apps.vos._prompts import Prompts
-from trackime_apps.vos.queries import object_ids, ring_of, sample_background, sample_objects
-from trackime_apps.vos.run import _assign
+from trackime_apps.vos import Prompts, VosConfig, sample_mask, segment
+from trackime_apps.vos._propagate import working_size
+from trackime_apps.vos._sampling import ring_of, sample_background, sample_objects
+from trackime_apps.vos._track import assign_tracks
+from trackime_apps.vos._warp import FlowWarper, affine, warp_by_points
+from trackime_apps.vos.prompts import object_ids
 
 SIZE = (60, 80)
 
@@ -68,10 +69,10 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _run(video: np.ndarray, **more: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-    result = segment(video, device="cpu", **more)
-    frames = list(result)
-    assert [f.t for f in frames] == list(range(len(video)))
-    return np.stack([f.ids for f in frames]), np.stack([f.confidence for f in frames]), result
+    given = {name: more.pop(name) for name in ("masks", "points", "labels") if name in more}
+    result = segment(video, Prompts(**given), device="cpu", **more)
+    assert len(result) == len(result.ids) == len(result.confidence) == len(video)
+    return np.stack(list(result.ids)), result.confidence, result
 
 
 class TestQueries:
@@ -156,12 +157,12 @@ class TestCarry:
         rng = np.random.default_rng(0)
         wide = np.asarray(torch.nn.functional.avg_pool2d(torch.from_numpy(rng.random((1, 1, 80, 110))), 5, 1)[0, 0])
         grey = ((wide - wide.min()) / np.ptp(wide) * 255).astype(np.uint8)
-        warp = FlowCarrier().warp(grey[:64, :96], grey[2:66, 3:99])
+        warp = FlowWarper().warp(grey[:64, :96], grey[2:66, 3:99])
         y, x = np.mgrid[10:50, 10:80] + 0.5
         assert np.median(abs(warp.source[10:50, 10:80, 0] - (x - 3))) < 0.3
         assert np.median(abs(warp.source[10:50, 10:80, 1] - (y - 2))) < 0.3
         tiny = np.zeros((4, 4), np.uint8)
-        assert FlowCarrier().warp(tiny, tiny).source[0, 0].tolist() == [0.5, 0.5]
+        assert FlowWarper().warp(tiny, tiny).source[0, 0].tolist() == [0.5, 0.5]
 
 
 class TestPrompts:
@@ -171,7 +172,7 @@ class TestPrompts:
         ids = np.zeros((10, 20), np.uint8)
         ids[2:5, 3:7] = 7
         points = Queries([(3, 3, 2), (9, 9, 1), (4, 4, 0)], np.array([-1, 5, 7]))
-        prompts = Prompts(self.info, {1: ids}, points)
+        prompts = Prompts({1: ids}, points)
         assert prompts.first == {7: 0, 5: 1, 1: 2} and prompts.objects == (1, 5, 7) and prompts.frames == [0, 1, 2]
         # A click on another object is a click off this one.
         assert prompts.clicks(1, 7)[1].tolist() == [0] and prompts.clicks(1, 5)[1].tolist() == [1]
@@ -194,7 +195,8 @@ class TestPrompts:
     )
     def test_bad_input(self, masks: Any, points: Any, labels: Any, message: str) -> None:
         with pytest.raises((InputError, ShapeError), match=message):
-            Prompts(self.info, masks, points, labels)
+            given = {"masks": masks, "points": points, "labels": labels}
+            Prompts(**{name: value for name, value in given.items() if value is not None}).check(self.info)
 
 
 class TestSegment:
@@ -205,13 +207,15 @@ class TestSegment:
         for k in (1, 2):
             assert min(_iou(ids[t] == k, masks[t] == k) for t in range(len(video))) > 0.8
         assert confidence.shape == (10, 2) and (confidence > 0.5).all() and (confidence[0] == 1).all()
-        assert (result.confidence == confidence).all() and set(result.seconds) == {"prompts", "tracks", "masks"}
         assert (ids[0] == masks[0]).all()
 
-    def test_iterating_again_gives_the_same(self, film: Any) -> None:
+    def test_masks_are_a_sequence(self, film: Any) -> None:
         video, masks, tracks = film
-        result = segment(video[:4], masks={0: masks[0]}, tracks=tracks.window(0, 4), device="cpu")
-        assert all((a.ids == b.ids).all() for a, b in zip(result, result, strict=True))
+        result = segment(video[:4], masks[0], tracks=tracks.window(0, 4), device="cpu")
+        assert all((a == b).all() for a, b in zip(result.ids, result.ids, strict=True))
+        assert (result.ids[-1] == result.ids[3]).all() and len(result.ids[1:3]) == 2
+        with pytest.raises(IndexError):
+            result.ids[4]
 
     def test_tracks_alone_and_flow_alone(self, film: Any) -> None:
         video, masks, tracks = film
@@ -239,7 +243,7 @@ class TestSegment:
     def test_clicks_and_chunks(self, film: Any) -> None:
         video, masks, tracks = film
         points = Queries([(20.5, 24.5, 0), (60.5, 32.5, 6), (2.5, 2.5, 0)], np.array([1, 2, 1]))
-        more = {"points": points, "labels": [1, 1, 0], "tracks": tracks}
+        more = {"points": points, "labels": np.array([1, 1, 0]), "tracks": tracks}
         runs = [_run(video, ime=ImeConfig(chunk=size), **more)[0] for size in (3, 16)]
         assert (runs[0] == runs[1]).all()
         assert _iou(runs[0][0] == 1, masks[0] == 1) > 0.8 and _iou(runs[0][9] == 2, masks[9] == 2) > 0.7
@@ -303,7 +307,7 @@ class TestSegment:
             video[:4],
             masks={0: masks[0]},
             config=VosConfig(points=6, negatives=2),
-            progress=lambda stage, done, total: told.append((stage, done, total)),
+            progress=Report(lambda stage, done, total: told.append((stage, done, total))),
         )
         assert result.tracks.instance.tolist() == [1] * 6 + [2] * 6 + [0] * 4
         assert ("masks", 4, 4) in told and _iou(ids[3] == 2, masks[3] == 2) > 0.8
@@ -311,19 +315,19 @@ class TestSegment:
     def test_tracks_of_another_video(self, film: Any) -> None:
         video, masks, tracks = film
         with pytest.raises(InputError, match=r"80x60, 4 frames, got 80x60, 10 frames"):
-            segment(video[:4], masks={0: masks[0]}, tracks=tracks, device="cpu")
+            segment(video[:4], masks[0], tracks=tracks, device="cpu")
 
-    def test_assign(self, film: Any) -> None:
+    def testassign_tracks(self, film: Any) -> None:
         _, masks, tracks = film
         unknown = Tracks(
             tracks.xy, tracks.visibility, Queries(tracks.queries.xyt, np.full(len(tracks), -1)), tracks.video
         )
         start, first = {1: 0}, {1: masks[0] == 1}
-        assert (_assign(unknown, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
-        assert (_assign(tracks, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
+        assert (assign_tracks(unknown, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
+        assert (assign_tracks(tracks, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
         found = Queries(tracks.queries.xyt, 256 + np.arange(len(tracks)) % 3)  # groups that a run found name no object
         grouped = Tracks(tracks.xy, tracks.visibility, found, tracks.video)
-        assert (_assign(grouped, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
+        assert (assign_tracks(grouped, start, first).instance == np.where(tracks.instance == 1, 1, 0)).all()
 
 
 class TestConfig:

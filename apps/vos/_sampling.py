@@ -1,36 +1,25 @@
-"""Query points from masks: on the object, where they tell most about it, and around it."""
+"""Query points sampled from masks: on objects, spread or on corners, and around them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from trackime.arrays import BoolArray, IntArray
+from trackime.arrays import BoolArray, FloatArray, IntArray, UInt8
 from trackime.errors import InputError, ShapeError
 from trackime.types import Queries
 
 from .config import VosConfig
-
-_Mask = BoolArray
-_Points = npt.NDArray[Any]
+from .prompts import object_ids
 
 BACKGROUND = 0
 """The instance of points that lie on no object."""
-
 
 _FEWEST = 4
 """Points wanted even on the smallest object."""
 
 
-def object_ids(ids: IntArray) -> list[int]:
-    """The objects of an id mask, ascending: every value but 0 (background) and 255 (void)."""
-    return [int(k) for k in np.unique(ids) if k not in (0, 255)]
-
-
-def sample_objects(ids: IntArray, t: int, config: VosConfig, frame: npt.NDArray) -> Queries:
+def sample_objects(ids: IntArray, t: int, config: VosConfig, frame: UInt8) -> Queries:
     """`config.points` points on every object of an id mask, fewer on small ones; their instance is the object's id.
 
     Args:
@@ -44,10 +33,10 @@ def sample_objects(ids: IntArray, t: int, config: VosConfig, frame: npt.NDArray)
     parts = []
     for k in object_ids(ids):
         mask = ids == k
-        # Points nearer than four pixels to each other say the same thing twice.
+        # Points nearer than four pixels to each other are redundant.
         count = min(config.points, max(_FEWEST, int(mask.sum()) // 16))
         xy = sample_mask(mask, count, config.strategy, frame, config.seed + k)
-        parts.append(_queries(xy, t, k))
+        parts.append(queries_at(xy, t, k))
     return Queries.concat(parts)
 
 
@@ -56,17 +45,18 @@ def sample_background(ids: IntArray, t: int, config: VosConfig) -> Queries:
     parts = []
     for k in object_ids(ids):
         ring = ring_of(ids == k, config.ring) & (ids == 0)
-        parts.append(_queries(_medoids(ring, config.negatives, config.seed + k), t, BACKGROUND))
+        parts.append(queries_at(_medoids(ring, config.negatives, config.seed + k), t, BACKGROUND))
     return Queries.concat(parts)
 
 
-def _queries(xy: _Points, t: int, instance: int) -> Queries:
+def queries_at(xy: FloatArray, t: int, instance: int) -> Queries:
+    """Queries of one instance at points [N, 2] of frame t."""
     return Queries(np.concatenate([xy, np.full((len(xy), 1), t)], 1), np.full(len(xy), instance))
 
 
 def sample_mask(
-    mask: _Mask, count: int, strategy: str = "mixed", frame: npt.NDArray | None = None, seed: int = 0
-) -> _Points:
+    mask: BoolArray, count: int, strategy: str = "mixed", frame: UInt8 | None = None, seed: int = 0
+) -> FloatArray:
     """Up to `count` different pixel centres [n, 2] (x, y) inside a mask, away from its border where it is wide enough.
 
     Args:
@@ -89,14 +79,14 @@ def sample_mask(
         rng = np.random.default_rng(seed)
         pick = np.sort(rng.choice(len(y), min(count, len(y)), replace=False))
         return np.stack([x[pick], y[pick]], 1) + 0.5
-    found: _Points = np.zeros((0, 2))
+    found: FloatArray = np.zeros((0, 2))
     if strategy in ("mixed", "corners") and frame is not None:
         found = _corners(core, count if strategy == "corners" else count // 2, frame)
     # Featureless objects have few corners: the rest is spread.
     return np.concatenate([found, _medoids(core, count - len(found), seed, found)])
 
 
-def eroded(mask: _Mask, least: int, share: float = 0.1, most: int = 6) -> _Mask:
+def eroded(mask: BoolArray, least: int, share: float = 0.1, most: int = 6) -> BoolArray:
     """The mask without its border: `share` of its size deep, less where fewer than `least` pixels would be left."""
     for depth in range(min(most, int(share * np.sqrt(mask.sum()))), 0, -1):
         padded = np.pad(mask, 1).astype(np.uint8)
@@ -106,7 +96,7 @@ def eroded(mask: _Mask, least: int, share: float = 0.1, most: int = 6) -> _Mask:
     return mask
 
 
-def ring_of(mask: _Mask, share: float) -> _Mask:
+def ring_of(mask: BoolArray, share: float) -> BoolArray:
     """Pixels around a mask, from 0.15 to `share` (at least 0.3) of its size away from it."""
     if not mask.any():
         return np.zeros_like(mask)
@@ -115,7 +105,7 @@ def ring_of(mask: _Mask, share: float) -> _Mask:
     return np.asarray((distance > max(3, 0.15 * size)) & (distance < max(6, max(share, 0.3) * size)))
 
 
-def _corners(mask: _Mask, count: int, frame: npt.NDArray) -> _Points:
+def _corners(mask: BoolArray, count: int, frame: UInt8) -> FloatArray:
     """Shi-Tomasi corners inside the mask, strongest first and apart from each other."""
     if count < 1 or not mask.any():
         return np.zeros((0, 2))
@@ -127,7 +117,7 @@ def _corners(mask: _Mask, count: int, frame: npt.NDArray) -> _Points:
     return np.asarray(found.reshape(-1, 2) + 0.5, np.float64)  # OpenCV's pixel centres lie on integers
 
 
-def _medoids(mask: _Mask, count: int, seed: int, taken: _Points | None = None, rounds: int = 5) -> _Points:
+def _medoids(mask: BoolArray, count: int, seed: int, taken: FloatArray | None = None, rounds: int = 5) -> FloatArray:
     """`count` pixels that the mask's pixels are near to: k-medoids, started far from each other and from `taken`.
 
     Medoids that sit on `taken` points would be wasted, so those take part as clusters that do not move.

@@ -1,8 +1,9 @@
-"""Carrying a mask from one frame to another: by the affine motion of tracked points nearby, or by dense flow."""
+"""Warps that carry a mask from one frame to another: by the motion of tracked points nearby, or by dense flow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from trackime.arrays import Float32, FloatArray, UInt8
 from trackime.imaging import MIN_FLOW_SIDE, DenseFlow, forward_backward_error
 
-NODE = 12
+_NODE = 12
 """Pixels between the nodes at which motions are fitted; between nodes they are interpolated."""
 
 
@@ -30,22 +31,15 @@ class Warp:
         """`image` [h, w] of the other frame seen in this one; `outside` where that lies outside."""
         # OpenCV puts pixel centres on integers.
         x, y = self.source[..., 0] - np.float32(0.5), self.source[..., 1] - np.float32(0.5)
-        carried = cv2.remap(
-            np.asarray(image, np.float32),
-            x,
-            y,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=outside,
-        )
-        return np.asarray(carried, np.float32)
+        border: dict[str, Any] = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
+        return np.asarray(cv2.remap(np.asarray(image, np.float32), x, y, cv2.INTER_LINEAR, **border), np.float32)
 
 
 def affine(here: FloatArray, there: FloatArray, weights: FloatArray, rounds: int = 8) -> tuple[FloatArray, FloatArray]:
-    """The affine map [3, 2] from points `here` to `there` [N, 2], and how far each of them obeys it, weights [N].
+    """The affine map [3, 2] from points `here` to `there` [N, 2], and the robust weight [N] of each of them.
 
     Iteratively reweighted least squares with Geman and McClure's weights, its scale the median residual. The linear
-    part is drawn to the identity in proportion to the noise, so that two points, or points on a line, do no harm.
+    part is regularised towards the identity, so that two points, or points on a line, do no harm.
     """
     trust = weights.astype(np.float64).copy()
     result = np.zeros((3, 2))
@@ -74,7 +68,7 @@ def warp_by_points(
     """A warp that is affine around every pixel, fitted to the points by their nearness: moving least squares.
 
     Schaefer, McPhail, Warren, SIGGRAPH 2006, around a robust global affine map instead of the identity: the local
-    fit sees only what the global one leaves, drawn to zero where points are few, so that it extrapolates tamely.
+    fit sees only the residual of the global one, damped where points are few, so that it extrapolates safely.
 
     Args:
         here: at least one point, pixels.
@@ -86,7 +80,7 @@ def warp_by_points(
     h, w = size
     world, trust = affine(here, there, weights)
     left = there - (here @ world[:2] + world[2])
-    columns, rows = max(2, -(-w // NODE) + 1), max(2, -(-h // NODE) + 1)
+    columns, rows = max(2, -(-w // _NODE) + 1), max(2, -(-h // _NODE) + 1)
     y, x = np.meshgrid(np.linspace(0, h, rows), np.linspace(0, w, columns), indexing="ij")
     nodes = np.stack([x.ravel(), y.ravel()], 1)
     correction = _local(nodes, here, left, trust, reach)
@@ -110,7 +104,7 @@ def _local(at: FloatArray, points: FloatArray, values: FloatArray, weights: Floa
     """Values [M, 2] at `at` [M, 2] of the affine maps fitted around each to `values` [N, 2] at `points` [N, 2]."""
     nearness = weights / ((((at[:, None] - points) ** 2).sum(-1) / reach**2) + 0.1) ** 2  # [M, N]
     total = nearness.sum(1, keepdims=True)
-    # A pinch of nothing: far from all points the global map alone holds.
+    # A small constant: far from all points the global map alone holds.
     total += 1e-3 * weights.mean()
     share = nearness / total
     centre, mean = share @ points, share @ values
@@ -122,7 +116,7 @@ def _local(at: FloatArray, points: FloatArray, values: FloatArray, weights: Floa
     return np.asarray(mean + np.einsum("mi,mij->mj", offset, linear))
 
 
-class FlowCarrier:
+class FlowWarper:
     """Dense optical flow from a frame back to the one before it."""
 
     def __init__(self) -> None:
