@@ -108,7 +108,7 @@ def test_square_clip(
     network: networks.LocoTrack, recorded: dict[str, np.ndarray], inputs: dict[str, np.ndarray]
 ) -> None:
     frames, queries = clip(inputs)
-    maps = networks.Maps(*(grid[None] for grid in network.encode(frames[0] * 2 - 1)))
+    maps = networks.LocoTrackMaps(*(grid[None] for grid in network.encode(frames[0] * 2 - 1)))
     frame, xy = queries[..., 2].long(), queries[..., :2]
     query = network.query(maps, maps, frame, xy)
     for name in maps._fields:
@@ -150,7 +150,7 @@ def test_clip_that_is_not_square(
         assert_recorded(recorded, f"ns_feat_{name}1_slice", features.data[name][0, 0, :4, :4, :8])
     for name in ("lowres", "hires"):
         assert_recorded(recorded, f"ns_feat_{name}0_slice", features.data[f"first_{name}"][0, 0, :4, :4, :8])
-    maps = networks.Maps(*(features.data[key] for key in networks.Maps._fields))
+    maps = networks.LocoTrackMaps(*(features.data[key] for key in networks.LocoTrackMaps._fields))
     first = maps._replace(hires=features.data["first_hires"], lowres=features.data["first_lowres"])
     scale = torch.tensor([256 / 320, 1.0])
     frame, xy = queries[..., 2].long(), queries[..., :2] * scale
@@ -283,8 +283,8 @@ def test_windows_are_the_network_with_what_is_carried(
     xy, visibility, _ = double.advance(state, features.window(3, 7))
     assert xy.shape == (1, 3, 3, 2)  # the later one of the frames in common is told anew
 
-    def maps(t0: int, t1: int) -> networks.Maps:
-        return networks.Maps(*(features.data[key][:, t0:t1] for key in networks.Maps._fields))
+    def maps(t0: int, t1: int) -> networks.LocoTrackMaps:
+        return networks.LocoTrackMaps(*(features.data[key][:, t0:t1] for key in networks.LocoTrackMaps._fields))
 
     scale = torch.tensor([256 / SIZE[1], 256 / SIZE[0]])
     place = queries[..., :2] * scale
@@ -314,7 +314,7 @@ def test_long_clips_go_both_ways(tracker: trackers.PointTracker, features: track
 
 def test_known_places_are_started_from(tracker: trackers.PointTracker, features: trackers.Features) -> None:
     assert isinstance(tracker, LocoTrack)
-    maps = networks.Maps(*(features.data[key] for key in networks.Maps._fields))
+    maps = networks.LocoTrackMaps(*(features.data[key] for key in networks.LocoTrackMaps._fields))
     frame, xy = torch.tensor([[4, -3]]), torch.tensor([[[100.0, 50.0], [30.0, 20.0]]])
     query = tracker.network.query(maps, maps, frame.clamp(min=0), xy)
     known = torch.tensor([[[[7.0, 8.0], [9.0, 9.0]], [[1.0, 2.0], [torch.nan, torch.nan]]]])
