@@ -42,7 +42,7 @@ from trackime.trackers.networks.trackime_s import (
     _prior,
     _sharpen,
 )
-from trackime.trackers.trackime_s import _FORMAT, _last_seen, _load_network, _probability
+from trackime.trackers.trackime_s import _FORMAT, _last_seen, _probability, load_weights
 from trackime.trackers.weights import shipped
 
 TINY = NetworkSize((8, 8, 16, 16), (1, 1, 1), 16, 32, 3, 3, window=6, overlap=2)
@@ -102,16 +102,16 @@ def test_weights_that_are_not_ours(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, other)
     with pytest.raises(FormatError, match="expected weights of 'trackime-s 1', found 'others'"):
-        _load_network(other)
+        load_weights(other)
     save_file({"a": torch.zeros(2)}, other, {"format": _FORMAT, "size": json.dumps({"width": 32, "wide": 1})})
     with pytest.raises(FormatError, match="expected the network's size in the metadata"):
-        _load_network(other)
+        load_weights(other)
     save_file({"a": torch.zeros(2)}, other, {"format": _FORMAT, "size": "{}"})
     with pytest.raises(FormatError, match=r"weights of trackime-s do not fit: .* missing"):
-        _load_network(other)
+        load_weights(other)
     other.write_bytes(b"no weights at all")
     with pytest.raises(FormatError):
-        _load_network(other)
+        load_weights(other)
 
 
 def test_a_damaged_package_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_weights_of_any_size_come_back(tmp_path: Path, attention: bool) -> None:
     before = network(size)
     before.threshold = 0.25
     save_weights(before, tmp_path / "w.safetensors")
-    after = _load_network(tmp_path / "w.safetensors")
+    after = load_weights(tmp_path / "w.safetensors")
     assert after.size == size and after.threshold == 0.25
     for name, value in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], value.half().float())

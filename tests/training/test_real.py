@@ -1,4 +1,4 @@
-"""Real validation, by a tracker that knows the truth and one that does not move."""
+"""RealVideo validation, by a tracker that knows the truth and one that does not move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.conftest import RampTracker
 from trackime.errors import InputError
 from trackime.trackers import Features
-from trackime.training.real import Real, score_real
+from trackime.training.real import RealVideo, score_real
 from trackime.video import VideoWriter
 
 
@@ -40,7 +40,7 @@ def labelled(folder: Path, step: float) -> Path:
 
 
 def test_joints_are_met_or_not(tmp_path: Path) -> None:
-    real = Real([labelled(tmp_path, 2.0)])
+    real = RealVideo([labelled(tmp_path, 2.0)])
     right, still = score_real(RampTracker((2, 0)), real), score_real(RampTracker((0, 0)), real)
     assert right["pck"] == 1 and right["joints"] == 5
     # The tolerance is 2.16 pixels: one step of 2 is within it.
@@ -55,7 +55,7 @@ def test_what_invents_motion_does_not_return(tmp_path: Path) -> None:
     with VideoWriter(path, 160, 120, 25) as writer:
         for _ in range(9):
             writer.write(image)
-    real = Real(clips=[path], lines=120, frames=5, stride=2, starts=(0, 4), points=8)
+    real = RealVideo(clips=[path], lines=120, frames=5, stride=2, starts=(0, 4), points=8)
     assert score_real(RampTracker((1, 0)), real)["returned"] == 1
     scores = score_real(Drifting((0, 0)), real)
     assert scores["returned"] == 0 and scores["visible_end"] == 1
@@ -63,4 +63,4 @@ def test_what_invents_motion_does_not_return(tmp_path: Path) -> None:
 
 def test_nothing_to_measure_on_is_refused() -> None:
     with pytest.raises(InputError, match="expected labelled projects or clips"):
-        Real()
+        RealVideo()

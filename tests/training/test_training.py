@@ -17,7 +17,7 @@ from tests.trackers.squares import squares
 from trackime.errors import FormatError, InputError, SolveError
 from trackime.trackers import EmbeddedOptions, EmbeddedTracker, Features, PointTracker
 from trackime.trackers.networks import NetworkSize, TrackimeSEstimate
-from trackime.trackers.trackime_s import _load_network
+from trackime.trackers.trackime_s import load_weights
 from trackime.training import ValidationSet, WorldClips, commands, data
 from trackime.training import _losses as losses
 from trackime.training import _state as state
@@ -392,7 +392,7 @@ def test_validation_keeps_the_best(tmp_path: Path, capsys: pytest.CaptureFixture
     for more in ([], ["--last"]):
         file = tmp_path / "w.safetensors"
         assert commands.main(["export", str(tmp_path), "-o", str(file), *more]) == 0
-        assert _load_network(file).size == TINY
+        assert load_weights(file).size == TINY
         assert len(capsys.readouterr().out.split()[0]) == 64
     (tmp_path / LOG).write_text("step,d_avg\n1,0.2\n2,nan\n")
     assert commands.main(["curve", str(tmp_path), "-o", str(tmp_path / "curve.png")]) == 0

@@ -5,6 +5,7 @@ from .registry import create as create
 from .registry import names as names
 from .trackime_s import EmbeddedOptions as EmbeddedOptions
 from .trackime_s import EmbeddedTracker as EmbeddedTracker
+from .trackime_s import load_weights as load_weights
 from .trackime_s import save_weights as save_weights
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PointTracker",
     "chunk_spans",
     "create",
+    "load_weights",
     "names",
     "save_weights",
 ]

@@ -261,14 +261,14 @@ def _probability(estimate: TrackimeSEstimate, threshold: float = 0.5) -> Tensor:
 
 def _make(options: EmbeddedOptions, path: Checkpoint, device: torch.device) -> EmbeddedTracker:
     """From weights as `save_weights` writes them, of any size; None: those in the package."""
-    return EmbeddedTracker(_load_network(shipped(_NAME) if path is None else Path(path)), options, device)
+    return EmbeddedTracker(load_weights(shipped(_NAME) if path is None else Path(path)), options, device)
 
 
 trackime_s = factory(EmbeddedOptions, _make)
 """The tracker ``trackime-s``."""
 
 
-def _load_network(path: Path) -> TrackimeS:
+def load_weights(path: Path) -> TrackimeS:
     """The network of a weights file, as large as its metadata says.
 
     Raises:

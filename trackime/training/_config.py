@@ -24,6 +24,7 @@ class CurriculumStage:
         chained: share of steps in which a clip is processed as two consecutive windows.
         world: options of the worlds, which override those of the run.
         width: of the frames in pixels; 0: square ones.
+        bodies: share of steps whose clips show articulated bodies (`make_bodies`) in place of layers.
     """
 
     share: float
@@ -34,6 +35,7 @@ class CurriculumStage:
     chained: float = 0.25
     world: dict[str, Any] = field(default_factory=dict)
     width: int = 0
+    bodies: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,6 +132,16 @@ PRESETS = {
         warmup=60,
         ema=0.995,
         processes=2,
+    ),
+    "idle": TrainConfig(
+        stages=(
+            CurriculumStage(0.7, 128, 12, 4, 64, 0.1, bodies=0.6),
+            CurriculumStage(0.3, 128, 24, 2, 64, bodies=0.6),
+        ),
+        steps=20000,
+        rate=3e-4,
+        warmup=200,
+        uses=3,
     ),
     "gpu": TrainConfig(
         size=LARGE,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,6 +122,15 @@ class TrainingRun:
         self.step = int(about["step"])
         self.best = -math.inf if about["best"] is None else float(about["best"])
 
+    def start_from(self, network: TrackimeS) -> None:
+        """Weights of another run: a warm restart, with a new optimiser. InputError: of another size."""
+        if network.size != self.config.size:
+            raise InputError(f"training: expected weights of a network of {self.config.size}, got {network.size}")
+        self.network.load_state_dict(network.state_dict())
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                self.mean[name].copy_(parameter)
+
     def mean_network(self) -> TrackimeS:
         """A network of the mean weights, in evaluation mode."""
         network = TrackimeS(self.config.size).to(self.device)
@@ -160,8 +171,9 @@ def train(
     pace: SliceSchedule,
     validate: Validate | None = None,
     team: ProcessTeam | None = None,
+    start: TrackimeS | None = None,
 ) -> TrainingRun:
-    """Run a slice.
+    """Run a slice. SIGTERM ends it after the current step, its state saved and its processes ended.
 
     Args:
         folder: of the run; created, or continued if it exists.
@@ -171,6 +183,7 @@ def train(
         pace: duration and output.
         validate: scores of the mean weights.
         team: the processes that share each step, `config.processes` of them; only the leading one writes.
+        start: weights that a new run starts from.
 
     Raises:
         InputError: the folder holds another run.
@@ -181,6 +194,8 @@ def train(
     if (folder / STATE).exists():
         run.load(folder / STATE)
         log.info("continuing at step %d of %d", run.step, config.steps)
+    elif start is not None:
+        run.start_from(start)
     if team.leads:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / CONFIG) as temporary:
@@ -191,7 +206,8 @@ def train(
     lost = 0
     source = batches(config, make, run.step, pace.workers, team.rank)
     try:
-        while run.step < last:
+        stopped = _stop_on_sigterm()
+        while run.step < last and not stopped:
             values = run.advance(next(source))
             lost = 0 if math.isfinite(values["norm"]) else lost + 1
             if lost == PATIENCE:
@@ -213,14 +229,23 @@ def train(
     return run
 
 
+def _stop_on_sigterm() -> list[int]:
+    """A list that is empty until SIGTERM arrives; only the main thread may listen."""
+    stopped: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    return stopped
+
+
 def _validate(run: TrainingRun, validate: Validate, folder: Path) -> None:
     """Score the mean weights, and save them if they are the best so far."""
     network = run.mean_network()
     scores = validate(network)
     _append(folder / VALIDATION, {"step": run.step, **scores})
     log.info("step %d: %s", run.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
-    if scores["d_avg"] > run.best:
-        run.best = scores["d_avg"]
+    score = scores.get("pck", scores["d_avg"])  # real video decides where it was measured
+    if score > run.best:
+        run.best = score
         save_state(folder / BEST, network.state_dict(), {"step": run.step, "scores": scores})
 
 

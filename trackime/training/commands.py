@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from trackime import trackers
 from trackime.devices import resolve_device
 from trackime.errors import InputError, TrackimeError
-from trackime.trackers import EmbeddedTracker, PointTracker, save_weights
+from trackime.trackers import EmbeddedTracker, PointTracker, load_weights, save_weights
 from trackime.trackers.networks import TrackimeS
 from trackime.training._config import PRESETS, TrainConfig
 from trackime.training._loop import BEST, CONFIG, LOG, STATE, VALIDATION, SliceSchedule, TrainingRun, train
@@ -24,7 +25,7 @@ from trackime.training._pictures import draw_curve, draw_sheet
 from trackime.training._state import load_state
 from trackime.training._team import ProcessTeam, together
 from trackime.training.data import Clips, WorldClips
-from trackime.training.real import Real, score_real
+from trackime.training.real import RealVideo, score_real
 from trackime.training.validate import CALIBRATION_SEED, ValidationSet, Validator, calibrate, score
 
 _SHOW = "draw the validation worlds with the worst scores"
@@ -53,11 +54,27 @@ def _add_worlds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
+def _add_real(parser: argparse.ArgumentParser, how: str) -> None:
+    parser.add_argument("--labelled", nargs="+", default=(), metavar="PROJECT",
+                        help=f"real video {how}: DeepLabCut projects with labelled frames")  # fmt: skip
+    parser.add_argument("--real-clips", nargs="+", default=(), metavar="FILE",
+                        help=f"real video {how}: clips for the forward-backward return")  # fmt: skip
+
+
+def _real(options: argparse.Namespace) -> RealVideo | None:
+    return RealVideo(options.labelled, options.real_clips) if options.labelled or options.real_clips else None
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of the run; continued if it exists")
     _add_worlds(parser)
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="of a new run")
     parser.add_argument("--config", type=Path, help="of a new run: a configuration file instead of a preset")
+    parser.add_argument("--from", type=Path, dest="start", metavar="WEIGHTS",
+                        help="of a new run: start from exported weights")  # fmt: skip
+    parser.add_argument("--nice", action="store_true", help="run at the lowest priority, on one thread")
+    parser.add_argument("--cache", help="folder that keeps rendered worlds, for all runs")
+    _add_real(parser, "in validation, which then chooses the weights")
     parser.add_argument("--steps", type=int, help="steps of the whole run; of an existing run: stretches its cosine")
     parser.add_argument("--minutes", type=float, help="end the slice after this long")
     parser.add_argument("--until", type=int, help="end the slice before this step")
@@ -81,17 +98,25 @@ def _train(options: argparse.Namespace) -> None:
     if options.steps is not None:
         config = replace(config, steps=options.steps)
     device = resolve_device(options.device)
-    worlds = WorldClips(options.images, options.sprites, "train", tuple(config.world.items()), str(device))
+    if options.nice:
+        os.nice(19)
+        torch.set_num_threads(1)
+    worlds = WorldClips(
+        options.images, options.sprites, "train", tuple(config.world.items()), str(device), options.cache
+    )
+    start = None if options.start is None else load_weights(options.start)
     pace = SliceSchedule(options.minutes, options.until, log_every=options.log_every,
                 validate_every=options.validate_every, workers=options.workers)  # fmt: skip
-    together(config.processes, _slice, options.run, config, worlds, device, pace)
+    together(config.processes, _slice, options.run, config, worlds, device, pace, _real(options), start)
 
 
 def _slice(
-    team: ProcessTeam, run: Path, config: TrainConfig, worlds: WorldClips, device: torch.device, pace: SliceSchedule
-) -> None:
+    team: ProcessTeam, run: Path, config: TrainConfig, worlds: WorldClips, device: torch.device, pace: SliceSchedule,
+    real: RealVideo | None, start: TrackimeS | None,
+) -> None:  # fmt: skip
     logging.basicConfig(level=logging.INFO if team.leads else logging.ERROR, format="%(asctime)s %(message)s")
-    train(run, config, worlds, device, pace, Validator(replace(worlds, split="val")), team)
+    held_out = replace(worlds, split="val", cache=None)
+    train(run, config, worlds, device, pace, Validator(held_out, real=real), team, start)
 
 
 def _add_held(parser: argparse.ArgumentParser) -> None:
@@ -105,10 +130,7 @@ def _add_held(parser: argparse.ArgumentParser) -> None:
 
 def _add_validate(parser: argparse.ArgumentParser) -> None:
     _add_held(parser)
-    parser.add_argument("--labelled", nargs="+", default=(), metavar="PROJECT",
-                        help="real video in place of worlds: DeepLabCut projects with labelled frames")  # fmt: skip
-    parser.add_argument("--real-clips", nargs="+", default=(), metavar="FILE",
-                        help="real video in place of worlds: clips for the forward-backward return")  # fmt: skip
+    _add_real(parser, "in place of worlds")
     parser.set_defaults(work=_validate)
 
 
@@ -121,9 +143,8 @@ def _held(options: argparse.Namespace) -> tuple[PointTracker, Iterable[Clips]]:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    if options.labelled or options.real_clips:
-        tracker = trackers.create(options.tracker, device=str(resolve_device(options.device)))
-        scores = score_real(tracker, Real(options.labelled, options.real_clips))
+    if (real := _real(options)) is not None:
+        scores = score_real(trackers.create(options.tracker, device=str(resolve_device(options.device))), real)
     else:
         scores = score(*_held(options))
     sys.stdout.write(json.dumps({"tracker": options.tracker, **{k: round(v, 4) for k, v in scores.items()}}) + "\n")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trackime.files import atomic
 from trackime.training._config import CurriculumStage, TrainConfig
 from trackime.training._losses import ClipTruth
 
@@ -78,7 +83,7 @@ Maker = Callable[[int, CurriculumStage], Clips]
 
 @dataclass(frozen=True)
 class WorldClips:
-    """Renders clips by `trackime.worlds.make_batch`; images are read once in each process.
+    """Renders clips of layers or of bodies (`CurriculumStage.bodies`); images are read once in each process.
 
     Attributes:
         images: folder of photographs; None: procedural textures alone.
@@ -86,6 +91,8 @@ class WorldClips:
         split: train or val: all images of a source are in one split.
         options: of the worlds.
         device: where they are rendered.
+        cache: folder that keeps batches; None: none are kept.
+        kept: batches in it: later ones are the earlier ones again, which `batches` mirrors and reverses.
     """
 
     images: str | None = None
@@ -93,11 +100,27 @@ class WorldClips:
     split: str = "train"
     options: tuple[tuple[str, Any], ...] = ()
     device: str = "cpu"
+    cache: str | None = None
+    kept: int = 4000
 
     def __call__(self, seed: int, stage: CurriculumStage) -> Clips:
         """Clips of a seed."""
+        if self.cache is None:
+            return self._render(seed, stage)
+        name = hashlib.sha256(f"{self.split} {stage} {self.options}".encode()).hexdigest()[:12]
+        file = Path(self.cache) / f"{name}-{seed % self.kept:06d}.safetensors"
+        if file.exists():
+            return Clips(**load_file(file))
+        clips = self._render(seed % self.kept, stage)
+        with atomic(file) as temporary:
+            save_file({item.name: getattr(clips, item.name).contiguous() for item in fields(clips)}, temporary)
+        return clips
+
+    def _render(self, seed: int, stage: CurriculumStage) -> Clips:
         from trackime.worlds import BatchOptions, make_batch
 
+        if np.random.default_rng([seed, 77]).random() < stage.bodies:
+            return self._bodies(seed, stage)
         options = BatchOptions(**{**dict(self.options), **stage.world})
         made = make_batch(
             seed, stage.batch, stage.frames, *stage.size, stage.points,
@@ -107,6 +130,19 @@ class WorldClips:
             made.frames, made.xy, made.visibility > 0.5, made.query_frame, made.object, made.masks.to(torch.uint8)
         )
         return clips.compact()
+
+    def _bodies(self, seed: int, stage: CurriculumStage) -> Clips:
+        from trackime.worlds import make_bodies
+
+        made = [
+            make_bodies(seed * stage.batch + k, stage.frames, *stage.size, stage.points, pool=_pool(self))
+            for k in range(stage.batch)
+        ]
+        frames, xy, visible, query, thing, masks = (
+            torch.stack([getattr(clip, name) for clip in made])
+            for name in ("frames", "xy", "visibility", "query_frame", "object", "masks")
+        )
+        return Clips(frames, xy, visible > 0.5, query, thing, masks).compact()
 
 
 _POOLS: dict[tuple[str | None, str | None, str, str], Any] = {}

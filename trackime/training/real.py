@@ -4,10 +4,10 @@ Worlds are not enough: weights that were better on held-out worlds tracked real 
 for real video, neither of them from a video that results are reported on:
 
 - joints labelled in frames of DeepLabCut projects (`trackime.datasets`, kind "deeplabcut"): PCK, the share of labels
-  with an error below `Real.tolerance` of the frame's diagonal. Frames between labels are missing, so that
+  with an error below `RealVideo.tolerance` of the frame's diagonal. Frames between labels are missing, so that
   motion is fast.
 - forward-backward return on clips without labels: corners tracked to the last frame, then tracked back from where they
-  ended. The share that comes back within `Real.near` pixels; a tracker that invents motion does not come back. Points
+  ended. The share that comes back within `RealVideo.near` pixels; a tracker that invents motion does not come back. Points
   that end hidden count as lost in `returned`; `returned_visible` is of those that end visible, with their share.
 """
 
@@ -31,7 +31,7 @@ from trackime.video import open_video
 
 
 @dataclass(frozen=True)
-class Real:
+class RealVideo:
     """What is measured on, and how.
 
     Attributes:
@@ -62,7 +62,7 @@ class Real:
             raise InputError("real validation: expected labelled projects or clips, got neither")
 
 
-def score_real(tracker: PointTracker, real: Real) -> dict[str, float]:
+def score_real(tracker: PointTracker, real: RealVideo) -> dict[str, float]:
     """The measures of the module, in shares.
 
     Returns:
@@ -88,7 +88,7 @@ def score_real(tracker: PointTracker, real: Real) -> dict[str, float]:
     return scores
 
 
-def _joints(tracker: PointTracker, sample: Sample, real: Real) -> np.ndarray:
+def _joints(tracker: PointTracker, sample: Sample, real: RealVideo) -> np.ndarray:
     """bool [K]: whether each label but the query's is met."""
     assert sample.tracks is not None and sample.known is not None and isinstance(sample.video, np.ndarray)
     h, w = sample.video.shape[1:3]
@@ -103,7 +103,7 @@ def _joints(tracker: PointTracker, sample: Sample, real: Real) -> np.ndarray:
     return np.asarray(error[scored] < real.tolerance * np.hypot(*frames.shape[-2:]))
 
 
-def _returns(tracker: PointTracker, clip: str | Path, real: Real) -> list[tuple[float, float, float]]:
+def _returns(tracker: PointTracker, clip: str | Path, real: RealVideo) -> list[tuple[float, float, float]]:
     """Shares a start: returned, returned of those that end visible, and that end visible."""
     rows = []
     with open_video(clip) as video:
@@ -116,7 +116,7 @@ def _returns(tracker: PointTracker, clip: str | Path, real: Real) -> list[tuple[
     return rows
 
 
-def _return(tracker: PointTracker, frames: Tensor, real: Real) -> tuple[float, float, float]:
+def _return(tracker: PointTracker, frames: Tensor, real: RealVideo) -> tuple[float, float, float]:
     first = (frames[0].mean(0) * 255).cpu().numpy().astype(np.uint8)
     start = _corners(first, real.points)
     there, seen = _track(tracker, frames, np.column_stack((start, np.zeros(len(start)))))

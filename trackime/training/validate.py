@@ -16,6 +16,7 @@ from trackime.trackers import EmbeddedOptions, EmbeddedTracker, PointTracker
 from trackime.trackers.networks import TrackimeS
 from trackime.training._config import CurriculumStage
 from trackime.training.data import VALIDATION_SEED, Clips, Maker
+from trackime.training.real import RealVideo, score_real
 
 CALIBRATION_SEED = VALIDATION_SEED + 100_000
 _CUTS = tuple(i / 20 for i in range(2, 17))
@@ -116,17 +117,20 @@ class Validator:
     Attributes:
         make: renders held-out worlds.
         held: their number and size.
+        real: real video to score on, too.
     """
 
     make: Maker
     held: ValidationSet = ValidationSet(clips=8, frames=16)
+    real: RealVideo | None = None
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """Scores of a network, on its own device."""
         assert isinstance(network, TrackimeS)
         device = next(network.parameters()).device
         # The network alone: alignment hides what it learns.
-        return score(EmbeddedTracker(network, EmbeddedOptions(align=False), device), _kept(self))
+        tracker = EmbeddedTracker(network, EmbeddedOptions(align=False), device)
+        return score(tracker, _kept(self)) | ({} if self.real is None else score_real(tracker, self.real))
 
 
 @lru_cache(maxsize=1)
