@@ -6,9 +6,9 @@ for real video, neither of them from a video that results are reported on:
 - joints labelled in frames of DeepLabCut projects (`trackime.datasets`, kind "deeplabcut"): PCK, the share of labels
   with an error below `RealVideo.tolerance` of the frame's diagonal. Frames between labels are missing, so that
   motion is fast.
-- forward-backward return on clips without labels: corners tracked to the last frame, then tracked back from where they
-  ended. The share that comes back within `RealVideo.near` pixels; a tracker that invents motion does not come back. Points
-  that end hidden count as lost in `returned`; `returned_visible` is of those that end visible, with their share.
+- forward-backward return on clips without labels: corners are tracked to the last frame, then back from their ends. The
+  share that comes back within `RealVideo.near` pixels; a tracker that invents motion does not come back. Points that
+  end hidden count as lost in `returned`; `returned_visible` is of those that end visible, with their share.
 """
 
 from __future__ import annotations
