@@ -11,14 +11,12 @@ from .result import DepthResult as DepthResult
 from .result import load as load
 from .run import depth as depth
 from .run import estimate as estimate
-from .shot import DepthShot as DepthShot
 
 __all__ = [
     "LEAST_SIGMA",
     "DepthConfig",
     "DepthRequest",
     "DepthResult",
-    "DepthShot",
     "Exports",
     "InitialDepth",
     "depth",

@@ -8,7 +8,6 @@ after it, within few frames.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,30 +23,19 @@ _BLOCK = 8
 _CHUNK = 8
 
 
-@dataclass(frozen=True)
-class DuplicateThresholds:
-    """Thresholds of what counts as a duplicate.
-
-    Attributes:
-        same: the largest difference of a duplicate, in grey levels of 255 averaged over a block.
-        share: the same, relative to the smaller step of motion beside the run.
-        moves: the smallest step that counts as motion, in the same levels.
-        longest: frames in a row that may be duplicates; a longer run is a still image.
-    """
-
-    same: float = 4.0
-    share: float = 0.2
-    moves: float = 2.0
-    longest: int = 5
-
-
-_DEFAULT = DuplicateThresholds()
+_SAME = 4.0
+"""The largest difference of a duplicate, in grey levels of 255 averaged over a block."""
+_SHARE = 0.2
+"""The same, relative to the smaller step of motion beside the run."""
+_MOVES = 2.0
+"""The smallest step that counts as motion, in the same levels."""
+_LONGEST = 5
+"""Frames in a row that may be duplicates; a longer run is a still image."""
 
 
 def find_duplicates(
     video: Video,
     cuts: Collection[int] = (),
-    thresholds: DuplicateThresholds = _DEFAULT,
     progress: Report = silent,
 ) -> list[int]:
     """Frames that repeat the one before while the scene moves. One pass; memory does not grow with its length.
@@ -55,7 +43,6 @@ def find_duplicates(
     Args:
         video: the frames.
         cuts: frames that begin a shot; differences across a cut are no motion.
-        thresholds: see `DuplicateThresholds`.
         progress: called as ``progress("duplicates", frames done, frames)``.
     """
     steps = np.zeros(len(video))  # steps[t]: how much frame t differs from t - 1
@@ -67,35 +54,32 @@ def find_duplicates(
                 steps[t] = _step(last, small)
             last = small
         progress("duplicates", t0 + len(frames), len(video))
-    return duplicates_of(steps, cuts, thresholds)
+    return duplicates_of(steps, cuts)
 
 
-def duplicates_of(
-    steps: FloatArray, cuts: Collection[int] = (), thresholds: DuplicateThresholds = _DEFAULT
-) -> list[int]:
+def duplicates_of(steps: FloatArray, cuts: Collection[int] = ()) -> list[int]:
     """The frames that are duplicates, from how much each differs from the one before.
 
     Args:
         steps: [T], steps[t] between frames t - 1 and t; steps[0] is ignored.
         cuts: frames that begin a shot.
-        thresholds: see `DuplicateThresholds`.
     """
     begins = set(cuts)
     found: list[int] = []
     t = 1
     while t < len(steps):
-        if steps[t] > thresholds.same or t in begins:
+        if steps[t] > _SAME or t in begins:
             t += 1
             continue
         start = t
-        while t < len(steps) and steps[t] <= thresholds.same and t not in begins:
+        while t < len(steps) and steps[t] <= _SAME and t not in begins:
             t += 1
         # The run is start .. t - 1; the steps before and after it show whether the scene moves.
-        if t == len(steps) or t in begins or t - start > thresholds.longest:
+        if t == len(steps) or t in begins or t - start > _LONGEST:
             continue
         first = start == 1 or start - 1 in begins  # the step before a shot's first frame is unknown
         beside = steps[t] if first else min(steps[t], steps[start - 1])
-        if beside >= thresholds.moves and steps[start:t].max() <= thresholds.share * beside:
+        if beside >= _MOVES and steps[start:t].max() <= _SHARE * beside:
             found.extend(range(start, t))
     return found
 

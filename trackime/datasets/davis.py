@@ -83,16 +83,12 @@ def _split(root: Path, split: str, year: int | None, resolution: str) -> list[st
     for path in lists:
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            return _unique(_name_of(line.split()[0]) for line in lines if line.strip())
+            return list(dict.fromkeys(_name_of(line.split()[0]) for line in lines if line.strip()))
     raise FormatError(f"{root}: expected the split {split!r} as one of {', '.join(map(str, lists))}, found none")
 
 
 def _name_of(entry: str) -> str:
     return _plain_name(entry.rstrip("/").split("/")[-2] if "/" in entry.strip("/") else entry.strip("/"))
-
-
-def _unique(names: Iterator[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 def _plain_name(name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trackime.arrays import Float32, Float64, FloatArray, Int64
+from trackime.arrays import Float32, Float64, FloatArray
 from trackime.errors import ShapeError
 
 _SPREAD = 1.5
@@ -54,13 +54,15 @@ class Mixture:
         return np.asarray(top + np.log(np.exp(terms - top).sum(0)), np.float32).reshape(features.shape[:-1])
 
 
+_SAMPLES = 1500
+"""A mixture is fitted to at most this many samples, drawn by their weights."""
+
+
 def fit_mixture(
     features: FloatArray,  # [n, d]
     components: int = 5,
     weights: FloatArray | None = None,  # [n]
     seed: int = 0,
-    samples: int = 1500,
-    rounds: int = 4,
 ) -> Mixture | None:
     """A mixture fitted by k-means++ seeds and expectation maximisation; None where there are no samples.
 
@@ -69,8 +71,6 @@ def fit_mixture(
         components: at most this many Gaussians; fewer where there are fewer than 10 samples each.
         weights: of the samples, 0 or more; None: all equal.
         seed: of the random choice of samples and of the starting means; the same seed gives the same mixture.
-        samples: at most this many are drawn, by their weights.
-        rounds: of expectation maximisation.
 
     Raises:
         ShapeError: not [n, d].
@@ -81,14 +81,14 @@ def fit_mixture(
     share = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
     if len(features) == 0 or share.sum() <= 0:
         return None
-    if len(features) > samples:
-        picked = rng.choice(len(features), samples, p=share / share.sum())
-        features, share = features[picked], np.ones(samples)
+    if len(features) > _SAMPLES:
+        picked = rng.choice(len(features), _SAMPLES, p=share / share.sum())
+        features, share = features[picked], np.ones(_SAMPLES)
     x = features.astype(np.float64)
     k = int(np.clip(len(x) // 10, 1, components))
     means = _starts(x, share, k, rng)
-    responsibility = np.eye(k)[_nearest(x, means)]
-    for _ in range(rounds):
+    responsibility = np.eye(k)[((x[:, None] - means) ** 2).sum(-1).argmin(1)]
+    for _ in range(4):
         mixture = _maximise(x, responsibility * share[:, None])
         responsibility = _posterior(x, mixture)
     return mixture
@@ -103,10 +103,6 @@ def _starts(x: Float64, share: Float64, k: int, rng: np.random.Generator) -> Flo
             break
         means = np.concatenate([means, x[rng.choice(len(x), 1, p=distance / distance.sum())]])
     return means
-
-
-def _nearest(x: Float64, means: Float64) -> Int64:
-    return ((x[:, None] - means) ** 2).sum(-1).argmin(1)
 
 
 def _maximise(x: Float64, mass: Float64) -> Mixture:

@@ -244,15 +244,13 @@ def describe_warped(points: Surround, warp: Tensor) -> Tensor:
     return _assemble(_turn_bins(points.centre, shift), rings[0], rings[1], points.colour)
 
 
-def emphasis(maps: DescriptorMaps, xy: Tensor, tolerance: float = 20.0, least: float = 0.3) -> Tensor:
+def emphasis(maps: DescriptorMaps, xy: Tensor) -> Tensor:
     """How much each number of the descriptors of points counts in a comparison: less where a sample of a ring is of
     another colour than the point, as that is likely to be another surface.
 
     Args:
         maps: of one frame (B = 1).
         xy: [N, 2] pixels.
-        tolerance: colour difference at which a sample's weight falls by 1/e, units of Lab.
-        least: weight of samples of any other colour.
 
     Returns:
         [N, SIZE], a mean square of 1 over each ring.
@@ -264,7 +262,7 @@ def emphasis(maps: DescriptorMaps, xy: Tensor, tolerance: float = 20.0, least: f
     for radius in _RADII:
         places = (xy[:, None] + unit * radius).reshape(1, -1, 2) / 2
         far = (sample(fine, places)[0].view(n, _RING, 3) - centre[:, None]).norm(dim=-1)
-        weight = least + (1 - least) * torch.exp(-far / tolerance)
+        weight = 0.3 + 0.7 * torch.exp(-far / 20)  # units of Lab
         weight = weight / weight.square().mean(1, keepdim=True).sqrt()
         parts.append(weight.repeat_interleave(BINS, 1))
     return torch.cat([*parts, torch.ones(n, SIZE - BINS * (1 + 2 * _RING), device=xy.device)], 1)

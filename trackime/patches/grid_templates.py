@@ -103,20 +103,16 @@ def sample_templates(crops: Tensor, grid: SampleGrid, trust: Tensor) -> GridTemp
     return GridTemplates(values[..., inner, inner].flatten(2), (by_x, by_y), offsets, weight)
 
 
-def support_weights(crops: Tensor, grid: SampleGrid, tolerance: float = 10.0, least: float = 0.1) -> Tensor:
+def support_weights(crops: Tensor, grid: SampleGrid) -> Tensor:
     """First trust [N, P] in samples of templates: those coloured like the point are likely to move with it.
 
-    Adaptive support weights (Yoon, Kweon, PAMI 2006).
-
-    Args:
-        tolerance: colour difference in the image's units at which trust falls by 1/e.
-        least: trust in samples of any other colour.
+    Adaptive support weights (Yoon, Kweon, PAMI 2006), for differences in the image's units of colour.
     """
     middle, reach = CROP // 2, grid.radius * grid.step
     cut = slice(middle - reach, middle + reach + 1, grid.step)
     colour = crops[:, :-1, cut, cut].flatten(2)
     centre = crops[:, :-1, middle - 1 : middle + 2, middle - 1 : middle + 2].mean((2, 3))
-    return least + (1 - least) * torch.exp(-(colour - centre[:, :, None]).norm(dim=1) / tolerance)
+    return 0.1 + 0.9 * torch.exp(-(colour - centre[:, :, None]).norm(dim=1) / 10)
 
 
 def align_grid(

@@ -142,44 +142,32 @@ class Stage(nn.Module):
 
     def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.Sequential(*blocks)
         if downsample is not None:
             self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
+        x = self.blocks(x)
         return self.downsample(x) if hasattr(self, "downsample") else x
 
 
 class TinyViT(nn.Module):
-    """[B, 3, side, side] to [B, out, side / 16, side / 16], in a tuple as the encoders of transformers give it.
+    """[B, 3, side, side] to [B, 256, side / 16, side / 16], in a tuple as the encoders of transformers give it."""
 
-    Args:
-        widths, depths, heads, windows: of the four stages; the first convolves only. Those of MobileSAM.
-        out: channels of the embedding.
-    """
-
-    def __init__(
-        self,
-        widths: tuple[int, int, int, int] = (64, 128, 160, 320),
-        depths: tuple[int, int, int, int] = (2, 2, 6, 2),
-        heads: tuple[int, int, int, int] = (2, 4, 5, 10),
-        windows: tuple[int, int, int, int] = (7, 7, 14, 7),
-        out: int = 256,
-        classes: int = 1000,
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        # MobileSAM's four stages, the first of which convolves only.
+        widths, depths, heads, windows = (64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)
+        strides, out = (2, 2, 1), 256  # SAM's embedding is a sixteenth of the image
         self.patch_embed = PatchEmbed(widths[0])
-        strides = (2, 2, 1)  # SAM's embedding is a sixteenth of the image
-        self.layers = nn.ModuleList()
+        self.layers = nn.Sequential()
         for i, width in enumerate(widths):
             make = (lambda c, *_: InvertedBottleneck(c)) if i == 0 else Block
             blocks: list[nn.Module] = [make(width, heads[i], windows[i]) for _ in range(depths[i])]
             self.layers.append(Stage(blocks, Downsample(width, widths[i + 1], strides[i]) if i < 3 else None))
         # The checkpoints contain the classifier of the pretraining, which is not used.
         self.norm_head = nn.LayerNorm(widths[-1])
-        self.head = nn.Linear(widths[-1], classes)
+        self.head = nn.Linear(widths[-1], 1000)
         self.neck = nn.Sequential(
             nn.Conv2d(widths[-1], out, 1, bias=False),
             LayerNorm2d(out),
@@ -188,7 +176,4 @@ class TinyViT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        x = self.patch_embed(x)
-        for stage in self.layers:
-            x = stage(x)
-        return (self.neck(x),)
+        return (self.neck(self.layers(self.patch_embed(x))),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,21 +27,13 @@ from trackime.trackers.base import (
     pin,
     query_frames,
 )
-from trackime.trackers.networks import build_pyramid
+from trackime.trackers.networks import ParticleNetwork, build_pyramid
 
 COARSEST = 8
 """The coarsest level of the pyramid halves the features this many times: every level must have a cell."""
 
 BLOCK = 4
 """Points are followed in multiples of this many (see `patches.rows`)."""
-
-
-class ParticleNetwork(Protocol):
-    """What is needed of both networks beside following points."""
-
-    def encode(self, frames: Tensor) -> Tensor: ...
-    def describe(self, maps: Tensor, frames: Tensor, xy: Tensor) -> Tensor: ...
-    def to(self, device: torch.device) -> object: ...
 
 
 @dataclass
@@ -138,11 +130,10 @@ class ParticleTracker(PointTracker):
 
     def __init__(self, network: ParticleNetwork, options: ParticleOptions, device: str | torch.device) -> None:
         self.device = resolve_device(device)
-        network.to(self.device)
         self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
         self.query_chunk, self.max_frames, self.iterations = options.query_chunk, options.max_frames, options.iterations
         self.antialias, self.overlap = options.antialias, options.overlap
-        self._encoder = network
+        self._encoder = network.to(self.device)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:

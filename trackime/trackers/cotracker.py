@@ -28,12 +28,7 @@ from trackime.devices import resolve_device
 from trackime.errors import InputError
 from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers._windowed import WindowedTracker
-from trackime.trackers.base import (
-    Features,
-    check_frames,
-    check_queries,
-    query_frames,
-)
+from trackime.trackers.base import Features, check_frames, check_queries, query_frames
 from trackime.trackers.networks import LEVELS, CoTracker3, CoTrackerEstimate, FeatureLevel, as_level
 
 _SIZE = (384, 512)

@@ -7,7 +7,6 @@ of them. The network looks for (1 - occlusion)(1 - far off) > 0.5, which is `vis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -218,26 +217,24 @@ class TapirTracker(PointTracker):
         length = levels[0].coarse.shape[1]
         xy = state.queries[:, :, None, :2].repeat(1, 1, length, 1)
         visibility = xy.new_zeros(xy.shape[:3])
-        contexts = list(state.contexts)
+        contexts, at = list(state.contexts), scale_points(state.queries[..., :2], state.size, SIZE)
         for k, rows in enumerate(blocks(t.shape[1], self.query_chunk)):
             if bool((t[:, rows] < length).any()):
                 own = [Descriptors(p.coarse[:, rows], p.fine[:, rows]) for p in points]
-                found, contexts[k] = self._follow_chunk(state, levels, own, rows, t[:, rows], contexts[k])
+                found, contexts[k] = self._follow_chunk(levels, own, at[:, rows], t[:, rows], contexts[k])
                 xy[:, rows] = scale_points(found.xy, SIZE, state.size)
                 visibility[:, rows] = torch.sigmoid(-found.occlusion) * torch.sigmoid(-found.distance)
         return xy, visibility, tuple(contexts)
 
     def _follow_chunk(
         self,
-        state: TapirState,
         levels: list[Grids],
-        points: Sequence[Descriptors],
-        rows: slice,
+        points: list[Descriptors],
+        xy: Tensor,  # [B, n, 2] queries, in pixels of SIZE
         t: Tensor,  # [B, n] query frames, counted from the first one of `levels`
         contexts: list[Context] | None,
     ) -> tuple[TapirEstimate, list[Context] | None]:
         """Tracks of a chunk of queries through all frames of `levels`."""
-        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         estimates, _ = self.network.estimate([levels[0], *levels], [points[0], *points], xy, t)
         return final(estimates), None
 
@@ -252,15 +249,8 @@ class CausalTapirTracker(TapirTracker):
     windows = False
 
     def _follow_chunk(
-        self,
-        state: TapirState,
-        levels: list[Grids],
-        points: Sequence[Descriptors],
-        rows: slice,
-        t: Tensor,
-        contexts: list[Context] | None,
+        self, levels: list[Grids], points: list[Descriptors], xy: Tensor, t: Tensor, contexts: list[Context] | None
     ) -> tuple[TapirEstimate, list[Context] | None]:
-        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         if contexts is None:
             contexts = self.network.empty(t.numel(), len(levels))
         parts, length = [], levels[0].coarse.shape[1]
@@ -283,15 +273,8 @@ class TapNet(TapirTracker):
         return [SIZE]
 
     def _follow_chunk(
-        self,
-        state: TapirState,
-        levels: list[Grids],
-        points: Sequence[Descriptors],
-        rows: slice,
-        t: Tensor,
-        contexts: list[Context] | None,
+        self, levels: list[Grids], points: list[Descriptors], xy: Tensor, t: Tensor, contexts: list[Context] | None
     ) -> tuple[TapirEstimate, list[Context] | None]:
-        xy = scale_points(state.queries[:, rows, :2], state.size, SIZE)
         return self.network.guess(levels[0], points[0], xy, t), None
 
 

@@ -29,12 +29,7 @@ from trackime.geometry import resize_frames, scale_points
 from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks, row_blocks
 from trackime.trackers._options import Checkpoint, check_positive, check_size, factory
 from trackime.trackers._windowed import WindowedTracker
-from trackime.trackers.base import (
-    Features,
-    check_frames,
-    check_queries,
-    query_frames,
-)
+from trackime.trackers.base import Features, check_frames, check_queries, query_frames
 from trackime.trackers.networks import STRIDES, LastSeen, NetworkSize, QueriedPoints, TrackimeS, TrackimeSEstimate, unit
 from trackime.trackers.weights import shipped
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ class FileFrames:
         packets = self._demux()
         for packet in packets:
             if packet.pts == pts and packet.is_keyframe:
-                return _chain(packet, packets)
+                return chain([packet], packets)
             if packet.size == 0 or (packet.is_keyframe and packet.pts is not None and packet.pts > pts):
                 return None
         return None
@@ -346,11 +346,6 @@ def _is_cover(stream: Any) -> bool:
     # Cover art of a song is a video stream of one picture; PyAV before 14 cannot tell.
     flags = getattr(stream, "disposition", None)
     return flags is not None and bool(getattr(flags, "value", 0) & 0x400)
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _ranges(numbers: IntArray, most: int = 5) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from trackime.arrays import FloatArray
@@ -21,11 +19,9 @@ class DepthRange:
         count: known pixels.
     """
 
-    def __init__(self, maps: Iterable[FloatArray] = ()) -> None:
+    def __init__(self) -> None:
         self.nearest = self.farthest = 0.0
         self._bins = np.zeros(_BINS, np.int64)
-        for depth in maps:
-            self.add(depth)
 
     @property
     def count(self) -> int:

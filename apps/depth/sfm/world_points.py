@@ -56,12 +56,7 @@ class WorldPoints:
 
 
 def points_of(
-    tracks: RaggedTracks,
-    static: BoolArray,
-    cameras: Cameras,
-    depth: Callable[[int], FloatArray],
-    worst: float = _WORST,
-    most: int = POINTS,
+    tracks: RaggedTracks, static: BoolArray, cameras: Cameras, depth: Callable[[int], FloatArray]
 ) -> WorldPoints:
     """Where the static points of `tracks` are: the median of where depth lifts their observations to, then a few steps
     of Gauss-Newton on their reprojection, held near that start as far as depth can be trusted.
@@ -71,8 +66,6 @@ def points_of(
         static: bool [N]; the others are left out.
         cameras: of all frames.
         depth: the map [H, W] of a frame, 0 where unknown; read once each, in order.
-        worst: observations that miss their point by more pixels are left out, and points with fewer than two left.
-        most: points at most, those seen in most frames.
 
     Raises:
         ShapeError: static not [N], maps of another size than the cameras'.
@@ -80,15 +73,15 @@ def points_of(
     if np.shape(static) != (len(tracks),):
         raise ShapeError("static", f"[{len(tracks)}]", np.shape(static))
     chosen = np.flatnonzero(np.asarray(static, bool) & (tracks.length >= 2))
-    if len(chosen) > most:
-        chosen = np.sort(chosen[np.argsort(-tracks.length[chosen], kind="stable")[:most]])
+    if len(chosen) > POINTS:
+        chosen = np.sort(chosen[np.argsort(-tracks.length[chosen], kind="stable")[:POINTS]])
     tracks = tracks.take(chosen)
     lifted = _lift(tracks, cameras, depth)
     start, tracks = _medians(lifted, tracks)
     points, error = _refine(start, tracks, cameras)
-    tracks, kept = _without(tracks, error <= worst)
+    tracks, kept = _without(tracks, error <= _WORST)
     points, error = _refine(points[kept], tracks, cameras)
-    tracks, kept = _without(tracks, error <= worst)
+    tracks, kept = _without(tracks, error <= _WORST)
     points = points[kept]
     error = _errors(points, tracks, cameras)
     mean = np.add.reduceat(error, tracks.first[:-1]) / tracks.length if len(tracks) else np.zeros(0)

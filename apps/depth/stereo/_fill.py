@@ -35,8 +35,6 @@ def fill(
     confidence: FloatArray | BoolArray,
     image: UInt8,
     *,
-    smooth: float = SMOOTH,
-    edge: float = EDGE,
     robust: bool = True,
 ) -> Float32:
     """A depth map without holes at the resolution of `image`, with its edges.
@@ -45,8 +43,6 @@ def fill(
         depth: [h, w] over the whole of the image at any resolution; 0, NaN, infinite: unknown.
         confidence: [h, w], 0 or more (0: unknown, 1: sure); or bool, where it is known.
         image: uint8 [H, W, 3] RGB.
-        smooth: weight of neighbours against a sample of confidence 1; more: smoother.
-        edge: difference of colour that counts as an edge, white is 1.
         robust: samples far from the first solution get less weight in a second solve.
 
     Returns:
@@ -68,15 +64,14 @@ def fill(
     if trust.shape != image.shape[:2]:
         trust *= _edge_confidence(inverse, known)
     sample, weight = _to_size(inverse, trust, image.shape[:2])
-    across, down = _links(image, edge)
-    solver = ScreenedPoisson(weight, smooth * across, smooth * down)
-    result = solver.solve(weight * sample)
+    across, down = _links(image)
+    result = ScreenedPoisson(weight, across, down).solve(weight * sample)
     if robust:
         # Cauchy's weights about the median error, once (iteratively reweighted least squares).
         off = np.abs(result - sample)
         spread = max(SPREAD * float(np.median(off[weight > 0])), 0.01)
         less = weight / (1 + (off / spread) ** 2)
-        result = ScreenedPoisson(less, smooth * across, smooth * down).solve(less * sample, result)
+        result = ScreenedPoisson(less, across, down).solve(less * sample, result)
     low, high = inverse[known].min(), inverse[known].max()
     return np.asarray(1 / (np.clip(result, low, high) * scale), np.float32)
 
@@ -96,13 +91,13 @@ def _checked(depth: npt.ArrayLike, confidence: npt.ArrayLike, image: UInt8) -> t
     return values, trust
 
 
-def _links(image: UInt8, edge: float) -> tuple[Float32, Float32]:
+def _links(image: UInt8) -> tuple[Float32, Float32]:
     """Weights between neighbours: [H, W - 1] across, [H - 1, W] down."""
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) / 100
     out = []
     for one, other in ((lab[:, 1:], lab[:, :-1]), (lab[1:], lab[:-1])):
         off = np.sqrt(np.square(one - other).sum(-1))
-        out.append(np.maximum(np.exp(-off / edge), LEAST).astype(np.float32))
+        out.append(SMOOTH * np.maximum(np.exp(-off / EDGE), LEAST).astype(np.float32))
     return out[0], out[1]
 
 

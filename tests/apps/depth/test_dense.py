@@ -16,7 +16,8 @@ from trackime.types import RaggedTracks
 from trackime.video import open_video
 from trackime.worlds import Scene, make_scene
 from trackime_apps.depth.initial_depth import DepthMaps
-from trackime_apps.depth.stereo import DensifyConfig, MovingMasks, SparsePoints, densify
+from trackime_apps.depth.stereo import MovingMasks, SparsePoints, densify
+from trackime_apps.depth.stereo._densify import DensifyConfig
 from trackime_apps.depth.stereo._left_right import left_right_check
 from trackime_apps.depth.stereo._neighbours import depth_bounds, select_views
 from trackime_apps.depth.stereo._plane_sweep import mean_of_best, plane_sweep

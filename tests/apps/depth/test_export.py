@@ -164,14 +164,17 @@ def test_survey_finds_percentiles_without_keeping_depths() -> None:
     maps = [np.exp(rng.normal(1, 0.7, (20, 30))).astype(np.float32) for _ in range(5)]
     maps[2][:4] = 0
     maps[3][:2] = np.nan
-    survey = DepthRange(maps)
+    survey = DepthRange()
+    for depth in maps:
+        survey.add(depth)
     known = np.concatenate([m[np.isfinite(m) & (m > 0)] for m in maps])
     assert survey.count == len(known) and (survey.nearest, survey.farthest) == (known.min(), known.max())
     for share in (0, 1, 50, 99, 100):
         assert survey.percentile(share) == pytest.approx(np.percentile(known, share, method="inverted_cdf"), rel=6e-3)
     survey.add(np.full((1, 1), 1e9))
     assert survey.farthest == 1e9 and survey.reach == 4 * survey.percentile(99)
-    empty = DepthRange([np.zeros((2, 2))])
+    empty = DepthRange()
+    empty.add(np.zeros((2, 2)))
     assert (empty.count, empty.percentile(50), empty.reach) == (0, 0, 0)
     assert DepthColours.of(empty)(np.zeros((2, 2), np.float32)).tolist() == [[list(_UNKNOWN)] * 2] * 2
 

@@ -14,12 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trackime.errors import (
-    FormatError,
-    InputError,
-    MissingExtraError,
-    TrackimeError,
-)
+from trackime.errors import FormatError, InputError, MissingExtraError, TrackimeError
 from trackime.types import VideoInfo
 from trackime_apps.depth.source import _folder as start_folder
 from trackime_apps.depth.source._readers import READERS, SINTEL_TAG, read_map

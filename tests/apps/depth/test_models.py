@@ -15,14 +15,7 @@ import torch
 
 from trackime.checkpoints import CHECKPOINTS
 from trackime.checkpoints import store as models
-from trackime.errors import (
-    DeviceError,
-    DownloadError,
-    FormatError,
-    InputError,
-    MissingExtraError,
-    UnknownNameError,
-)
+from trackime.errors import DeviceError, DownloadError, FormatError, InputError, MissingExtraError, UnknownNameError
 from trackime.video import Video, open_video
 from trackime_apps.commands import doctor
 from trackime_apps.depth.initial_depth import DepthMaps

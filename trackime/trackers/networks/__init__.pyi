@@ -1,3 +1,4 @@
+from ._particle import ParticleNetwork as ParticleNetwork
 from .correlation import build_pyramid as build_pyramid
 from .costinit import STRIDE as STRIDE
 from .cotracker import LEVELS as LEVELS
@@ -49,6 +50,7 @@ __all__ = [
     "LocoTrack",
     "LocoTrackMaps",
     "NetworkSize",
+    "ParticleNetwork",
     "QueriedPoints",
     "QueryFeatures",
     "Tapir",

@@ -7,14 +7,12 @@ each other. Parameter names are those of the published checkpoints (under ``resn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHANNELS = (64, 128, 256, 256)
+_CHANNELS = (64, 128, 256, 256)
 """Channels of the four groups."""
-STRIDES = (1, 2, 2, 1)
+_STRIDES = (1, 2, 2, 1)
 """Stride of each group's first block; the first convolution has stride 2 before them."""
 
 
@@ -47,36 +45,27 @@ class Block(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    """Blocks of one resolution; the first of them changes size and channels."""
+    """Two blocks of one resolution; the first of them changes size and channels."""
 
-    def __init__(self, before: int, after: int, blocks: int, stride: int) -> None:
+    def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         first = Block(before, after, stride, project=True)
-        self.blocks = nn.ModuleList([first, *(Block(after, after, 1, project=False) for _ in range(blocks - 1))])
+        self.blocks = nn.Sequential(first, Block(after, after, 1, project=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, before, h, w] to [N, after, h / stride, w / stride]."""
-        for block in self.blocks:
-            x = block(x)
-        return x
+        out: Tensor = self.blocks(x)
+        return out
 
 
 class ResNet(nn.Module):
-    """Feature maps of frames.
+    """Feature maps of frames."""
 
-    Args:
-        channels: of each group.
-        strides: of each group.
-        blocks: in each group.
-    """
-
-    def __init__(self, channels: Sequence[int] = CHANNELS, strides: Sequence[int] = STRIDES, blocks: int = 2) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.initial_conv = nn.Conv2d(3, channels[0], 7, 2, bias=False)
-        before = (channels[0], *channels[:-1])
-        self.block_groups = nn.ModuleList(
-            ResidualGroup(b, after, blocks, stride) for b, after, stride in zip(before, channels, strides, strict=True)
-        )
+        self.initial_conv = nn.Conv2d(3, _CHANNELS[0], 7, 2, bias=False)
+        sizes = zip((_CHANNELS[0], *_CHANNELS), _CHANNELS, _STRIDES, strict=False)
+        self.block_groups = nn.ModuleList(ResidualGroup(*size) for size in sizes)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """The first convolution's output, and that of each group.
@@ -85,7 +74,7 @@ class ResNet(nn.Module):
             frames: [N, 3, h, w] in [-1, 1]; h and w multiples of 8.
 
         Returns:
-            With the default sizes: [N, 64, h/2, w/2], [N, 64, h/2, w/2], [N, 128, h/4, w/4], [N, 256, h/8, w/8] and
+            [N, 64, h/2, w/2], [N, 64, h/2, w/2], [N, 128, h/4, w/4], [N, 256, h/8, w/8] and
             [N, 256, h/8, w/8]. The centre of map pixel (i, j) is at ((i + 0.5) s, (j + 0.5) s) of the frame, s its
             stride.
         """

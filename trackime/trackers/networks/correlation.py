@@ -19,17 +19,17 @@ LOOKUP = LEVELS * SIDE**2
 """Numbers a point and descriptor get from `correlate`."""
 
 
-def build_pyramid(maps: Tensor, levels: int = LEVELS) -> list[Tensor]:
+def build_pyramid(maps: Tensor) -> list[Tensor]:
     """Average-pooled maps.
 
     Args:
         maps: [T, h, w, C], channels last so that a cell's numbers lie together.
 
     Returns:
-        `levels` tensors [T, h / 2^i, w / 2^i, C], sizes rounded down; the first one is `maps`.
+        LEVELS tensors [T, h / 2^i, w / 2^i, C], sizes rounded down; the first one is `maps`.
     """
     pyramid = [maps]
-    for _ in range(levels - 1):
+    for _ in range(LEVELS - 1):
         pooled = F.avg_pool2d(pyramid[-1].permute(0, 3, 1, 2), 2)
         pyramid.append(pooled.permute(0, 2, 3, 1).contiguous())
     return pyramid

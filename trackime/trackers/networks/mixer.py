@@ -66,15 +66,13 @@ class Mixer(nn.Module):
 
     Args:
         before, after: channels in and out.
-        width: channels inside.
-        blocks: how many.
     """
 
-    def __init__(self, before: int, after: int, width: int = 512, blocks: int = 12) -> None:
+    def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.width = width
+        self.width = width = 512
         self.linear = nn.Linear(before, width)
-        self.blocks = nn.ModuleList(MixerBlock(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(MixerBlock(width) for _ in range(12))
         self.layer_norm = nn.LayerNorm(width, bias=False)
         self.linear_1 = nn.Linear(width, after)
 

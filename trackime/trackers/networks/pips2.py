@@ -59,8 +59,8 @@ class DeltaBlock(nn.Module):
         super().__init__()
         self.first_block_conv = TimeConv((1 + len(_LAGS)) * LOOKUP + CHANNELS + 2, _WIDTHS[0])
         before = (_WIDTHS[0], *_WIDTHS)
-        self.basicblock_list = nn.ModuleList(
-            TimeBlock(c, out, plain=i == 0) for i, (c, out) in enumerate(zip(before, _WIDTHS, strict=False))
+        self.basicblock_list = nn.Sequential(
+            *(TimeBlock(c, out, plain=i == 0) for i, (c, out) in enumerate(zip(before, _WIDTHS, strict=False)))
         )
         self.dense = nn.Linear(_WIDTHS[-1], 2)
 
@@ -75,9 +75,7 @@ class DeltaBlock(nn.Module):
             [N, S, 2] steps of the position in cells.
         """
         x = torch.cat([correlations, embed(motion)], -1).transpose(1, 2)
-        x = F.relu(self.first_block_conv(x))
-        for block in self.basicblock_list:
-            x = block(x)
+        x = self.basicblock_list(F.relu(self.first_block_conv(x)))
         out: Tensor = self.dense(F.relu(x).transpose(1, 2))
         return out
 

@@ -7,6 +7,7 @@ correlation; its causal form looks back only. Parameter names are those of the p
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -98,20 +99,6 @@ class ExtraBlock(nn.Module):
         return out
 
 
-class ExtraConvs(nn.Module):
-    """Five blocks at a stride of 8."""
-
-    def __init__(self, channels: int = _COARSE, blocks: int = 5) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(ExtraBlock(channels) for _ in range(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[M, C, h, w] to the same."""
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
 class Tapir(nn.Module):
     """The network, in steps: `grids` of frames, `describe` points, then `guess` and `refine`, or `estimate` for both.
 
@@ -128,7 +115,8 @@ class Tapir(nn.Module):
         self.resnet_torch = ResNet()
         self.torch_cost_volume_track_mods = CostVolumeHeads()
         self.torch_pips_mixer = Mixer(outputs + (2 + variant.pyramid) * _PATCH, outputs)
-        self.extra_convs = ExtraConvs() if variant.extra else None
+        extra = {"blocks": nn.Sequential(*(ExtraBlock(_COARSE) for _ in range(5)))}
+        self.extra_convs = nn.Sequential(OrderedDict(extra)) if variant.extra else None
 
     def grids(self, frames: Tensor) -> Grids:
         """Feature maps.

@@ -70,19 +70,15 @@ class BatchLayers:
         """T."""
         return self.rank.shape[1]
 
-    def pose(self, layer: Tensor, t: Tensor, dtype: torch.dtype, bends: bool = True) -> Pose:
+    def pose(self, layer: Tensor, t: Tensor, dtype: torch.dtype) -> Pose:
         """Poses of layers at frames, index tensors of one shape [*S], for points [*S, P, 2].
 
         Args:
             layer: int64 [*S].
             t: int64 [*S].
             dtype: of the points.
-            bends: whether any of these layers bends.
         """
         matrix, inverse = (m[layer, t].unsqueeze(-3).to(dtype) for m in (self.matrix, self.inverse))
-        if not bends:
-            empty = matrix.new_zeros(0)
-            return Pose(matrix, inverse, [], [], empty, empty)
         direction = self.direction[layer].unsqueeze(-3).to(dtype)
         directions = [(direction[..., c, 0], direction[..., c, 1]) for c in range(3)]
         frequency = self.frequency[layer].unsqueeze(-2).to(dtype)
