@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from trackime.arrays import BoolArray, FloatArray
@@ -99,3 +100,8 @@ class DepthMaps:
     def depth(self, t: int) -> FloatArray:
         """float32 [h, w]; 0 where unknown. FormatError as `frame`."""
         return self.frame(t)[0]
+
+
+def resize_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """A mask [h, w] at the size of a shape [H, W, ...]."""
+    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -25,6 +24,7 @@ from ._initialise import Initialisation, initialise
 from ._reconstruction import Reconstruction
 from .config import Exports
 from .files import DepthFolder, export
+from .initial_depth import resize_mask
 from .matches import make_matches
 from .movers import Movers, find
 from .request import DepthRequest
@@ -230,7 +230,7 @@ def _write_maps(
         for t, image in enumerate(video):
             initial, seen, judged = first.maps.frame(t)
             masks[t] = first.moving.mask(t) if judged is None else judged
-            measured[t] = _resized(seen, image) & ~masks[t]
+            measured[t] = resize_mask(seen, image.shape) & ~masks[t]
             yield image, _at_resolution(solved.depth(t, initial), image), masks[t]
 
     for done in smooth(frames(), result.cameras, radius, shots=solved.worlds):
@@ -238,12 +238,6 @@ def _write_maps(
         confidence = done.agreement * np.where(seen, np.float32(1), np.float32(_FILLED_CONFIDENCE))
         result.write(done.t, done.frame, done.depth, confidence, seen, masks.pop(done.t))
         progress("filtering", done.t + 1, len(video))
-
-
-def _resized(mask: BoolArray, image: UInt8) -> BoolArray:
-    """A mask [h, w] at the resolution of an image [H, W, 3]."""
-    size = (image.shape[1], image.shape[0])
-    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _at_resolution(depth: FloatArray, image: UInt8) -> FloatArray:

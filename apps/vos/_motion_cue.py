@@ -6,7 +6,7 @@ import numpy as np
 
 from trackime.arrays import Float32, FloatArray
 
-from ._warp import Warp, affine
+from ._warp import Warp, affine, pixel_centres
 
 _SAMPLES = 200
 """Pixels that a motion is fitted to."""
@@ -26,13 +26,11 @@ def motion_ratio(flow: Warp, distance: FloatArray, reach: float) -> Float32:
         distance: [h, w] signed distance to the carried mask's border, positive inside.
         reach: outer radius of the ring, pixels.
     """
-    h, w = distance.shape
     inside = np.flatnonzero((distance > 1.5) if (distance > 1.5).sum() > 20 else distance > 0)
     around = np.flatnonzero((distance < -3) & (distance > -reach))
     if len(inside) < 8 or len(around) < 8:
-        return np.zeros((h, w), np.float32)
-    y, x = np.mgrid[0:h, 0:w].astype(np.float32) + np.float32(0.5)
-    centres = np.stack([x, y], -1)
+        return np.zeros(distance.shape, np.float32)
+    centres = pixel_centres(*distance.shape)
     residuals = []
     for pixels in (inside, around):
         pick = pixels[np.linspace(0, len(pixels) - 1, min(_SAMPLES, len(pixels))).astype(int)]

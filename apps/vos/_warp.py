@@ -126,12 +126,13 @@ class FlowWarper:
         """The warp between two grey frames [h, w]; its error the median disagreement with the way back."""
         h, w = here.shape
         if min(h, w) < MIN_FLOW_SIDE:
-            return Warp(_centres(h, w), 2.0)
+            return Warp(pixel_centres(h, w), 2.0)
         back = self._flow(here, there)
         error = forward_backward_error(back, self._flow(there, here))
-        return Warp(_centres(h, w) + back, float(np.median(error)))
+        return Warp(pixel_centres(h, w) + back, float(np.median(error)))
 
 
-def _centres(h: int, w: int) -> Float32:
+def pixel_centres(h: int, w: int) -> Float32:
+    """float32 [h, w, 2] (x, y)."""
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     return np.stack([x, y], -1) + np.float32(0.5)

@@ -127,8 +127,9 @@ def run(
     whole: dict[str, _TrackRow] = {}
     instance = np.full(len(queries), -1)
     groups = 0
-    shots = _shots(video, config, progress) if len(queries) else []
-    shots = [(a, b) for a, b in shots if ((queries.t >= a) & (queries.t < b)).any()]
+    cuts = find_cuts(video, progress=progress) if config.cuts and len(queries) else []
+    edges = pairwise([0, *cuts, len(video)])
+    shots = [(a, b) for a, b in edges if ((queries.t >= a) & (queries.t < b)).any()]
     frames, reports = sum(b - a for a, b in shots), progress
     done = 0
     for first, last in shots:
@@ -170,11 +171,6 @@ def _final(config: ImeConfig, rows: Mapping[str, _TrackRow]) -> str:
     if not config.instance_motion and not config.clip:
         wanted = "none"
     return wanted if wanted in rows else "none"
-
-
-def _shots(video: Video, config: ImeConfig, progress: Report) -> list[tuple[int, int]]:
-    edges = [0, *(find_cuts(video, progress=progress) if config.cuts else []), len(video)]
-    return list(pairwise(edges))
 
 
 def _empty(count: int, length: int) -> _TrackRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +114,10 @@ class ParticleOptions:
         check_positive(query_chunk=self.query_chunk, iterations=self.iterations)
 
 
-class ParticleTracker(PointTracker):
+_Network = TypeVar("_Network", bound=ParticleNetwork)
+
+
+class ParticleTracker(PointTracker, Generic[_Network]):
     """A tracker around one of the two networks.
 
     Args:
@@ -128,12 +131,12 @@ class ParticleTracker(PointTracker):
 
     channels = 128
 
-    def __init__(self, network: ParticleNetwork, options: ParticleOptions, device: str | torch.device) -> None:
+    def __init__(self, network: _Network, options: ParticleOptions, device: str | torch.device = "cpu") -> None:
         self.device = resolve_device(device)
         self.input_size: tuple[int, int] = (int(options.input_size[0]), int(options.input_size[1]))
         self.query_chunk, self.max_frames, self.iterations = options.query_chunk, options.max_frames, options.iterations
         self.antialias, self.overlap = options.antialias, options.overlap
-        self._encoder = network.to(self.device)
+        self.network = network.to(self.device)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Features:
@@ -142,7 +145,7 @@ class ParticleTracker(PointTracker):
         b, t, _, h, w = frames.shape
         # On a CPU a frame at a time: rounding cannot depend on how many came together, and memory stays flat.
         flat, at_once = frames.flatten(0, 1), 1 if self.device.type == "cpu" else 8
-        maps = [self._encoder.encode(self._resize(part)) for part in flat.split(at_once)]
+        maps = [self.network.encode(self._resize(part)) for part in flat.split(at_once)]
         rows = torch.cat(maps) if maps else flat.new_zeros(0, 1, 1, self.channels)
         return Features({"maps": rows.view(b, t, *rows.shape[1:])}, (h, w))
 
@@ -188,7 +191,7 @@ class ParticleTracker(PointTracker):
         """Take the descriptors of points whose query frame is new."""
         rows = torch.nonzero((points.start >= window.fresh) & (points.start < window.end))[:, 0]
         frames = points.start[rows] - window.first
-        points.descriptor[rows] = self._encoder.describe(window.pyramid[0], frames, points.place[rows])
+        points.descriptor[rows] = self.network.describe(window.pyramid[0], frames, points.place[rows])
 
     @abstractmethod
     def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ class PipsOptions(ParticleOptions):
     iterations: int = 6
 
 
-class Pips(ParticleTracker):
+class Pips(ParticleTracker[network.Pips]):
     """PIPs over videos of any length.
 
     The network sees eight frames. A longer video is chained point by point (section 3.6 and the authors' code): the
@@ -55,23 +55,11 @@ class Pips(ParticleTracker):
 
     Visibility is the network's own; what lies outside of the frame is not visible.
 
-    Args:
-        module: the network, with its weights.
-        options: see `PipsOptions`.
-        device: cpu, cuda, cuda:N, mps or auto.
-
-    Raises:
-        InputError, DeviceError: no such device.
+    Arguments and errors are those of `ParticleTracker`.
     """
 
     name = "pips"
     overlap = PipsOptions.overlap
-
-    def __init__(
-        self, module: network.Pips, options: PipsOptions = PipsOptions(), device: str | torch.device = "cpu"
-    ) -> None:
-        super().__init__(module, options, device)
-        self.network = module
 
     def _extend(self, points: ParticlePoints, window: FrameWindow) -> tuple[Tensor, Tensor]:
         """See `ParticleTracker._extend`."""

@@ -58,7 +58,7 @@ class Pips2Options(ParticleOptions):
             raise InputError(f"check_every: expected 0 (no checks) or more, got {self.check_every}")
 
 
-class Pips2(ParticleTracker):
+class Pips2(ParticleTracker[network.Pips2]):
     """PIPs++ over videos of any length.
 
     Up to `max_frames` frames are one window, and equal the network's own result. The next window begins eight frames
@@ -78,23 +78,14 @@ class Pips2(ParticleTracker):
     times the precision), and the visibility of the frame checked is 2^-r for the median r of the frames gone back
     through: above 0.5 where the tracks agree. Between checks it is interpolated; outside of the frame it is 0.
 
-    Args:
-        module: the network, with its weights.
-        options: see `Pips2Options`.
-        device: cpu, cuda, cuda:N, mps or auto.
-
-    Raises:
-        InputError, DeviceError: no such device.
+    Arguments and errors are those of `ParticleTracker`.
     """
 
     name = "pips2"
     overlap = _OVERLAP
 
-    def __init__(
-        self, module: network.Pips2, options: Pips2Options = Pips2Options(), device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, module: network.Pips2, options: Pips2Options, device: str | torch.device = "cpu") -> None:
         super().__init__(module, options, device)
-        self.network = module
         self.check_every, self.check_span = options.check_every, options.check_span
         self.check_iterations = options.check_iterations
 

@@ -160,7 +160,7 @@ class FileFrames:
         self._position, place = self._start_for(number)
         if self._ordinal:
             self._reopen()
-            self._frames = self._count_frames()
+            self._frames = enumerate(frame for frame in self._decode(self._demux()) if frame is not None)
             return
         packets = self._packets_from(place)
         self._frames = self._match_frames(packets, None if place is None else self._starts[place][0])
@@ -218,9 +218,6 @@ class FileFrames:
                 place = int(np.searchsorted(self._ticks, frame.pts))
                 if place < len(self._ticks) and self._ticks[place] == frame.pts:
                     yield place, frame
-
-    def _count_frames(self) -> Iterator[tuple[int, Any]]:
-        yield from enumerate(frame for frame in self._decode(self._demux()) if frame is not None)
 
     # The file
 

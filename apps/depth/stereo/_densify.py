@@ -23,7 +23,7 @@ from trackime.errors import InputError, SolveError
 from trackime.progress import Report, silent
 from trackime.video import Video
 
-from ..initial_depth import DepthMaps
+from ..initial_depth import DepthMaps, resize_mask
 from ._fill import fill
 from ._fill_movers import fill_movers
 from ._left_right import left_right_check
@@ -219,7 +219,7 @@ class _Stereo:
             return moving
         votes = left_right_check(whole(t), [whole(s) for s in self._views(t)], self.config.tolerance)
         sure = (votes.consistent >= self.config.confirm) & (votes.consistent > votes.violations)
-        confirmed = _resized(sure.cpu().numpy(), moving.shape)
+        confirmed = resize_mask(sure.cpu().numpy(), moving.shape)
         count, pieces = cv2.connectedComponents(moving.astype(np.uint8))
         size = np.bincount(pieces.ravel(), minlength=count)
         static = np.bincount(pieces[confirmed], minlength=count) > self.config.static * size
@@ -246,7 +246,7 @@ class _Stereo:
                 raise SolveError(f"depth: frame {t} sees no reconstructed point; a --depth-model does not need any")
             depth[:], confidence[:] = (span[0] * span[1]) ** 0.5, 1
         result = fill(depth, confidence, image)
-        measured = _resized(sure.cpu().numpy(), image.shape)
+        measured = resize_mask(sure.cpu().numpy(), image.shape)
         if moving is not None and moving.any():
             measured &= ~moving
             result = fill_movers(result, moving)
@@ -262,11 +262,6 @@ class _Stereo:
         x, y = pixels_at(xy * (w, h) / (self.cameras.width, self.cameras.height), self.size).T
         new = confidence[y, x] < 1
         depth[y[new], x[new]], confidence[y[new], x[new]] = z[new], 1
-
-
-def _resized(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """A mask [h, w] at the size of a shape [H, W, ...]."""
-    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 class _GreyWindow:
