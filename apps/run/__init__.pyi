@@ -22,9 +22,7 @@ from .results import describe as describe
 from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
-from .results import write_frames as write_frames
 from .settings import Command as Command
-from .settings import build_config as build_config
 from .settings import config_options as config_options
 from .settings import every as every
 from .settings import list_option as list_option
@@ -37,7 +35,6 @@ from .sheet import caption as caption
 from .skeleton import Flags as Flags
 from .skeleton import count as count
 from .skeleton import run_command as run_command
-from .skeleton import typed_arguments as typed_arguments
 from .tables import console as console
 from .tracking import TrackRequest as TrackRequest
 from .tracking import track_into as track_into
@@ -56,7 +53,6 @@ __all__ = [
     "Sheet",
     "TrackPainter",
     "TrackRequest",
-    "build_config",
     "caption",
     "check_names",
     "compute_options",
@@ -85,7 +81,5 @@ __all__ = [
     "track_into",
     "track_once",
     "tracks_option",
-    "typed_arguments",
-    "write_frames",
     "write_pictures",
 ]

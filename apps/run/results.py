@@ -7,7 +7,6 @@ checkpoint when it ran with ``--resume`` or was killed outright.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from trackime.errors import InputError, OutputError
 from trackime.files import swap_folder
-from trackime.types import VideoInfo
 
 from .progress import Progress
 from .toml import to_toml
@@ -313,18 +311,11 @@ def _recover(output: Path, work: Path) -> None:
 
 def describe(result: ResultFolder, video: Video, device: str, progress: Progress) -> None:
     """Write frames.csv, and record video, device and seconds of each stage for result.json."""
+    from trackime.video import write_frames
+
     info = video.info
     write_frames(result.folder / "frames.csv", info)
     about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
     result.record.update(video=about, device=device, seconds=progress.seconds)
     if video.warnings:
         result.record["warnings"] = list(video.warnings)
-
-
-def write_frames(path: Path, info: VideoInfo) -> None:
-    """frames.csv: index, name and presentation time in seconds of every frame."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "name", "pts"])
-        for t, (name, pts) in enumerate(zip(info.names, info.pts.tolist(), strict=True)):
-            writer.writerow([t, name, repr(pts)])

@@ -65,6 +65,20 @@ class TestVos:
         assert run("vos", video, *typed, "-o", tmp_path / "out").code == 0
         assert min(overlap(tmp_path / "out", t) for t in range(T)) > 0.7
 
+    def test_one_option_seeds_both_configs_and_files_seed_each(
+        self, run: Any, video: Path, mask: Path, tmp_path: Path, tracked: Any
+    ) -> None:
+        def seeds(name: str, *typed: Any) -> list[int]:
+            assert run("vos", video, "--mask", mask, "-o", tmp_path / name, *typed).code == 0
+            saved = tomllib.loads((tmp_path / name / "config.toml").read_text())
+            return [saved[table]["seed"] for table in ("vos", "track")]
+
+        config = tmp_path / "c.toml"
+        config.write_text("[track]\nseed = 5\n")
+        assert seeds("a") == [0, 0] and seeds("b", "--seed", 3) == [3, 3]
+        assert seeds("c", "--config", config) == [0, 5] and seeds("d", "--config", config, "--seed", 3) == [3, 3]
+        assert seeds("e", "--config", tmp_path / "b" / "config.toml") == [3, 3]
+
     def test_resume_goes_on_after_tracking_with_the_same_bytes(
         self, run: Any, video: Path, mask: Path, tmp_path: Path, tracked: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -198,7 +198,7 @@ class TestBatch:
         def broken(*_: Any, **__: Any) -> None:
             raise ZeroDivisionError("by\nnothing")
 
-        monkeypatch.setattr(batch, "vos_into", broken)
+        monkeypatch.setattr("trackime_apps.commands._vos_result.vos_into", broken)
         ran = run("vos", many[0] / "a", "--masks", many[1], "-o", tmp_path / "out")
         assert ran.code == 1 and "a: unexpected ZeroDivisionError: by nothing" in ran.err and ran.err.count("\n") == 1
         ran = run("vos", many[0] / "a", "--masks", many[1], "-o", tmp_path / "out", "--debug")
