@@ -16,7 +16,6 @@ import pytest
 from trackime.errors import DeviceError
 from trackime.types import Queries
 from trackime.video import read_mask
-from trackime_apps.commands import vos_many as batch
 from trackime_apps.commands.vos_many import _first_mask, named, videos_of
 from trackime_apps.vos import Segmentation
 
