@@ -22,6 +22,9 @@ W, H, T = 96, 64, 6
 VOS = ["confidence.csv", "config.toml", "frames.csv", "masks", "overlay.mp4"]
 VOS += ["prompts.json", "result.json", "sheet.png", "tracks.npz"]
 
+SMALL = {"width": 96, "height": 72, "frames": T, "objects": 2, "movers": 1}
+"""Options of a world for the demo that is rendered in two seconds."""
+
 
 def overlap(folder: Path, t: int, identity: int = 1) -> float:
     """IoU of the box's mask of frame t."""
@@ -137,7 +140,7 @@ class TestDemo:
     def test_everything_is_run_and_scored(
         self, run: Any, tmp_path: Path, tracked: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(demo, "_WORLD", {**demo._WORLD, "width": 128, "height": 96, "frames": T})
+        monkeypatch.setattr(demo, "_WORLD", {**demo._WORLD, **SMALL})
         ran = run("demo", "-o", tmp_path / "out")
         assert ran.code == 0 and ran.err == ""
         assert "TrackIME" in ran.out and "J&F" in ran.out and "overlay.mp4" in ran.out
