@@ -14,7 +14,6 @@ from .progress import Progress as Progress
 from .prompts import Prompt as Prompt
 from .prompts import PromptType as PromptType
 from .prompts import to_queries as to_queries
-from .queries import gather_queries as gather_queries
 from .queries import load_tracks as load_tracks
 from .queries import read_ids as read_ids
 from .results import ResultFolder as ResultFolder
@@ -27,11 +26,10 @@ from .settings import config_options as config_options
 from .settings import every as every
 from .settings import list_option as list_option
 from .settings import read_config as read_config
-from .sheet import GAP as GAP
-from .sheet import PAPER as PAPER
 from .sheet import TILE as TILE
 from .sheet import Sheet as Sheet
-from .sheet import caption as caption
+from .sheet import arrange as arrange
+from .sheet import make_tile as make_tile
 from .skeleton import Flags as Flags
 from .skeleton import count as count
 from .skeleton import run_command as run_command
@@ -41,8 +39,6 @@ from .tracking import track_into as track_into
 from .tracking import track_once as track_once
 
 __all__ = [
-    "GAP",
-    "PAPER",
     "TILE",
     "Command",
     "Flags",
@@ -53,7 +49,7 @@ __all__ = [
     "Sheet",
     "TrackPainter",
     "TrackRequest",
-    "caption",
+    "arrange",
     "check_names",
     "compute_options",
     "compute_options_with",
@@ -64,10 +60,10 @@ __all__ = [
     "describe",
     "device_option",
     "every",
-    "gather_queries",
     "is_cached",
     "list_option",
     "load_tracks",
+    "make_tile",
     "offline_option",
     "output_options",
     "quiet_option",
