@@ -47,7 +47,7 @@ def _versions() -> dict[str, str]:
 def _identity(path: str | os.PathLike[str]) -> str:
     """What an input file or folder is: a hash of its content, or of sizes and times where it is large.
 
-    An input that is missing has an identity, too: whoever reads it says what is wrong.
+    An input that is missing has an identity, too: the error is raised where it is read.
     """
     source = Path(path)
     if source.is_dir():
