@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,10 +18,10 @@ from trackime.metrics import ALIGNMENTS
 from trackime.worlds import PATHS
 from trackime_apps.depth import DepthConfig
 from trackime_apps.depth.solver import GRIDS, SolverConfig
-from trackime_apps.run import build_config, config_options
+from trackime_apps.run import Command, config_options
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--worlds", "count", type=click.IntRange(1), metavar="N", help="3D scenes with moving objects")
 @click.option("--scan", "folders", multiple=True, nargs=2, metavar="KIND PATH",
               help=f"RGB-D videos, KIND one of {', '.join(datasets.SCANS)}; may be repeated")  # fmt: skip
@@ -45,14 +45,14 @@ from trackime_apps.run import build_config, config_options
 @click.option("--alignment", type=click.Choice(ALIGNMENTS), default="scale", show_default=True)
 @click.option("--farthest", type=float, default=float("inf"), help="true depth beyond it does not count")
 @click.option("--know-focal", is_flag=True, help="the application is given the true focal length")
-@config_options("Application", DepthConfig, skip=["cuts", "matches"])
+@config_options("Application", DepthConfig, table="config", file_only=["cuts", "matches"])
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
 def depth(
     count: int | None, folders: tuple[tuple[str, str], ...], spoiled: bool, names: tuple[str, ...], sigma: float,
     deform: float, shift: float, grid: str, paths: tuple[str, ...], seed: int, size: tuple[int, int], movers: int,
     frames: int | None, first: int, alignment: str, farthest: float, device: str, json_path: str | None,
-    know_focal: bool, **settings: Any,
+    know_focal: bool, config: DepthConfig,
 ) -> None:  # fmt: skip
     """Consistent depth and cameras against the truth, of worlds and of RGB-D videos."""
     place = str(resolve_device(device))
@@ -77,8 +77,8 @@ def depth(
     else:
         cap = "" if farthest == float("inf") else f" up to {farthest:g}"
         report = Report(f"depth{cap}, alignment {alignment}: {where}", place, digits=2)
-        config = build_config(DepthConfig, {**settings, "cuts": 0.0})
-        runner = partial(depth_benchmark.run_depth, know_focal=know_focal, config=config, device=place)
+        uncut = replace(config, cuts=0.0)
+        runner = partial(depth_benchmark.run_depth, know_focal=know_focal, config=uncut, device=place)
         depth_benchmark.table(report, cases, runner, alignment, farthest)
     report.show()
     report.save(json_path)

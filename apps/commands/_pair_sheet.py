@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from trackime.arrays import UInt8
@@ -14,7 +13,7 @@ from trackime.types import VideoInfo
 from trackime.video import Video, read_image, write_image
 
 from ..interp import Pixels, Timeline, to_depth
-from ..run import GAP, PAPER, TILE, caption
+from ..run import TILE, arrange, make_tile
 
 _ROWS = 4
 
@@ -48,31 +47,21 @@ class PairSheet:
 
     def save(self, path: Path, video: Video) -> None:
         """Write the sheet as a PNG; for a result without new frames it shows the first input frame."""
-        bar = max(22, self.width // 13)
-        rows, columns = max(1, len(self.shown)), 3 if self.shown else 1
-        sheet = np.full(
-            (rows * (self.height + bar + GAP) + GAP, columns * (self.width + GAP) + GAP, 3), PAPER, np.uint8
-        )
-
-        def put(row: int, column: int, tile: UInt8, text: str) -> None:
-            y, x = GAP + row * (self.height + bar + GAP), GAP + column * (self.width + GAP)
-            sheet[y : y + self.height, x : x + self.width] = tile
-            caption(sheet, text, x, y + self.height, bar)
-
+        tiles: dict[tuple[int, int], tuple[UInt8, str]] = {}
         for row, k in enumerate(self.shown):
             target = self.timeline[k]
             for column, t in ((0, target.i), (2, target.j)):
-                put(row, column, self._tile(video[t]), f"frame {t}  |  {video.info.pts[t]:.2f} s")
-            put(row, 1, read_image(self._file(k)), f"new {k}  |  {float(target.tau):.2f} of the way")
+                tiles[row, column] = self._tile(video[t]), f"frame {t}  |  {video.info.pts[t]:.2f} s"
+            tiles[row, 1] = read_image(self._file(k)), f"new {k}  |  {float(target.tau):.2f} of the way"
         if not self.shown:
-            put(0, 0, self._tile(video[0]), "frame 0: no new frames")
+            tiles[0, 0] = self._tile(video[0]), "frame 0: no new frames"
+        rows, columns = max(1, len(self.shown)), 3 if self.shown else 1
         with atomic(path) as temporary:
-            write_image(temporary, sheet)
+            write_image(temporary, arrange(tiles, rows, columns, self.width, self.height))
 
     def _file(self, k: int) -> Path:
         return self.folder / f"{k}.png"
 
     def _tile(self, frame: Pixels) -> UInt8:
         image = np.ascontiguousarray(to_depth(frame[..., :3], np.dtype(np.uint8)), np.uint8)
-        how = cv2.INTER_AREA if self.width < image.shape[1] else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=how), np.uint8)
+        return make_tile(image, self.width, self.height)

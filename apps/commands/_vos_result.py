@@ -12,7 +12,7 @@ from trackime.errors import InputError
 from trackime.ime import DEFAULT_SEGMENTER, ImeConfig
 from trackime.types import Tracks
 
-from ..run import Progress, Prompt, ResultFolder, build_config, describe, to_queries
+from ..run import Flags, Progress, Prompt, ResultFolder, count, describe, run_command, to_queries
 from ..vos import DEFAULT_TRACKER, VosConfig
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class VosTask:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> VosTask:
-        """The task of a command's options. Raises click.UsageError for a value that a config refuses."""
-        configs = {"config": build_config(VosConfig, values), "ime": build_config(ImeConfig, values)}
-        return build_config(cls, {**values, **configs})
+        """The task of a command's options, among which are the tables ``vos`` and ``track``."""
+        names = ("mask", "point", "tracks", "format", "device", "tracker", "segmenter")
+        return cls(config=values["vos"], ime=values["track"], **{name: values[name] for name in names})
 
     @property
     def how(self) -> dict[str, Any]:
@@ -78,6 +78,32 @@ class VosTask:
                 raise InputError(f"{item.path}: expected one mask a frame, got another of frame {item.t}")
             masks[item.t] = read_ids(item.path, video.info)
         return Prompts(masks, *to_queries(self.point, default_id=1))
+
+
+def run_vos(
+    output: Path, source: str | Path, task: VosTask, settings: Mapping[str, Any], flags: Flags
+) -> Segmentation | None:
+    """Make the result of one video and print one line about it; None where it was finished already.
+
+    Args:
+        output: the result's folder.
+        source: a file or a folder of frames.
+        task: what to follow.
+        settings: saved as config.toml.
+        flags: see `Flags`.
+
+    Raises:
+        OutputError: see `result_folder`.
+    """
+    made: list[Segmentation] = []
+
+    def body(result: ResultFolder, progress: Progress) -> str:
+        made.append(vos_into(result, source, task, progress))
+        return f"{count(len(made[0].objects), 'object')} through {count(len(made[0]), 'frame')}"
+
+    inputs = [source, *(mask.path for mask in task.mask), *([task.tracks] if task.tracks else [])]
+    run_command("vos", output, settings, inputs, flags, body)
+    return made[0] if made else None
 
 
 def vos_into(result: ResultFolder, source: Any, task: VosTask, progress: Progress) -> Segmentation:

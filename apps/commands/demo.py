@@ -162,7 +162,7 @@ def _score_masks(
             for name, masks in runs.items()
         }
     part.record["scores"] = {"vos": scores}
-    seal(part, "vos", {**names, **vars(config), **vars(vos)})
+    seal(part, "vos", {**names, "vos": vos, "track": config})
     return {"vos": scores}
 
 
@@ -211,7 +211,7 @@ def _score_frames(result: ResultFolder, world: Scene, video: Video, progress: Pr
                 "SSIM": round(float(np.mean([ssim(frame, truth) for frame, truth in pairs])), 4),
             }
     part.record["scores"] = {"interpolate": scores}
-    seal(part, "interpolate", vars(config))
+    seal(part, "interpolate", {"device": device, "interpolate": config})
     return {"interpolate": scores}
 
 

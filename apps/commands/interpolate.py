@@ -16,18 +16,17 @@ from trackime.ime import DEFAULT_SEGMENTER
 from ..interp import DEFAULT_TRACKER, InterpConfig
 from ..run import (
     Command,
+    Flags,
     Progress,
     ResultFolder,
-    build_config,
     check_names,
     compute_options_with,
     config_options,
     count,
     output_options,
     read_record,
-    result_folder,
+    run_command,
     tracks_option,
-    typed_arguments,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 @output_options(what="A video, or a folder for images.")
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
-@config_options("Interpolation", InterpConfig)
+@config_options("Interpolation", InterpConfig, table="interpolate")
 def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool, **settings: Any) -> None:
     """Make frames between those of VIDEO (a file, or a folder of frames).
 
@@ -50,7 +49,7 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     """
     from ..interp import is_movie
 
-    config = build_config(InterpConfig, settings)
+    config: InterpConfig = settings["interpolate"]
     config.check_rate()
     check_names(settings["tracker"], settings["segmenter"])
     inputs = [video, *([settings["tracks"]] if settings["tracks"] else [])]
@@ -60,19 +59,13 @@ def command(video: str, output: Path, overwrite: bool, resume: bool, quiet: bool
     folder = output if movie is None else output.with_name(f"{output.name}.d")
     if movie is not None:
         _check_movie(movie, folder, overwrite, resume)
-    # Not `run_command`: the line names the video, which lies beside the folder.
-    line = f"{output}: finished already, skipped"
-    made = result_folder(folder, "interpolate", settings, inputs, overwrite, resume, arguments=typed_arguments())
-    with Progress(quiet) as progress, made as result:
-        if result is not None:
-            tracking = Tracking(**{name: settings[name] for name in ("tracks", "tracker", "segmenter", "device")})
-            timeline = interpolate_into(result, video, config, progress, movie, tracking).timeline
-            what = f"{count(len(timeline), 'frame')}, {timeline.made} of them new, {float(timeline.duration):.3f} s"
-            line = f"{output}: {what}, in {sum(progress.seconds.values()):.1f} s"
-        elif movie is not None and not movie.exists():
-            raise OutputError(f"{movie} is gone though {folder} is finished: pass --overwrite to make it again")
-    if not quiet:
-        click.echo(line)
+    tracking = Tracking(**{name: settings[name] for name in ("tracks", "tracker", "segmenter", "device")})
+
+    def body(result: ResultFolder, progress: Progress) -> str:
+        timeline = interpolate_into(result, video, config, progress, movie, tracking).timeline
+        return f"{count(len(timeline), 'frame')}, {timeline.made} of them new, {float(timeline.duration):.3f} s, made"
+
+    run_command("interpolate", folder, settings, inputs, Flags(overwrite, resume, quiet), body, shown=output)
 
 
 @dataclass(frozen=True)
@@ -94,14 +87,19 @@ _DEFAULT_TRACKING = Tracking()
 
 
 def _check_movie(movie: Path, folder: Path, overwrite: bool, resume: bool) -> None:
-    """Raise OutputError where a file is in the result's place that may not be replaced."""
+    """Raise OutputError for a file that may not be replaced, or a finished result whose movie is gone."""
     if movie.is_dir():
         raise OutputError(f"{movie} is a folder: expected the name of a file")
-    if not movie.exists() or overwrite:
+    if overwrite:
+        return
+    finished = read_record(folder) is not None
+    if not movie.exists():
+        if finished and resume:
+            raise OutputError(f"{movie} is gone though {folder} is finished: pass --overwrite to make it again")
         return
     # A run that was killed just before its last step has put the movie there already.
     begun = folder.with_name(f".{folder.name}.partial").exists()
-    if not resume or not (begun or read_record(folder) is not None):
+    if not resume or not (begun or finished):
         raise OutputError(f"{movie} exists: pass --overwrite to replace it")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,24 +14,18 @@ from trackime.ime import ImeConfig
 from ..run import (
     Command,
     Flags,
-    Progress,
     PromptType,
-    ResultFolder,
     check_names,
     compute_options_with,
     config_options,
     count,
     list_option,
     output_options,
-    run_command,
     tracks_option,
 )
 from ..vos import DEFAULT_TRACKER, VosConfig
-from ._vos_result import MaskAt, VosTask, vos_into
+from ._vos_result import MaskAt, VosTask, run_vos
 from .vos_correct import check_correction, correct_result, typed
-
-if TYPE_CHECKING:
-    from ..vos import Segmentation
 
 _FORMATS = ("coco", "mots", "yolo", "rgba", "rgba-objects")
 """What `--format` takes: the names of `vos.export`'s formats, here because that loads OpenCV."""
@@ -62,8 +57,8 @@ class _MaskType(click.ParamType):
 @list_option("--format", type=click.Choice(_FORMATS), help="More formats of the masks.")
 @compute_options_with(DEFAULT_TRACKER)
 @tracks_option
-@config_options("Segmentation", VosConfig)
-@config_options("Tracking", ImeConfig, skip=["seed"])
+@config_options("Segmentation", VosConfig, table="vos")
+@config_options("Tracking", ImeConfig, table="track", file_only=["seed"])
 def command(
     video: tuple[str, ...],
     output: Path,
@@ -85,6 +80,8 @@ def command(
     from .vos_many import videos_of
 
     flags, corrections = Flags(overwrite, resume, quiet), settings.pop("correct")
+    if typed("vos__seed"):  # one option for both; in files each table has its own
+        settings["track"] = replace(settings["track"], seed=settings["vos"].seed)
     if typed("correct"):
         check_correction(video, output)
         correct_result(video[0], output, corrections, settings["device"], quiet)
@@ -99,15 +96,8 @@ def command(
         raise click.UsageError(f"expected --masks FOLDER with first masks of {count(len(several), 'video')}, got none")
     if not task.mask and not any(point.positive for point in task.point):
         raise click.UsageError("expected --mask FILE.png or --point X,Y to say what to follow, got neither")
-    files: list[str | Path] = [video[0], *(mask.path for mask in task.mask), *([task.tracks] if task.tracks else [])]
-    made: list[Segmentation] = []
-
-    def body(result: ResultFolder, progress: Progress) -> str:
-        made.append(vos_into(result, video[0], task, progress))
-        return f"{count(len(made[0].objects), 'object')} through {count(len(made[0]), 'frame')}"
-
-    run_command("vos", output, settings, files, flags, body)
-    if corrections and made:  # from the config of a result that was corrected
+    made = run_vos(output, video[0], task, settings, flags)
+    if made is not None and corrections:  # from the config of a result that was corrected
         correct_result(video[0], output, corrections, settings["device"], quiet)
 
 

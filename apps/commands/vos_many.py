@@ -8,18 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from trackime.errors import FormatError, InputError, OutputError
 from trackime.files import atomic
 
-from ..run import Flags, Progress, ResultFolder, count, read_record, run_command
-from ._vos_result import MaskAt, VosTask, vos_into
-
-if TYPE_CHECKING:
-    from ..vos import Segmentation
+from ..run import Flags, read_record
+from ._vos_result import MaskAt, VosTask, run_vos
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
 """Suffixes of the files that make a folder of videos; others in it are ignored, hidden ones too."""
@@ -162,15 +159,9 @@ def run_batch(
 
 def _one(name: str, video: Path, output: Path, settings: Mapping[str, Any], task: VosTask, flags: Flags) -> _Outcome:
     """One video's result, made as `vos VIDEO --mask` makes it."""
-    made: list[Segmentation] = []
-
-    def body(result: ResultFolder, progress: Progress) -> str:
-        made.append(vos_into(result, video, task, progress))
-        return f"{count(len(made[0].objects), 'object')} through {count(len(made[0]), 'frame')}"
-
-    run_command("vos", output, settings, [video, task.mask[0].path], flags, body)
-    if made:
-        return _Outcome(name, "done", len(made[0].objects), len(made[0]))
+    made = run_vos(output, video, task, settings, flags)
+    if made is not None:
+        return _Outcome(name, "done", len(made.objects), len(made))
     record = read_record(output) or {}
     return _Outcome(name, "skipped", len(record.get("objects", ())), record.get("video", {}).get("frames", 0))
 

@@ -14,7 +14,6 @@ from .progress import Progress as Progress
 from .prompts import Prompt as Prompt
 from .prompts import PromptType as PromptType
 from .prompts import to_queries as to_queries
-from .queries import gather_queries as gather_queries
 from .queries import load_tracks as load_tracks
 from .queries import read_ids as read_ids
 from .results import ResultFolder as ResultFolder
@@ -22,30 +21,24 @@ from .results import describe as describe
 from .results import read_record as read_record
 from .results import result_folder as result_folder
 from .results import seal as seal
-from .results import write_frames as write_frames
 from .settings import Command as Command
-from .settings import build_config as build_config
 from .settings import config_options as config_options
 from .settings import every as every
 from .settings import list_option as list_option
 from .settings import read_config as read_config
-from .sheet import GAP as GAP
-from .sheet import PAPER as PAPER
 from .sheet import TILE as TILE
 from .sheet import Sheet as Sheet
-from .sheet import caption as caption
+from .sheet import arrange as arrange
+from .sheet import make_tile as make_tile
 from .skeleton import Flags as Flags
 from .skeleton import count as count
 from .skeleton import run_command as run_command
-from .skeleton import typed_arguments as typed_arguments
 from .tables import console as console
 from .tracking import TrackRequest as TrackRequest
 from .tracking import track_into as track_into
 from .tracking import track_once as track_once
 
 __all__ = [
-    "GAP",
-    "PAPER",
     "TILE",
     "Command",
     "Flags",
@@ -56,8 +49,7 @@ __all__ = [
     "Sheet",
     "TrackPainter",
     "TrackRequest",
-    "build_config",
-    "caption",
+    "arrange",
     "check_names",
     "compute_options",
     "compute_options_with",
@@ -68,10 +60,10 @@ __all__ = [
     "describe",
     "device_option",
     "every",
-    "gather_queries",
     "is_cached",
     "list_option",
     "load_tracks",
+    "make_tile",
     "offline_option",
     "output_options",
     "quiet_option",
@@ -85,7 +77,5 @@ __all__ = [
     "track_into",
     "track_once",
     "tracks_option",
-    "typed_arguments",
-    "write_frames",
     "write_pictures",
 ]

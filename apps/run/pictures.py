@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trackime.arrays import UInt8
-from trackime.progress import Report
+from trackime.progress import Report, silent
 from trackime.video import Video, VideoWriter
 
 from .overlay import TrackPainter, overlay_frames
@@ -19,7 +19,7 @@ def write_pictures(
     paint: TrackPainter | None = None,
     masks: Callable[[int], UInt8] | None = None,
     chunk: int = 16,
-    report: Report | None = None,
+    report: Report = silent,
 ) -> None:
     """Write overlay.mp4, with the video's own times, and sheet.png.
 
@@ -39,6 +39,5 @@ def write_pictures(
         for t, frame in overlay_frames(video.chunks(chunk), paint, masks):
             writer.write(frame)
             sheet.take(t, frame)
-            if report is not None:
-                report("overlay", t + 1, len(video))
+            report("overlay", t + 1, len(video))
     sheet.save(folder / "sheet.png")

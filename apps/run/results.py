@@ -7,7 +7,6 @@ checkpoint when it ran with ``--resume`` or was killed outright.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from trackime.errors import InputError, OutputError
 from trackime.files import swap_folder
-from trackime.types import VideoInfo
 
 from .progress import Progress
 from .toml import to_toml
@@ -49,7 +47,7 @@ def _versions() -> dict[str, str]:
 def _identity(path: str | os.PathLike[str]) -> str:
     """What an input file or folder is: a hash of its content, or of sizes and times where it is large.
 
-    An input that is missing has an identity, too: whoever reads it says what is wrong.
+    An input that is missing has an identity, too: the error is raised where it is read.
     """
     source = Path(path)
     if source.is_dir():
@@ -313,18 +311,11 @@ def _recover(output: Path, work: Path) -> None:
 
 def describe(result: ResultFolder, video: Video, device: str, progress: Progress) -> None:
     """Write frames.csv, and record video, device and seconds of each stage for result.json."""
+    from trackime.video import write_frames
+
     info = video.info
     write_frames(result.folder / "frames.csv", info)
     about = {"source": info.source, "width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
     result.record.update(video=about, device=device, seconds=progress.seconds)
     if video.warnings:
         result.record["warnings"] = list(video.warnings)
-
-
-def write_frames(path: Path, info: VideoInfo) -> None:
-    """frames.csv: index, name and presentation time in seconds of every frame."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "name", "pts"])
-        for t, (name, pts) in enumerate(zip(info.names, info.pts.tolist(), strict=True)):
-            writer.writerow([t, name, repr(pts)])

@@ -46,9 +46,9 @@ class _Part:
 
 
 class _Option(click.Option):
-    """An option listed under a heading in the help, which may be a field of a table."""
+    """The option of a config's field, listed under a heading in the help."""
 
-    def __init__(self, *args: Any, heading: str = "", part: _Part | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, heading: str, part: _Part, **kwargs: Any) -> None:
         self.heading, self.part = heading, part
         super().__init__(*args, **kwargs)
 
@@ -60,14 +60,13 @@ class _FileOption(_Option):
         pass
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        return self.name or "" if self.part is None else f"[{self.part.table}] {self.part.key}"
+        return f"[{self.part.table}] {self.part.key}"
 
 
 class Command(click.Command):
     """A command whose help lists options by heading, and whose ``--config`` file may set any of its settings.
 
-    Its function gets settings in the order of the help, and each config with a table as one argument by the table's
-    name.
+    Its function gets settings in the order of the help, and each config as one argument by the name of its table.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -92,7 +91,7 @@ class Command(click.Command):
                 parts.setdefault(part.table, (part.config, {}))[1][part.key] = value
         ctx.params.update(values)
         if not ctx.resilient_parsing:
-            ctx.params.update({table: build_config(*made) for table, made in parts.items()})
+            ctx.params.update({table: _build(*made) for table, made in parts.items()})
         return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -143,7 +142,7 @@ def _join(ctx: click.Context, param: click.Parameter, values: Sequence[Sequence[
     return tuple(chain.from_iterable(values))
 
 
-def list_option(*names: str, type: Any, cls: type[_Option] = _Option, **settings: Any) -> Decorator:
+def list_option(*names: str, type: Any, cls: type[click.Option] = click.Option, **settings: Any) -> Decorator:
     """An option with a list of values of `type`: ``--format csv,json``, ``--format csv --format json``, or both.
 
     Not for values that may hold commas themselves (prompts, file names): those are repeated only.
@@ -188,8 +187,7 @@ def _option_of(config: type, item: Field[Any], kind: Any, heading: str, table: s
     value, listed = _kind_of(config, item, kind)
     flag = (f"{table}." if file_only else "") + item.name.replace("_", "-")
     default, choices = _default(item), item.metadata.get("choices", ())
-    part = _Part(table, config, item.name) if table else None
-    name = f"{table}__{item.name}" if table else item.name
+    part, name = _Part(table, config, item.name), f"{table}__{item.name}"
     settings: dict[str, Any] = {"help": help_of(item), "default": default, "heading": heading, "part": part}
     settings["cls"], settings["hidden"] = (_FileOption if file_only else _Option), file_only
     settings["show_default"] = default not in ("", None)
@@ -204,34 +202,22 @@ def _option_of(config: type, item: Field[Any], kind: Any, heading: str, table: s
     return click.option(f"--{flag}", name, type=kind_of_value, **settings)
 
 
-def config_options(
-    heading: str, *configs: type, table: str = "", file_only: bool | Sequence[str] = False, skip: Sequence[str] = ()
-) -> Decorator:
-    """A decorator that adds an option for every field of `configs`.
+def config_options(heading: str, config: type, table: str, file_only: Sequence[str] = ()) -> Decorator:
+    """A decorator that adds an option for every field of `config`.
 
     Args:
-        heading: of their options in the help.
-        configs: frozen dataclasses; a name that two of them share is one option.
-        table: name of their table in config files; the command, a `Command`, gets the config as an argument of that
-            name. Empty: they are at the top level, the command gets every field as an argument.
-        file_only: fields that only config files set; True: all of them.
-        skip: fields left at their defaults.
+        heading: of the options in the help.
+        config: a frozen dataclass.
+        table: its name in config files; the command, a `Command`, gets the config as an argument of that name.
+        file_only: fields that only config files set.
 
     Raises:
         TypeError: a field of a type that no option has.
     """
 
-    def decorate(function: Function) -> Function:
-        options: dict[str, Decorator] = {}
-        for config in configs:
-            hints = get_type_hints(config)
-            for item in fields(config):
-                if item.name not in skip and item.name not in options:
-                    hidden = file_only if isinstance(file_only, bool) else item.name in file_only
-                    options[item.name] = _option_of(config, item, hints[item.name], heading, table, hidden)
-        return every(options.values())(function)
-
-    return decorate
+    hints = get_type_hints(config)
+    options = [(item, hints[item.name], heading, table, item.name in file_only) for item in fields(config)]
+    return every([_option_of(config, *option) for option in options])
 
 
 def every(options: Iterable[Decorator]) -> Decorator:
@@ -239,15 +225,10 @@ def every(options: Iterable[Decorator]) -> Decorator:
     return lambda function: functools.reduce(lambda f, add: add(f), reversed([*options]), function)
 
 
-def build_config(config: Callable[..., _Config], values: Mapping[str, Any]) -> _Config:
-    """The config made of those `values` that are its fields.
-
-    Raises:
-        click.UsageError: a value the config refuses.
-    """
-    names = {item.name for item in fields(config)}  # type: ignore[arg-type]
+def _build(config: Callable[..., _Config], values: Mapping[str, Any]) -> _Config:
+    """The config of these fields. Raises click.UsageError for a value that it refuses."""
     try:
-        return config(**{name: value for name, value in values.items() if name in names})
+        return config(**values)
     except InputError as error:
         raise click.UsageError(str(error), click.get_current_context(silent=True)) from None
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from trackime.arrays import UInt8
-from trackime.errors import OutputError
 from trackime.files import atomic
 from trackime.types import VideoInfo
+from trackime.video import write_image
 
 _FRAMES = 12
 _WIDEST = 1920
 """Pixels across a sheet at most."""
 TILE = (240, 480)
 """Least and greatest width of a tile: smaller frames are enlarged, so that captions can be read."""
-GAP = 6
-PAPER, _INK = 24, 230
+_GAP = 6
+_PAPER, _INK = 24, 230
 
 
 def _sheet_indices(frames: int, most: int = _FRAMES) -> list[int]:
@@ -38,7 +39,7 @@ class Sheet:
         self.info = info
         self.indices = _sheet_indices(info.frames, most)
         self.columns = self._columns()
-        widest = (_WIDEST - GAP) // self.columns - GAP
+        widest = (_WIDEST - _GAP) // self.columns - _GAP
         self.width = int(np.clip(info.width, TILE[0], min(TILE[1], widest)))
         self.height = max(1, round(self.width * info.height / info.width))
         self._tiles: dict[int, UInt8] = {}
@@ -56,21 +57,15 @@ class Sheet:
     def take(self, t: int, frame: UInt8) -> None:
         """Show frame t (uint8 [H, W, 3]), if it is one of those shown."""
         if t in self.indices:
-            shrinks = self.width < frame.shape[1]
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            self._tiles[t] = cv2.resize(frame, (self.width, self.height), interpolation=how).astype(np.uint8)
+            self._tiles[t] = make_tile(frame, self.width, self.height)
 
     def render(self) -> UInt8:
         """The sheet, uint8 [h, w, 3]."""
-        bar = max(22, self.width // 13)
-        rows = -(-len(self._tiles) // self.columns)
-        step_x, step_y = self.width + GAP, self.height + bar + GAP
-        sheet = np.full((rows * step_y + GAP, self.columns * step_x + GAP, 3), PAPER, np.uint8)
-        for place, (t, tile) in enumerate(sorted(self._tiles.items())):
-            y, x = GAP + place // self.columns * step_y, GAP + place % self.columns * step_x
-            sheet[y : y + self.height, x : x + self.width] = tile
-            caption(sheet, f"frame {t}  |  {self.info.pts[t]:.2f} s", x, y + self.height, bar)
-        return sheet
+        tiles = {
+            divmod(place, self.columns): (tile, f"frame {t}  |  {self.info.pts[t]:.2f} s")
+            for place, (t, tile) in enumerate(sorted(self._tiles.items()))
+        }
+        return arrange(tiles, -(-len(tiles) // self.columns), self.columns, self.width, self.height)
 
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG, atomically.
@@ -78,14 +73,40 @@ class Sheet:
         Raises:
             OutputError: it cannot be written.
         """
-        done, data = cv2.imencode(".png", self.render()[..., ::-1])
-        if not done:
-            raise OutputError(f"{path}: the contact sheet cannot be encoded")
         with atomic(path) as temporary:
-            temporary.write_bytes(data.tobytes())
+            write_image(temporary, self.render())
 
 
-def caption(sheet: UInt8, text: str, x: int, y: int, bar: int) -> None:
+def make_tile(frame: UInt8, width: int, height: int) -> UInt8:
+    """A frame, uint8 [H, W, 3], resized for a sheet."""
+    how = cv2.INTER_AREA if width < frame.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
+
+
+def arrange(
+    tiles: Mapping[tuple[int, int], tuple[UInt8, str]], rows: int, columns: int, width: int, height: int
+) -> UInt8:
+    """Tiles side by side in one picture, each above its caption.
+
+    Args:
+        tiles: uint8 [height, width, 3] and caption, by row and column.
+        rows, columns: of the sheet.
+        width, height: of a tile, pixels.
+
+    Returns:
+        uint8 [h, w, 3].
+    """
+    bar = max(22, width // 13)
+    step_x, step_y = width + _GAP, height + bar + _GAP
+    sheet = np.full((rows * step_y + _GAP, columns * step_x + _GAP, 3), _PAPER, np.uint8)
+    for (row, column), (tile, text) in tiles.items():
+        y, x = _GAP + row * step_y, _GAP + column * step_x
+        sheet[y : y + height, x : x + width] = tile
+        _caption(sheet, text, x, y + height, bar)
+    return sheet
+
+
+def _caption(sheet: UInt8, text: str, x: int, y: int, bar: int) -> None:
     """Write a line of text into the bar of `bar` pixels whose top left corner is (x, y)."""
     font, height = cv2.FONT_HERSHEY_SIMPLEX, round(0.55 * bar)
     thick = max(1, round(height / 12))

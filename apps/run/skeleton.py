@@ -34,7 +34,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def typed_arguments() -> list[str]:
+def _typed_arguments() -> list[str]:
     """What was typed after the program's name; empty outside of the command line."""
     context = click.get_current_context(silent=True)
     return list(context.obj["typed"]) if context is not None and context.obj else []
@@ -47,6 +47,7 @@ def run_command(
     inputs: Sequence[str | os.PathLike[str]],
     flags: Flags,
     body: Callable[[ResultFolder, Progress], str],
+    shown: Path | None = None,
 ) -> ResultFolder | None:
     """Make a result and print one line about it; None where it was finished already.
 
@@ -57,16 +58,20 @@ def run_command(
         inputs: files and folders it is made from.
         flags: see `Flags`.
         body: makes the result and returns a summary of it, without the folder and the seconds.
+        shown: what the line names in place of `output`.
 
     Raises:
         OutputError: see `result_folder`.
     """
-    line = f"{output}: finished already, skipped"
+    shown = output if shown is None else shown
+    line = f"{shown}: finished already, skipped"
     with Progress(flags.quiet) as progress:
-        made = result_folder(output, name, settings, inputs, flags.overwrite, flags.resume, arguments=typed_arguments())
+        made = result_folder(
+            output, name, settings, inputs, flags.overwrite, flags.resume, arguments=_typed_arguments()
+        )
         with made as result:
             if result is not None:
-                line = f"{output}: {body(result, progress)} in {sum(progress.seconds.values()):.1f} s"
+                line = f"{shown}: {body(result, progress)} in {sum(progress.seconds.values()):.1f} s"
     if not flags.quiet:
         click.echo(line)
     return result

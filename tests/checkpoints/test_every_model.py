@@ -199,7 +199,7 @@ def test_segmenter(name: str, tmp_path: Path) -> None:
         network = sam._mobile_sam() if name == "mobile-sam" else sam._sam(vision)
         torch.save(filled(network), tmp_path / "weights.pt")
         return check(follow(trackers.create("lk"), segmenters.create(f"{name}:{tmp_path / 'weights.pt'}")))
-    from tests.segmenters.test_pretrained import build, timm_stand_in
+    from tests.segmenters.small_networks import build, timm_stand_in
 
     with timm_stand_in():
         build("sam2.1-tiny" if name.startswith("sam2") else name).save_pretrained(tmp_path)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.trackers.test_contract import covered, shifting
+from tests.trackers.textures import covered, shifting
 from trackime import trackers
 from trackime.errors import DeviceError, FormatError, InputError, UnknownNameError
 from trackime.patches import PixelTemplates, cut_query_pixels, lab_images, refine_tracks

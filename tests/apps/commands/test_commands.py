@@ -22,6 +22,9 @@ W, H, T = 96, 64, 6
 VOS = ["confidence.csv", "config.toml", "frames.csv", "masks", "overlay.mp4"]
 VOS += ["prompts.json", "result.json", "sheet.png", "tracks.npz"]
 
+SMALL = {"width": 96, "height": 72, "frames": T, "objects": 2, "movers": 1}
+"""Options of a world for the demo that is rendered in two seconds."""
+
 
 def overlap(folder: Path, t: int, identity: int = 1) -> float:
     """IoU of the box's mask of frame t."""
@@ -64,6 +67,20 @@ class TestVos:
         typed = ["--point", "20,20", "--point", "15,12,0,1", "--point", "60,50,-"]
         assert run("vos", video, *typed, "-o", tmp_path / "out").code == 0
         assert min(overlap(tmp_path / "out", t) for t in range(T)) > 0.7
+
+    def test_one_option_seeds_both_configs_and_files_seed_each(
+        self, run: Any, video: Path, mask: Path, tmp_path: Path, tracked: Any
+    ) -> None:
+        def seeds(name: str, *typed: Any) -> list[int]:
+            assert run("vos", video, "--mask", mask, "-o", tmp_path / name, *typed).code == 0
+            saved = tomllib.loads((tmp_path / name / "config.toml").read_text())
+            return [saved[table]["seed"] for table in ("vos", "track")]
+
+        config = tmp_path / "c.toml"
+        config.write_text("[track]\nseed = 5\n")
+        assert seeds("a") == [0, 0] and seeds("b", "--seed", 3) == [3, 3]
+        assert seeds("c", "--config", config) == [0, 5] and seeds("d", "--config", config, "--seed", 3) == [3, 3]
+        assert seeds("e", "--config", tmp_path / "b" / "config.toml") == [3, 3]
 
     def test_resume_goes_on_after_tracking_with_the_same_bytes(
         self, run: Any, video: Path, mask: Path, tmp_path: Path, tracked: Any, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +140,7 @@ class TestDemo:
     def test_everything_is_run_and_scored(
         self, run: Any, tmp_path: Path, tracked: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(demo, "_WORLD", {**demo._WORLD, "width": 128, "height": 96, "frames": T})
+        monkeypatch.setattr(demo, "_WORLD", {**demo._WORLD, **SMALL})
         ran = run("demo", "-o", tmp_path / "out")
         assert ran.code == 0 and ran.err == ""
         assert "TrackIME" in ran.out and "J&F" in ran.out and "overlay.mp4" in ran.out

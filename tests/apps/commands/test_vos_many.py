@@ -16,7 +16,6 @@ import pytest
 from trackime.errors import DeviceError
 from trackime.types import Queries
 from trackime.video import read_mask
-from trackime_apps.commands import vos_many as batch
 from trackime_apps.commands.vos_many import _first_mask, named, videos_of
 from trackime_apps.vos import Segmentation
 
@@ -198,7 +197,7 @@ class TestBatch:
         def broken(*_: Any, **__: Any) -> None:
             raise ZeroDivisionError("by\nnothing")
 
-        monkeypatch.setattr(batch, "vos_into", broken)
+        monkeypatch.setattr("trackime_apps.commands._vos_result.vos_into", broken)
         ran = run("vos", many[0] / "a", "--masks", many[1], "-o", tmp_path / "out")
         assert ran.code == 1 and "a: unexpected ZeroDivisionError: by nothing" in ran.err and ran.err.count("\n") == 1
         ran = run("vos", many[0] / "a", "--masks", many[1], "-o", tmp_path / "out", "--debug")

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.apps.interp.splats import make, weighted
 from tests.golden import vectors
 from trackime.errors import InputError, ShapeError, UnknownNameError
 from trackime_apps.interp import MODES, splat, splat_sums
@@ -24,19 +25,6 @@ GOLDEN = vectors("softsplat")
 CASES = sorted({name[:2] for name in GOLDEN})
 NAMES = {"sum": "sum", "average": "avg", "linear": "linear", "softmax": "soft"}
 SUFFIXES = {"add": "", "zero": "_zeroeps", "clip": "_clipeps"}
-
-
-def weighted(mode):
-    return mode in ("linear", "softmax")
-
-
-def make(seed, batch=1, channels=2, height=5, width=6, dtype=torch.float64, reach=3.0):
-    """Values, flow and metric without anything special about them."""
-    random = torch.Generator().manual_seed(seed)
-    values = torch.randn(batch, channels, height, width, generator=random, dtype=dtype)
-    flow = torch.randn(batch, 2, height, width, generator=random, dtype=dtype) * reach
-    metric = torch.rand(batch, 1, height, width, generator=random, dtype=dtype) + 0.1
-    return values, flow, metric
 
 
 def slow(values, flow, weight):
@@ -355,7 +343,7 @@ def test_strided_input_and_wide_frames():
 
 INTERPRETED = """
 import torch
-from tests.apps.test_interp_splat import weighted, make
+from tests.apps.interp.splats import weighted, make
 from trackime_apps.interp import _splat_triton as splat_triton
 from trackime_apps.interp._splat import MODES, splat, splat_sums, chosen_kernel, sums_torch
 for dtype in (torch.float32, torch.float64):

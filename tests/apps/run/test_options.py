@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trackime.config import check_choices, option
 from trackime.errors import InputError
-from trackime_apps.run import Command, build_config, config_options, list_option, output_options
+from trackime_apps.run import Command, config_options, list_option, output_options
 from trackime_apps.run.toml import to_toml
 
 
@@ -35,14 +35,6 @@ class Toy:
 
 
 @dataclass(frozen=True)
-class Other:
-    """Another config that shares a field."""
-
-    count: int = option(3, "how many")
-    extra: str = option("", "more")
-
-
-@dataclass(frozen=True)
 class Knobs:
     """A config with a table of its own that only files set, but for one field."""
 
@@ -61,10 +53,10 @@ class Knobs:
 @output_options(default="out")
 @list_option("--name", type=str)
 @list_option("--kind", type=click.Choice(["x", "y"]), help="Kinds.")
-@config_options("Method", Toy, Other)
+@config_options("Method", Toy, table="toy")
 @config_options("Knobs", Knobs, table="knobs", file_only=["count", "flat", "weights"])
 def command(**values: Any) -> None:
-    click.echo(repr((build_config(Toy, values), build_config(Other, values), values["name"])))
+    click.echo(repr((values["toy"], values["name"])))
     if values["knobs"] != Knobs() or values["kind"]:
         click.echo(repr((values["knobs"], values["kind"])))
 
@@ -81,12 +73,12 @@ def overlay(tmp_path: Path, text: str, *arguments: str) -> tuple[int, str]:
 
 
 def test_without_arguments_the_defaults_hold() -> None:
-    assert run() == (0, repr((Toy(), Other(), ())) + "\n")
+    assert run() == (0, repr((Toy(), ())) + "\n")
 
 
 def test_every_field_is_an_option() -> None:
     typed = ["--no-fuse", "--count", "5", "--share", ".5", "--mode", "slow", "--sides", "4,5 6", "--limit", "9"]
-    assert run(*typed)[1] == repr((Toy(False, 5, 0.5, "slow", (4, 5, 6), 9), Other(5), ())) + "\n"
+    assert run(*typed)[1] == repr((Toy(False, 5, 0.5, "slow", (4, 5, 6), 9), ())) + "\n"
     assert "sides=()" in run("--sides", "")[1]
 
 
@@ -114,23 +106,24 @@ def test_bad_values_are_usage_errors(typed: list[str], said: str) -> None:
 
 
 def test_the_command_line_wins_over_the_file_and_that_over_defaults(tmp_path: Path) -> None:
-    text = 'fuse = false\ncount = 7\nmode = "slow"\nsides = [1, 2]\nname = ["a", "b"]\n'
-    assert overlay(tmp_path, text)[1] == repr((Toy(False, 7, 0.25, "slow", (1, 2)), Other(7), ("a", "b"))) + "\n"
+    text = 'name = ["a", "b"]\n[toy]\nfuse = false\ncount = 7\nmode = "slow"\nsides = [1, 2]\n'
+    assert overlay(tmp_path, text)[1] == repr((Toy(False, 7, 0.25, "slow", (1, 2)), ("a", "b"))) + "\n"
     got = overlay(tmp_path, text, "--fuse", "--count", "9", "--name", "c")[1]
-    assert got == repr((Toy(True, 9, 0.25, "slow", (1, 2)), Other(9), ("c",))) + "\n"
+    assert got == repr((Toy(True, 9, 0.25, "slow", (1, 2)), ("c",))) + "\n"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("conut = 3", "unknown key 'conut': did you mean 'count'?"),
-        ("zzz = 3", "unknown key 'zzz': expected one of count, extra"),
+        ("[toy]\nconut = 3", "unknown key 'conut': did you mean 'count'?"),
+        ("[toy]\nzzz = 3", "unknown key 'zzz': expected one of count, fuse"),
+        ("nmae = 3", "unknown key 'nmae': did you mean 'name'?"),
         ("output = 'x'", "unknown key 'output'"),
-        ("count = 3.5", "--count"),
-        ("count = true", "--count"),
-        ("count = 0", "count: expected 1 or more"),
-        ("mode = 'both'", "'fast', 'slow'"),
-        ("[count]\na = 1", "got a table"),
+        ("[toy]\ncount = 3.5", "--count"),
+        ("[toy]\ncount = true", "--count"),
+        ("[toy]\ncount = 0", "count: expected 1 or more"),
+        ("[toy]\nmode = 'both'", "'fast', 'slow'"),
+        ("[name]\na = 1", "got a table"),
         ("knobs = 1", "knobs: expected a table, got 1"),
         ("[knobs]\nconut = 1", "[knobs]: unknown key 'conut': did you mean 'count'?"),
         ("[knobs]\ncount = 'x'", "[knobs] count"),
@@ -165,8 +158,8 @@ def test_what_is_written_reads_back(values: dict[str, Any]) -> None:
 
 
 def test_none_is_left_out_configs_are_tables_and_other_types_are_refused() -> None:
-    text = to_toml({"a": None, "k": Other(4), "b": Path("/x") / "y", "c": (1, 2)})
-    assert text == 'b = "/x/y"\nc = [\n    1,\n    2,\n]\n\n[k]\ncount = 4\nextra = ""\n'
+    text = to_toml({"a": None, "k": Knobs(4), "b": Path("/x") / "y", "c": (1, 2)})
+    assert text == 'b = "/x/y"\nc = [\n    1,\n    2,\n]\n\n[k]\ncount = 4\nflat = false\nweights = []\nspeed = 1.5\n'
     with pytest.raises(TypeError):
         to_toml({"a": object()})
 
@@ -180,15 +173,15 @@ def test_lists_check_every_value_and_say_how_to_type_them() -> None:
     assert "('x', 'y', 'x')" in run("--kind", "x,y", "--kind", "x")[1]
     code, text = run("--kind", "x,z")
     assert code == 2 and "'z' is not one of 'x', 'y'" in text
-    assert run("--sides", "4", "--sides", "5,6")[1] == repr((Toy(sides=(4, 5, 6)), Other(), ())) + "\n"
+    assert run("--sides", "4", "--sides", "5,6")[1] == repr((Toy(sides=(4, 5, 6)), ())) + "\n"
     text = " ".join(run("--help")[1].split())
     assert "Kinds (separate by commas, or repeat the option)." in text and "[x|y],..." in text
 
 
 class TestTables:
     def test_a_table_is_one_argument_that_names_never_collide_with(self, tmp_path: Path) -> None:
-        text = "count = 7\n[knobs]\ncount = 9\nflat = true\nweights = [0.5, 1]\nspeed = 3\n"
-        made = repr((Toy(count=7), Other(7), ())) + "\n"
+        text = "[toy]\ncount = 7\n[knobs]\ncount = 9\nflat = true\nweights = [0.5, 1]\nspeed = 3\n"
+        made = repr((Toy(count=7), ())) + "\n"
         assert overlay(tmp_path, text)[1] == made + repr((Knobs(9, True, (0.5, 1.0), 3.0), ())) + "\n"
         assert "speed=4.0" in overlay(tmp_path, text, "--speed", "4")[1]
 
@@ -201,14 +194,14 @@ class TestTables:
     def test_two_options_of_one_name_are_an_error_at_import(self) -> None:
         with pytest.raises(TypeError, match="two options called --count"):
             click.command("toy", cls=Command)(
-                config_options("A", Toy)(config_options("B", Knobs, table="b")(lambda **_: 0))
+                config_options("A", Toy, table="a")(config_options("B", Knobs, table="b")(lambda **_: 0))
             )
 
     @pytest.mark.parametrize("kind", ["dict[str, int]", "tuple[int, str]", "int | float", "bytes", "tuple[bytes, ...]"])
     def test_a_field_of_an_unknown_type_is_an_error_at_import(self, kind: str) -> None:
         config = make_dataclass("Odd", [("a", kind, option(None, "odd"))], frozen=True)
         with pytest.raises(TypeError, match=r"Odd\.a: expected one of bool, int"):
-            config_options("Odd", config)(lambda **_: 0)
+            config_options("Odd", config, table="odd")
 
     def test_what_is_saved_reads_back(self, tmp_path: Path) -> None:
         knobs = Knobs(9, True, (0.5, 1.0), 3.0)

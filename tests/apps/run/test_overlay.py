@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trackime.types import Queries, Tracks, VideoInfo
-from trackime_apps.run import GAP, Sheet, TrackPainter
+from trackime_apps.run import Sheet, TrackPainter
 from trackime_apps.run.overlay import (
     _MOST_POINTS,
     _blend,
@@ -18,6 +18,7 @@ from trackime_apps.run.overlay import (
     _track_colours,
     overlay_frames,
 )
+from trackime_apps.run.sheet import _GAP as GAP
 from trackime_apps.run.sheet import _WIDEST, _sheet_indices
 
 W, H = 160, 120

@@ -8,12 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from trackime.errors import InputError, OutputError
-from trackime.types import VideoInfo
-from trackime_apps.run import read_record, result_folder, write_frames
+from trackime_apps.run import read_record, result_folder
 from trackime_apps.run.prompts import _parse_prompt
 from trackime_apps.run.results import _identity
 
@@ -278,9 +276,3 @@ def test_inputs_are_known_by_content(tmp_path: Path) -> None:
     before = _identity(tmp_path)
     (tmp_path / "c").write_text("z")
     assert _identity(tmp_path) != before
-
-
-def test_frames_are_listed_with_exact_times(tmp_path: Path) -> None:
-    info = VideoInfo(8, 6, np.array([0.0, 1 / 3, 0.7]), ("a", "b,c", "d"))
-    write_frames(tmp_path / "frames.csv", info)
-    assert (tmp_path / "frames.csv").read_text() == (f'index,name,pts\n0,a,0.0\n1,"b,c",{1 / 3!r}\n2,d,0.7\n')
