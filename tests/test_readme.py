@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import main as benchmarks
 from trackime.video import VideoWriter, write_mask
 from trackime.worlds import make_scene
 from trackime_apps.cli import cli
@@ -19,6 +20,7 @@ from trackime_apps.cli import cli
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BENCHMARKS = "python -m benchmarks "
 COMMANDS = ("track", "vos", "interpolate", "depth", "demo", "models", "doctor")
 
 
@@ -50,6 +52,14 @@ def _parse(command: click.Command, words: list[str], parent: click.Context | Non
             _, chosen, rest = command.resolve_command(context, rest)
             assert chosen is not None
             _parse(chosen, rest, context)
+
+
+def _benchmark_lines(page: Path) -> Iterator[list[str]]:
+    """What is typed after `python -m benchmarks`, in blocks and between backticks."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for block in _blocks(page, "") for line in block.splitlines() if line.startswith(_BENCHMARKS)]
+    lines += [" ".join(line.split()) for line in re.findall(rf"`({_BENCHMARKS}[^`]+)`", text) if "|" not in line]
+    return (shlex.split(line, comments=True)[3:] for line in lines)
 
 
 @pytest.fixture
@@ -92,6 +102,19 @@ def test_command_lines_of_the_documentation_parse(page: Path) -> None:
             # In a sentence a command is named without its arguments.
             named = isinstance(error, click.MissingParameter) or len(words) == 1
             assert named, f"{page.name}: trackime-apps {' '.join(words)}: {error.format_message()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_of_benchmarks_exist(page: Path) -> None:
+    """Data sets are not here, so that values are not checked."""
+    for words in _benchmark_lines(page):
+        chosen = benchmarks.commands[words[0]]
+        try:
+            chosen.make_context(words[0], words[1:])
+        except click.NoSuchOption as error:
+            pytest.fail(f"{page.name}: python -m benchmarks {' '.join(words)}: {error.format_message()}")
+        except click.UsageError:
+            pass
 
 
 def test_commands_of_the_readme_are_complete() -> None:
