@@ -143,3 +143,17 @@ def test_blur_is_of_the_exposure(pool: TexturePool) -> None:
     sharp, blurred = clip(pool, speed=2.5), clip(pool, speed=2.5, motion_blur=1)
     assert torch.equal(sharp.masks, blurred.masks)
     assert (sharp.frames - blurred.frames).abs().mean() > 3e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 5, 48, 64, 8), "seed"),
+        ((0, 0, 48, 64, 8), "frames"),
+        ((0, 5, 8, 64, 8), "height"),
+        ((0, 5, 48, 64, 0), "points"),
+    ],
+)
+def test_sizes_are_checked(arguments: tuple[int, int, int, int, int], message: str) -> None:
+    with pytest.raises(InputError, match=f"{message}: expected a whole number"):
+        make_bodies(*arguments)

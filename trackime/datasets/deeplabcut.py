@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from trackime.arrays import Float64, UInt8
 from trackime.datasets.sample import Sample, existing_folder
-from trackime.errors import FormatError
+from trackime.errors import FormatError, VideoError
 from trackime.types import Queries, Tracks, VideoInfo
+from trackime.video import read_image
 
 _HEADERS = 3
 
@@ -111,7 +111,7 @@ def _read_table(table: Path) -> tuple[list[str], list[_Labelled]]:
 
 
 def _read_image(path: Path) -> UInt8:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if image is None:
-        raise FormatError(f"{path}: no such image, or it cannot be read")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return read_image(path)
+    except VideoError:
+        raise FormatError(f"{path}: no such image, or it cannot be read") from None

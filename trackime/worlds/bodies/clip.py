@@ -10,6 +10,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from trackime.arrays import Float64
+from trackime.worlds._options import check_whole
 from trackime.worlds.bodies._camera import Camera, make_camera
 from trackime.worlds.bodies._film import Scenery, Shot, film
 from trackime.worlds.bodies._gaits import Gait, make_gait
@@ -69,7 +70,11 @@ def make_bodies(
         points: N, 1 or more tracks.
         options: how bodies move and are filmed.
         pool: photographs and patterns; None: procedural ones.
+
+    Raises:
+        InputError: a value outside those.
     """
+    check_whole(seed=(seed, 0), frames=(frames, 1), height=(height, 16), width=(width, 16), points=(points, 1))
     chosen, rng = options or BodyOptions(), np.random.default_rng([seed, 11])
     pool = pool or default_pool(torch.device("cpu"))
     count = 1 + int(rng.random() < chosen.companions) + int(rng.random() < chosen.companions**2)
