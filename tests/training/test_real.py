@@ -64,3 +64,7 @@ def test_what_invents_motion_does_not_return(tmp_path: Path) -> None:
 def test_nothing_to_measure_on_is_refused() -> None:
     with pytest.raises(InputError, match="expected labelled projects or clips"):
         RealVideo()
+
+
+def test_lists_of_the_command_line_are_hashable() -> None:
+    assert hash(RealVideo(["a"], ["b"])) == hash(RealVideo(("a",), ("b",)))  # validation keeps its worlds by it

@@ -416,3 +416,36 @@ def test_the_command_line_trains_and_validates(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_estimate_is_a_tuple_of_three() -> None:
     assert TrackimeSEstimate._fields == ("xy", "visibility", "error")
+
+
+def test_thinned_clips_show_the_same_points() -> None:
+    clips = replace(squares(3, replace(STAGE, frames=12)))
+    generator = torch.Generator().manual_seed(0)
+    kinds = set()
+    for _ in range(12):
+        thin = data._thin(clips, 5, generator)
+        assert thin.frames.shape[1] == thin.xy.shape[2] == thin.masks.shape[1] == 5
+        # Which of the frames were taken: they are in order, and the points in them are where they were.
+        taken = [int((clips.frames[0] == frame).flatten(1).all(1).nonzero()[0]) for frame in thin.frames[0]]
+        assert taken == sorted(set(taken))
+        kinds.add(tuple(b - a for a, b in pairwise(taken)))
+        for b in range(len(clips.xy)):
+            for xy, visible, query in zip(thin.xy[b], thin.visible[b], thin.query_frame[b], strict=True):
+                same = (clips.xy[b][:, taken] == xy).all(-1).all(-1)
+                assert same.any() and visible[query]
+                assert (clips.visible[b][same][:, taken] == visible).all(-1).any()
+    assert (1, 1, 1, 1) in kinds and (2, 2, 2, 2) in kinds and any(len(set(steps)) > 1 for steps in kinds)
+
+
+def test_what_is_far_out_of_the_frame_costs_nothing() -> None:
+    there = truth()
+    far = there.xy.clone()
+    far[0, 0, 2] = 1e9
+    hidden = there.visible.clone()
+    hidden[0, 0, 2] = False
+    away = replace(there, xy=far, visible=hidden)
+    value = losses.huber(there.xy, away, LossConfig())
+    assert float(value) == 0
+    # Beside the frame hidden points still count.
+    far[0, 0, 2] = 40
+    assert float(losses.huber(there.xy, replace(away, xy=far), LossConfig())) > 0

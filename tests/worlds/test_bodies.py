@@ -9,6 +9,7 @@ import torch
 from trackime.errors import InputError
 from trackime.worlds import TexturePool
 from trackime.worlds.bodies import BodyClip, BodyOptions, make_bodies
+from trackime.worlds.bodies._camera import Camera
 from trackime.worlds.bodies._gaits import Gait, make_gait, turn
 from trackime.worlds.bodies._skin import Skin
 from trackime.worlds.bodies._species import SPECIES
@@ -157,3 +158,11 @@ def test_blur_is_of_the_exposure(pool: TexturePool) -> None:
 def test_sizes_are_checked(arguments: tuple[int, int, int, int, int], message: str) -> None:
     with pytest.raises(InputError, match=f"{message}: expected a whole number"):
         make_bodies(*arguments)
+
+
+def test_what_is_behind_the_camera_stays_in_reach() -> None:
+    camera = Camera(50.0, 64, 48, lambda t: (np.repeat(np.eye(3)[None], len(t), 0), np.zeros((len(t), 3))))
+    points = torch.tensor([[0.0, 0, 2], [0.3, 0, 1e-9], [0.3, -0.2, -4], [1e9, 0, 1]], dtype=torch.float64)
+    xy, depth = camera.project(points, torch.eye(3, dtype=torch.float64).expand(4, 3, 3), torch.zeros(4, 3).double())
+    assert torch.equal(depth, points[:, 2]) and xy[0].tolist() == [32, 24]
+    assert (xy >= torch.tensor([-128, -96])).all() and (xy <= torch.tensor([192, 144])).all()

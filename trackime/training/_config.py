@@ -25,6 +25,8 @@ class CurriculumStage:
         world: options of the worlds, which override those of the run.
         width: of the frames in pixels; 0: square ones.
         bodies: share of steps whose clips show articulated bodies (`make_bodies`) in place of layers.
+        rendered: frames that are rendered, `frames` of which are taken: consecutive ones, every other, or with random
+            gaps, so that motion cannot be relied on; 0: `frames`.
     """
 
     share: float
@@ -36,6 +38,7 @@ class CurriculumStage:
     world: dict[str, Any] = field(default_factory=dict)
     width: int = 0
     bodies: float = 0.0
+    rendered: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,6 +62,7 @@ class TrainConfig:
         ema: decay of the mean weights, which are the result.
         bf16: compute in bfloat16; coordinates and sampling stay in float32.
         uses: steps for which a batch of worlds is used, each time mirrored, transposed and time-reversed at random.
+        forget: share of points whose mixer is not told how far they are from their query and from the frame's border.
         processes: processes that share each step, each with its own batch.
         losses: their weights.
         world: options of the worlds.
@@ -75,6 +79,7 @@ class TrainConfig:
     ema: float = 0.999
     bf16: bool = True
     uses: int = 1
+    forget: float = 0.0
     processes: int = 1
     losses: LossConfig = field(default_factory=LossConfig)
     world: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +90,8 @@ class TrainConfig:
                 "training: expected steps, uses, processes and stages of 1 or more, "
                 f"got {self.steps}, {self.uses}, {self.processes}, {self.stages}"
             )
+        if not 0 <= self.forget <= 1 or any(0 < s.rendered < s.frames for s in self.stages):
+            raise InputError("training: expected forget in 0 .. 1 and rendered 0, or frames of the stage or more")
         if any(v % 16 or v < 32 for s in self.stages for v in s.size) or any(s.frames < 2 for s in self.stages):
             raise InputError("stages: expected sides that are multiples of 16 of at least 32, and 2 frames or more")
 
@@ -135,13 +142,14 @@ PRESETS = {
     ),
     "idle": TrainConfig(
         stages=(
-            CurriculumStage(0.7, 128, 12, 4, 64, 0.1, bodies=0.6),
-            CurriculumStage(0.3, 128, 24, 2, 64, bodies=0.6),
+            CurriculumStage(0.7, 128, 12, 4, 64, 0.1, bodies=0.5, rendered=24),
+            CurriculumStage(0.3, 128, 24, 2, 64, bodies=0.5),
         ),
         steps=20000,
         rate=3e-4,
         warmup=200,
-        uses=3,
+        uses=4,
+        forget=0.3,
     ),
     "gpu": TrainConfig(
         size=LARGE,

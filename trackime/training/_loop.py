@@ -8,9 +8,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,7 @@ class TrainingRun:
             torch.manual_seed(config.seed)
             self.network = TrackimeS(config.size)
         self.network.to(device)
+        self.network.forget = config.forget
         self.mean = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.rate, betas=BETAS, weight_decay=config.decay
@@ -145,7 +147,9 @@ class TrainingRun:
             group["lr"] = rate
         lot = torch.rand((), generator=torch.Generator().manual_seed(7_000_003 * (config.seed + 1) + step))
         chained = bool(lot < config.stage(step).chained)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+        # What the network forgets depends on the step alone: slices are one run.
+        with torch.random.fork_rng(devices=[]), torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+            torch.manual_seed(9_000_011 * (config.seed + 1) + step)
             losses, share = forward(self.network, clips.to(self.device), config.losses, chained)
         total = torch.stack(list(losses.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
@@ -196,12 +200,15 @@ def train(
         log.info("continuing at step %d of %d", run.step, config.steps)
     elif start is not None:
         run.start_from(start)
+        if team.leads and validate is not None and pace.validate_every:
+            folder.mkdir(parents=True, exist_ok=True)
+            _validate(run, validate, folder)
     if team.leads:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / CONFIG) as temporary:
             temporary.write_text(config.as_json(), encoding="utf-8")
     begun = saved = time.monotonic()
-    summary = _Summary(folder / LOG)
+    summary = _Summary(folder, config, run.step)
     last = min(config.steps, pace.until if pace.until is not None else config.steps)
     lost = 0
     source = batches(config, make, run.step, pace.workers, team.rank)
@@ -243,17 +250,34 @@ def _validate(run: TrainingRun, validate: Validate, folder: Path) -> None:
     scores = validate(network)
     _append(folder / VALIDATION, {"step": run.step, **scores})
     log.info("step %d: %s", run.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
-    score = scores.get("pck", scores["d_avg"])  # real video decides where it was measured
+    score = scores[_deciding(scores)]
     if score > run.best:
         run.best = score
         save_state(folder / BEST, network.state_dict(), {"step": run.step, "scores": scores})
 
 
+def _deciding(scores: Mapping[str, Any]) -> str:
+    """The score that chooses weights: real video's where it was measured."""
+    return "pck" if "pck" in scores else "d_avg"
+
+
+def _validated(file: Path) -> str:
+    """What the last validation says beside the first one's, which is of the weights that the run started from."""
+    if not file.exists():
+        return ""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    name = _deciding(rows[-1])
+    return f"; {name} {float(rows[-1][name]):.3f} at step {rows[-1]['step']}, {float(rows[0][name]):.3f} at first"
+
+
 @dataclass
 class _Summary:
-    """Means over some steps, one line of the log each."""
+    """Means over some steps, one line of the log each: what was seen, how fast, and how good it is."""
 
-    path: Path
+    folder: Path
+    config: TrainConfig
+    first: int
     rows: list[dict[str, float]] = field(default_factory=list)
 
     def add(self, step: int, values: dict[str, float], seconds: float, every: int) -> None:
@@ -264,8 +288,15 @@ class _Summary:
         for name in values:
             finite = [row[name] for row in self.rows if math.isfinite(row[name])]
             means[name] = sum(finite) / len(finite) if finite else math.nan
-        _append(self.path, {"step": step, "seconds": seconds, **means})
-        log.info("step %d: loss %.3f, d_avg %.3f, %.0f s", step, means["loss"], means["d_avg"], seconds)
+        _append(self.folder / LOG, {"step": step, "seconds": seconds, **means})
+        seen, before = (
+            self.config.processes * sum(self.config.stage(k).batch for k in range(n)) for n in (step, self.first)
+        )
+        log.info(
+            "step %d of %d: %d clips seen, %.2f a second; loss %.3f, d_avg %.3f%s",
+            step, self.config.steps, seen, (seen - before) / max(seconds, 1e-9), means["loss"], means["d_avg"],
+            _validated(self.folder / VALIDATION),
+        )  # fmt: skip
         self.rows.clear()
 
 

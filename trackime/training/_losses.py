@@ -78,6 +78,8 @@ def mean(values: Tensor, weight: Tensor) -> Tensor:
 def huber(xy: Tensor, truth: ClipTruth, config: LossConfig) -> Tensor:
     """Huber's function of the distance in pixels, averaged over visible frames and (less) hidden ones.
 
+    Hidden points further out of the frame than half its size do not count: nothing tells where they are.
+
     Args:
         xy: [B, N, T, 2] predicted.
     """
@@ -86,8 +88,10 @@ def huber(xy: Tensor, truth: ClipTruth, config: LossConfig) -> Tensor:
     distance = squared.clamp(min=1e-12).sqrt()
     delta = config.delta_px
     values = torch.where(distance < delta, 0.5 * squared, delta * (distance - 0.5 * delta))
-    weight = torch.where(truth.visible, 1.0, config.hidden) * truth.scored
-    return mean(values, weight)
+    size = truth.xy.new_tensor([truth.masks.shape[-1], truth.masks.shape[-2]])
+    near = ((truth.xy > -0.5 * size) & (truth.xy < 1.5 * size)).all(-1)
+    weight = torch.where(truth.visible, 1.0, config.hidden) * (truth.scored & near)
+    return mean(torch.where(near, values, 0.0), weight)
 
 
 def fine_loss(xy: Tensor, truth: ClipTruth) -> Tensor:

@@ -123,7 +123,7 @@ class WorldClips:
             return self._bodies(seed, stage)
         options = BatchOptions(**{**dict(self.options), **stage.world})
         made = make_batch(
-            seed, stage.batch, stage.frames, *stage.size, stage.points,
+            seed, stage.batch, stage.rendered or stage.frames, *stage.size, stage.points,
             options=options, pool=_pool(self), device=self.device,
         )  # fmt: skip
         clips = Clips(
@@ -135,7 +135,9 @@ class WorldClips:
         from trackime.worlds import make_bodies
 
         made = [
-            make_bodies(seed * stage.batch + k, stage.frames, *stage.size, stage.points, pool=_pool(self))
+            make_bodies(
+                seed * stage.batch + k, stage.rendered or stage.frames, *stage.size, stage.points, pool=_pool(self)
+            )
             for k in range(stage.batch)
         ]
         frames, xy, visible, query, thing, masks = (
@@ -156,6 +158,40 @@ def _pool(worlds: WorldClips) -> Any:
         pool = TexturePool.from_folders(worlds.images, worlds.sprites, split=worlds.split)
         _POOLS[key] = pool.to(worlds.device)
     return _POOLS[key]
+
+
+def _thin(clips: Clips, count: int, generator: torch.Generator) -> Clips:
+    """`count` of the frames: consecutive ones, evenly spaced ones, or any; the same of each clip.
+
+    Points that are visible in none of them are replaced by others of the clip.
+
+    Args:
+        generator: on the CPU.
+    """
+    length = clips.frames.shape[1]
+    if count >= length:
+        return clips
+
+    def draw(limit: int) -> int:
+        return int(torch.randint(limit, (), generator=generator))
+
+    kind, widest = draw(3), (length - 1) // (count - 1)
+    if kind < 2:
+        step = 1 + (draw(widest) if kind else 0)
+        frames = torch.arange(count) * step + draw(length - (count - 1) * step)
+    else:
+        frames = torch.randperm(length, generator=generator)[:count].sort().values
+    visible = clips.visible[:, :, frames]
+    # Points with a visible frame come first; the others' places are taken by these once more.
+    seen = visible.any(-1)
+    order = seen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
+    rows = order.gather(1, torch.arange(order.shape[1]) % seen.sum(1, keepdim=True).clamp(min=1))
+    each = torch.arange(len(rows))[:, None]
+    lots = torch.rand(visible.shape, generator=generator)
+    return Clips(
+        clips.frames[:, frames], clips.xy[:, :, frames][each, rows], visible[each, rows],
+        (lots * visible).argmax(-1)[each, rows], clips.object[each, rows], clips.masks[:, frames],
+    )  # fmt: skip
 
 
 def _vary(clips: Clips, generator: torch.Generator, requery: bool) -> Clips:
@@ -201,6 +237,7 @@ def batches(
     """
     for step, clips in zip(range(first, config.steps), _worlds(config, make, first, workers, rank), strict=False):
         generator = torch.Generator().manual_seed(1_000_003 * (config.seed + 1) + step * config.processes + rank)
+        clips = _thin(clips, config.stage(step).frames, generator)
         yield _vary(clips, generator, requery=step % config.uses > 0)
 
 

@@ -58,6 +58,9 @@ class RealVideo:
     near: float = 4.0
 
     def __post_init__(self) -> None:
+        # Lists, as the command line gives them, cannot be hashed.
+        object.__setattr__(self, "labelled", tuple(self.labelled))
+        object.__setattr__(self, "clips", tuple(self.clips))
         if not self.labelled and not self.clips:
             raise InputError("real validation: expected labelled projects or clips, got neither")
 

@@ -130,12 +130,14 @@ class TrackimeS(nn.Module):
 
     Attributes:
         threshold: a point is called visible where P(visible) x P(right) is above this; set on validation worlds.
+        forget: share of points whose place, relative to the query and the border, the mixer is not told in training.
     """
 
     def __init__(self, size: NetworkSize = SMALL) -> None:
         super().__init__()
         self.size = size
         self.threshold = 0.5
+        self.forget = 0.0
         self.encoder = Encoder(size.channels, size.blocks, size.dim, size.attention)
         self.init = CostInit()
         self.embed = nn.Linear(len(STRIDES) * _TEMPLATES * SIDE**2 + _KNOWN + _PEAKS, size.width)
@@ -266,12 +268,15 @@ class TrackimeS(nn.Module):
         backward, forward = padded[:, :, :-2] - xy, padded[:, :, 2:] - xy
         speed = backward.norm(dim=-1) + forward.norm(dim=-1)
         found = start.xy.view(b, n, length, 2) - xy
+        told: Tensor | float = 1.0
+        if self.training and self.forget:
+            told = (torch.rand(b, n, 1, 1) >= self.forget).to(xy)
         steps = (torch.arange(length, device=xy.device) - points.t[..., None]).abs()
         parts = [
-            border.clamp(-2, 2),
-            phase.sin(),
-            phase.cos(),
-            _squash(away),
+            border.clamp(-2, 2) * told,
+            phase.sin() * told,
+            phase.cos() * told,
+            _squash(away) * told,
             _squash(backward + forward),
             _squash(found),
             start.peak.detach().view(b, n, length, 2) / 4,

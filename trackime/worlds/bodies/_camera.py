@@ -13,6 +13,11 @@ from torch import Tensor
 from trackime.arrays import Float64
 from trackime.worlds.bodies._gaits import Gait, smooth
 
+_NEAR = 0.05
+"""Depth from which on points are projected; those nearer or behind the camera as if they were as far as this."""
+_OUTSIDE = 2.0
+"""Frames beyond its edges that positions are limited to: what is beside the camera has no place in the picture."""
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -36,11 +41,12 @@ class Camera:
         return torch.nn.functional.normalize((rotation @ ahead[..., None])[..., 0], dim=-1)
 
     def project(self, points: Tensor, rotation: Tensor, eye: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels [M, 2] and depths [M] of world points [M, 3]."""
+        """Pixels [M, 2], at most `_OUTSIDE` frames away from the frame, and depths [M] of world points [M, 3]."""
         local = (rotation.transpose(-1, -2) @ (points - eye)[..., None])[..., 0]
-        z = local[:, 2].clamp(min=1e-3)
-        centre = points.new_tensor([self.width / 2, self.height / 2])
-        return local[:, :2] / z[:, None] * self.focal + centre, local[:, 2]
+        z = local[:, 2].clamp(min=_NEAR)
+        size = points.new_tensor([self.width, self.height])
+        xy = local[:, :2] / z[:, None] * self.focal + size / 2
+        return torch.minimum(xy.maximum(-_OUTSIDE * size), (1 + _OUTSIDE) * size), local[:, 2]
 
 
 def make_camera(rng: Generator, gait: Gait, frames: int, width: int, height: int, pan: bool) -> Camera:

@@ -81,8 +81,13 @@ class Skin:
         """Balls [S, P, 3] and [P] that hold every bone and its share of the blend."""
         half = self.axis / 2
         centre = self.origin + (self.rotation @ half[..., None])[..., 0]
-        reach = half.norm(dim=-1) + self.radius.amax(1) * self.flat.amax(1).clamp(min=1)
-        return centre, reach + self.blend * float(np.log(len(self.start)))
+        return centre, half.norm(dim=-1) + self._reach()
+
+    def _reach(self) -> Tensor:
+        """How far [P] from its axis a bone, with its share of the blend, may be."""
+        own = self.radius.amax(1) * self.flat.amax(1).clamp(min=1)
+        # Distances to flattened bones are too small by as much as they are flat.
+        return own + self.blend * float(np.log(len(self.start))) / self.flat.amin(1).clamp(max=1)
 
     def _bones(self, x: Tensor, rotation: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Places [M, P, 3] of points [M, 3] from each bone's start, the ways from its axis, distances [M, P]."""
@@ -118,37 +123,60 @@ class Skin:
             steps: at most.
         """
         out = torch.full_like(far, torch.inf)
-        centre, reach = self.spheres()
         for chunk in torch.arange(len(far)).split(1 << 14):
-            away = centre[when[chunk]] - eye[chunk, None]  # [m, P, 3]
-            along = (away * ray[chunk, None]).sum(-1)
-            beside = ((away * away).sum(-1) - along * along).clamp(min=0)
-            half = (reach * reach - beside).clamp(min=0).sqrt()
-            passed = (beside < reach * reach) & (along > -half) & (along - half < far[chunk, None])
+            first, last, beside = self._passages(eye[chunk], ray[chunk], when[chunk])
+            passed = (first < last) & (last > 0) & (first < far[chunk, None])
             rows = torch.nonzero(passed.any(1))[:, 0]
             if len(rows) == 0:
                 continue
-            along, half, passed = along[rows], half[rows], passed[rows]
-            near = torch.where(passed, along - half, torch.full_like(along, torch.inf)).amin(1).clamp(min=0.02)
-            last = torch.where(passed, along + half, torch.full_like(along, -torch.inf)).amax(1)
-            count = min(_BONES, len(self.start))
-            bones = (beside[rows].sqrt() - reach).topk(count, largest=False).indices
+            first, last, passed = first[rows], last[rows], passed[rows]
+            near = torch.where(passed, first, torch.inf).amin(1).clamp(min=0.02)
+            last = torch.where(passed, last, -torch.inf).amax(1)
+            # Bones out of reach are there only to fill the rows.
+            beside = torch.where(passed, beside[rows], torch.inf)
+            bones = beside.topk(min(_BONES, len(self.start)), largest=False).indices
             here = chunk[rows]
             out[here] = self._march(
                 eye[here], ray[here], when[here], near, torch.minimum(last, far[here]), bones, steps
             )
         return out
 
+    def _passages(self, eye: Tensor, ray: Tensor, when: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where rays [m, 3] are within reach of each bone: from, to [m, P], and how near they pass [m, P].
+
+        A bone and its share of the blend are within a cylinder around its axis that is closed by two planes.
+        """
+        length = self.axis.norm(dim=-1).clamp(min=1e-9)
+        reach = self._reach()
+        along = (self.rotation @ (self.axis / length[:, None])[..., None])[when, ..., 0]  # [m, P, 3]
+        start = eye[:, None] - self.origin[when]
+        speed, height = (along * ray[:, None]).sum(-1), (along * start).sum(-1)
+        # Across the axis: |start + t ray|^2 = across t^2 + 2 middle t + apart.
+        across = (1 - speed.square()).clamp(min=1e-6)
+        middle = (start * ray[:, None]).sum(-1) - speed * height
+        apart = start.square().sum(-1) - height.square()
+        beside = apart - middle.square() / across
+        half = ((reach.square() - beside).clamp(min=0) / across).sqrt()
+        inside = beside < reach.square()
+        slow = torch.where(speed.abs() < 1e-6, torch.full_like(speed, 1e-6), speed)
+        ends = torch.stack([(-reach - height) / slow, (length + reach - height) / slow])
+        first = torch.maximum(-middle / across - half, ends.amin(0))
+        last = torch.minimum(-middle / across + half, ends.amax(0))
+        return torch.where(inside, first, torch.inf), last, beside.clamp(min=0).sqrt() - reach
+
     def _march(
         self, eye: Tensor, ray: Tensor, when: Tensor, near: Tensor, far: Tensor, bones: Tensor, steps: int
     ) -> Tensor:
         out = torch.full_like(near, torch.inf)
         rows, t = torch.arange(len(near)), near.clone()
-        pose = [self.rotation[when[:, None], bones], self.origin[when[:, None], bones], self.axis[bones],
-                self.radius[bones], self.flat[bones]]  # fmt: skip
+        # Rays in the bones' own axes, once: a step is then a sum.
+        turn, origin = self.rotation[when[:, None], bones].transpose(-1, -2), self.origin[when[:, None], bones]
+        start = (turn @ (eye[:, None] - origin)[..., None])[..., 0]
+        way = (turn @ ray[:, None, :, None])[..., 0]
+        parts = [start, way, self.axis[bones], self.radius[bones], self.flat[bones]]
         for _ in range(steps):
-            place = torch.einsum("mpji,mpj->mpi", pose[0], (eye + t[:, None] * ray)[:, None] - pose[1])
-            distance = self._soft(_capsules(place, *pose[2:])[1])
+            place = torch.addcmul(parts[0], t[:, None, None], parts[1])
+            distance = self._soft(_capsules(place, *parts[2:])[1])
             there = distance < 1.5e-3 * t.clamp(min=0.3)
             out[rows[there]] = t[there] + distance[there]
             t = t + _SLACK * distance.clamp(min=2e-3)
@@ -157,8 +185,8 @@ class Skin:
             if kept == 0:
                 break
             if kept < 0.8 * len(left):
-                rows, t, eye, ray, far = rows[left], t[left], eye[left], ray[left], far[left]
-                pose = [part[left] for part in pose]
+                rows, t, far = rows[left], t[left], far[left]
+                parts = [part[left] for part in parts]
             else:
                 t = torch.where(left, t, torch.full_like(t, _FARTHEST))
                 far = torch.where(left, far, torch.zeros_like(far))

@@ -27,7 +27,7 @@ class BodyClip:
 
     Attributes:
         frames: float32 [T, 3, H, W] in [0, 1].
-        xy: float32 [N, T, 2] pixels; true where hidden or out of the frame, too.
+        xy: float32 [N, T, 2] pixels; true where hidden or out of the frame, too, up to two frames' sides away.
         visibility: float32 [N, T], 0 or 1.
         query_frame: int64 [N], any of the frames in which the point is visible.
         object: int64 [N], 0 the surroundings, k body k.
