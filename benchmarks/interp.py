@@ -55,7 +55,7 @@ class MethodRun:
 
     @property
     def seconds(self) -> float:
-        """Per new frame, preparation included."""
+        """Seconds per new frame, preparation included."""
         return (self.prepare + self.make) / len(self.scores)
 
 

@@ -1,4 +1,4 @@
-"""Published networks: what sharing features and chunks of queries save, beside a straight use of the same network.
+"""Published networks: savings by shared features and chunks of queries, against a direct use of the same network.
 
 Speed and memory do not depend on what the weights are, so they are filled from their names: nothing is downloaded.
 """
@@ -123,7 +123,7 @@ def compare(report: Report, name: str, sizes: Sizes, device: str, folder: Path) 
     """One tracker on one clip: features shared, then re-encoded for every chunk, then every point at once.
 
     Args:
-        report: gets a row a way.
+        report: gets one row per way.
         name: of the tracker.
         sizes: how much it tracks.
         device: where it runs.
@@ -209,7 +209,7 @@ def _points(count: int) -> np.ndarray:
 
 
 def _return_freed() -> None:
-    """Give freed memory back to the system, so that one measurement does not hide in what another left."""
+    """Return freed memory to the system, so that one measurement does not reuse what another left."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # not glibc

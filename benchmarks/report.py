@@ -49,7 +49,7 @@ def _cpu() -> str:
 
 
 class Report:
-    """Rows of one benchmark: shown as they come to an end, saved whole.
+    """Rows of one benchmark: shown as they are finished, saved at the end.
 
     Args:
         title: of the table.

@@ -30,7 +30,7 @@ DECAY = 3.0
 """The weight of another frame's depth is exp(-DECAY ratio), ratio >= 1 (Kopf et al., section 3.4)."""
 
 LIMIT = 1.25
-"""Two depths further apart than this factor are of two surfaces, whatever the flow."""
+"""Two depths that differ by more than this factor belong to two surfaces, whatever the flow."""
 
 SIDE = 1024
 """Flow is computed on frames whose longer side is this at most, or it would dominate memory and time."""
@@ -80,7 +80,7 @@ class TemporalFilter:
         cameras: of all frames; their size is that of frames and maps.
         radius: frames to each side; 0 changes nothing.
         limit: depths that differ by more than this factor are not averaged.
-        shots: [F], a number a frame: where it changes, tracks end (a cut, parts that cameras do not join).
+        shots: [F], one number per frame: where it changes, tracks end (a cut, parts that cameras do not join).
 
     Raises:
         InputError: radius below 0, limit not above 1.

@@ -1,4 +1,4 @@
-"""What a solve starts from: depth of every frame and, where there is parallax, cameras."""
+"""Initial values of the solve: depth of every frame and, where there is parallax, cameras."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .request import DepthRequest
 from .sfm import reconstruct
 
 FOV = 60.0
-"""Horizontal angle of view in degrees that is assumed where it cannot be estimated: a phone's in landscape."""
+"""Horizontal angle of view in degrees, assumed where it cannot be estimated: a phone's in landscape."""
 
 
 @dataclass(frozen=True, eq=False)

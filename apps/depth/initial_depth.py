@@ -1,4 +1,4 @@
-"""Initial depth, which a solve starts from: what every source of it offers, and maps kept on disk."""
+"""Initial depth of a solve: the interface of its sources, and maps kept on disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class InitialDepth(Protocol):
 
 
 class DepthMaps:
-    """Maps in a folder, an npz a frame: memory holds one, and an interrupted run finds those it wrote.
+    """Maps in a folder, one npz per frame: memory holds one, and an interrupted run reuses those it wrote.
 
     Args:
         folder: where they are; made when the first is written.

@@ -1,4 +1,4 @@
-"""What is estimated of a video: depth, cameras and masks of all frames, read from disk when indexed."""
+"""The result `DepthResult`: depth, cameras and masks of all frames, read from disk when indexed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Value = TypeVar("_Value")
 
 
 class _Frames(Sequence[_Value]):
-    """One value a frame, read when indexed."""
+    """One value per frame, read when indexed."""
 
     def __init__(self, result: DepthResult, read: Callable[[DepthFolder, int], _Value]) -> None:
         self._result, self._read = result, read
@@ -106,7 +106,7 @@ class DepthResult:
 
     @property
     def unit(self) -> str:
-        """``metre`` or ``relative`` (up to one factor a shot)."""
+        """``metre`` or ``relative`` (up to one factor per shot)."""
         return self.shots[0].folder.unit
 
     def save(

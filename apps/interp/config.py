@@ -9,7 +9,7 @@ from trackime.config import check_choices, option
 from trackime.errors import InputError, UnknownNameError
 
 DEFAULT_TRACKER = "lk"
-"""New frames need positions to a fraction of a pixel more than they need every point re-identified."""
+"""For new frames sub-pixel accuracy matters more than finding every lost point again."""
 
 METHODS = {
     "tracks": "optical flow corrected by tracked points, splatted",
@@ -53,7 +53,7 @@ class InterpConfig:
     crf: int = option(16, "quality of the encoder, 0 (lossless) .. 51; 18 is visually close to the source")
     preset: str = option("", "the encoder's preset, e.g. slow; none: its own")
     depth: str = option(
-        "auto", "bits a channel; auto: 10 (images: 16) where the video has more than 8", ("auto", "8", "10")
+        "auto", "bits per channel; auto: 10 (images: 16) where the video has more than 8", ("auto", "8", "10")
     )
     segment: int = option(120, "frames of the result encoded together: what --resume may have to redo")
 

@@ -1,4 +1,4 @@
-"""The motion between two frames as it is estimated (`MotionSource`) and used (`Synthesis`).
+"""The motion between two frames, between its estimation (`MotionSource`) and its use (`Synthesis`).
 
 Coordinates and displacements are in pixels of the video. tau is the time of a new frame between frames i and j: 0 at
 i, 1 at j.

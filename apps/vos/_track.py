@@ -1,4 +1,4 @@
-"""Tracks of points on objects and around them, made, or assigned to the objects."""
+"""Tracks of points on objects and around them: tracked, or given and assigned to the objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warps that carry a mask from one frame to another: by the motion of tracked points nearby, or by dense flow."""
+"""Warps that propagate a mask from one frame to another: by the motion of tracked points nearby, or by dense flow."""
 
 from __future__ import annotations
 

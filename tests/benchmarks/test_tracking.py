@@ -134,7 +134,7 @@ def test_vos_ablation(tmp_path):
     )  # fmt: skip
     rows = {row["variant"]: row for row in got["rows"]}
     assert list(rows)[:3] == ["full", "no tracks", "no flow"] and list(rows)[-1] == "flow=off,band=20"
-    assert {"no negatives", "no colours", "no carried shape", "no seeds", "points at random"} < set(rows)
+    assert {"no negatives", "no colours", "no propagated shape", "no seeds", "points at random"} < set(rows)
     assert rows["full"]["difference"] == 0 and got["J&F by sequence"]["world 0"].keys() == rows.keys()
 
 

@@ -149,4 +149,4 @@ def flicker(z: Float64, tracks: RaggedTracks, truth: Float64 | None = None) -> f
 
 def _check(z: Float64, tracks: RaggedTracks) -> None:
     if np.shape(z) != (len(tracks.frame),):
-        raise ShapeError("z", f"[{len(tracks.frame)}], a depth an observation", np.shape(z))
+        raise ShapeError("z", f"[{len(tracks.frame)}], one depth per observation", np.shape(z))

@@ -24,12 +24,12 @@ ALIGNMENTS = ("none", "scale", "median", "scale-shift", "frame-scale", "frame-me
 """How an estimate d of depth z is aligned with the truth before it is compared.
 
 none: not at all: the estimate is metric.
-scale: one factor a video, s = sum d z / sum d^2, of least squares in depth over all pixels compared.
-median: one factor a video, the median of z / d over all pixels compared, to a ten-thousandth (of an even number, the
+scale: one factor per video, s = sum d z / sum d^2, of least squares in depth over all pixels compared.
+median: one factor per video, the median of z / d over all pixels compared, to a ten-thousandth (of an even number, the
     geometric mean of the two in the middle).
-scale-shift: 1 / (s / d + b), one pair a video, of least squares in disparity, sum (s / d + b - 1 / z)^2 (Ranftl et al.,
-    Towards robust monocular depth estimation, TPAMI 2022, equation 4, over the video instead of one image); what would
-    lie beyond the farthest true depth is put there.
+scale-shift: 1 / (s / d + b), one pair per video, of least squares in disparity, sum (s / d + b - 1 / z)^2 (Ranftl et
+    al., Towards robust monocular depth estimation, TPAMI 2022, equation 4, over the video instead of one image); depth
+    beyond the farthest true depth is set to it.
 frame-scale, frame-median, frame-scale-shift: the same for every frame on its own. It hides scales that jump.
 """
 

@@ -13,13 +13,13 @@ from ._rotation import explained
 _FRAMES = 3
 """Frames below which there are not three views."""
 POINTS = 30
-"""Points seen in FRAMES frames or more, at least."""
+"""Fewest points seen in `_FRAMES` frames or more."""
 _EXPLAINED, _PIXELS = 0.9, 1.5
-"""Share of the points that a rotation explains within PIXELS where the camera only turns."""
+"""Share of the points that a rotation explains within `_PIXELS` where the camera only rotates."""
 _WIDE = 0.5
 """Share of a frame's points still visible in the other frame of a wide pair."""
 ANGLE = 1.0
-"""Degrees of the median triangulation angle, at least."""
+"""Least median triangulation angle in degrees."""
 _INSTEAD = "start from a depth model instead: --depth-model"
 
 

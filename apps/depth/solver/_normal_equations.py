@@ -1,4 +1,4 @@
-"""The normal equations of a step: a block a frame, a block a linked pair, and a border of globals."""
+"""The normal equations of a step: one block per frame, one per linked pair, and a border of globals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NormalEquations:
     """H x = -g with H symmetric.
 
     Attributes:
-        diagonal: float64 [F, m, m], a block a frame.
+        diagonal: float64 [F, m, m], a block per frame.
         links: float64 [U, m, m], rows of frame `low`, columns of frame `high`.
         low, high: int64 [U], low < high.
         border: float64 [F, m, g], frames against globals.

@@ -21,7 +21,7 @@ class SolverConfig:
         ("default", "rcvd"),
     )
     focal: str = option(
-        "shared", "focal length: one for the video, one a frame, or as given", ("shared", "free", "fixed")
+        "shared", "focal length: one for the video, one per frame, or as given", ("shared", "free", "fixed")
     )
     gauge: str = option(
         "first",

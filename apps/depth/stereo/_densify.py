@@ -2,8 +2,8 @@
 
 Two passes over the video. The first sweeps every frame at a small size against frames that see the same from elsewhere
 and keeps the maps on disk. The second checks each frame's depths against other frames' maps and fills the rest at full
-resolution along the colours of the frame. What is marked as moving but whose depth other frames confirm is static: what
-moves is seen in another place by each.
+resolution along the colours of the frame. A pixel marked as moving whose depth other frames confirm is static: each
+frame sees a mover at another place.
 """
 
 from __future__ import annotations
