@@ -65,7 +65,7 @@ def run_depth(case: Case, know_focal: bool = False, **options: Any) -> DepthResu
 def table(
     report: Report, cases: Iterable[Case], runner: Runner, alignment: str = "scale", farthest: float = np.inf
 ) -> None:
-    """One row per video: depth over all pixels and over those measured, cameras, consistency, seconds; their means last.
+    """One row per video: depth over all and over measured pixels, cameras, consistency, seconds; their means last.
 
     A video that the application refuses is a row with its message, and has no part in the means.
     """

@@ -70,7 +70,7 @@ def make_matches(
 ) -> Matches:
     """Matches of the hierarchical pairs, in both directions, with initial depths.
 
-    Each map is read once; memory holds one depth per sighting. A sighting without depth (see `depth_at`) makes no match.
+    Each map is read once; memory holds one depth per sighting. A sighting without depth (`depth_at`) makes no match.
     Pairs with more than `per_pair` points are subsampled evenly. All matches of a point together weigh as much as it
     has matched frames, times `static`, so that a point does not count by the square of its length.
 

@@ -27,7 +27,7 @@ from .motion import FrameMotion, PairMotion
 _POINTS_SHARE = 0.7
 """Weight of points against flow in quadratic motion, where they are near."""
 _AT_ENDS = 0.25
-"""Weight of quadratic motion at a shot's ends, where it depends on one frame alone, which camera shake may have moved."""
+"""Weight of quadratic motion at a shot's ends, where it depends on one frame, which camera shake may have moved."""
 _KEPT = 4
 _LEAST = 4  # points needed to interpolate between them
 
