@@ -170,7 +170,7 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `DenseConfig.method`; what moves is detected by `movers`, or known where `masked`."""
+    """Points followed by `DenseConfig.method`; moving points are detected by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info

@@ -70,7 +70,7 @@ def oracles(report: Report, cases: Iterable[Case], bench: Bench) -> None:
         still = replace(bench.config, reseed=0)
         truth = TrueCut(case)
         made = {
-            "as it is": masks,
+            "unchanged": masks,
             "wrong points hidden": bench.segment(case, still, right_alone(tracks, case))[0],
             "our tracks, true masks": bench.segment(case, bench.config, tracks, truth)[0],
         }

@@ -111,7 +111,7 @@ class TemporalFilter:
         Args:
             frame: uint8 [H, W, 3].
             depth: [H, W], z; 0, negative, NaN and infinity: unknown.
-            moving: bool [H, W], what moves by itself: left as it is, and not used for the background.
+            moving: bool [H, W], moving objects: left unchanged, and not used for the background.
 
         Raises:
             ShapeError: arrays of another size than the cameras'.

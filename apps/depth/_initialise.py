@@ -34,7 +34,7 @@ class Initialisation:
     Attributes:
         maps: depth of every frame, perhaps at another resolution than the video's.
         focal: pixels, to start from.
-        moving: what moves by itself; according to the cameras where there are any.
+        moving: moving points; according to the cameras where there are any.
         reconstruction: cameras and points by parallax; None where there is too little.
     """
 
@@ -54,9 +54,9 @@ def initialise(
     Args:
         video: one shot.
         tracks: its points.
-        request: source of depth, focal length, device; `DepthConfig.moving`: cameras judge once more what moves.
+        request: source of depth, focal length, device; `DepthConfig.moving`: cameras detect moving points once more.
         folder: where maps and cameras are kept; those that exist are not computed again.
-        moving: what moves, according to pairs of frames.
+        moving: moving points, according to pairs of frames.
         progress: called with (stage, done, total).
 
     Raises:

@@ -65,7 +65,7 @@ class DepthMaps:
             t: the frame.
             depth: [h, w]; 0, NaN, infinite: unknown.
             measured: bool [h, w]; None: all that is known.
-            moving: bool [h, w], what moves by itself; None: not determined.
+            moving: bool [h, w], moving objects; None: not determined.
 
         Raises:
             ShapeError: not [h, w], all the same.

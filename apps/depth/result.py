@@ -80,7 +80,7 @@ class DepthResult:
 
     @property
     def dynamic(self) -> Sequence[BoolArray]:
-        """bool [H, W] of every frame: what moves by itself."""
+        """bool [H, W] of every frame: moving objects."""
         return _Frames(self, DepthFolder.dynamic)
 
     @property

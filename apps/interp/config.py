@@ -38,7 +38,7 @@ class InterpConfig:
     )
     curved: bool = option(True, "quadratic motion, estimated from the frames before and after; off: straight paths")
     mend: bool = option(True, "points correct the flow; off: they only contribute to quadratic motion")
-    refine: bool = option(True, "flow is refined from the points' motion; off: that motion is used as it is")
+    refine: bool = option(True, "flow is refined from the points' motion; off: that motion is used unchanged")
     points: int = option(200, "points tracked on a grid; more are added where flow is unreliable")
     stretch: int = option(16, "frames through which the same points are tracked")
     ime: bool = option(False, "TrackIME around the tracker: slower, more reliable points; off: the tracker alone")

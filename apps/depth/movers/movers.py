@@ -1,7 +1,7 @@
 """Independently moving points, from pairs of frames or from known cameras, and masks of them.
 
 Static points fit the epipolar geometry of each pair of frames (Hartley, Zisserman, Multiple
-view geometry, 2004, chapter 9), or, where the camera only turns, to its homography. The evidence of all pairs is
+view geometry, 2004, chapter 9), or, where the camera only rotates, its homography. The evidence of all pairs is
 summed for every point and shared among neighbours with the same motion; no single pair decides.
 """
 
@@ -75,7 +75,7 @@ class Movers:
         self._reader = None if video is None else video.again()
 
     def mask(self, t: int) -> BoolArray:
-        """bool [H, W]: what moves in frame t. Reading is cheap in order of frames.
+        """bool [H, W]: moving objects in frame t. Reading is cheap in order of frames.
 
         Raises:
             InputError: no such frame.
@@ -110,7 +110,7 @@ def find(
 ) -> Movers:
     """Find independently moving points.
 
-    A shot's camera only turns, or rests, where most points of most pairs at `_LONG` frames or more fit the
+    A shot's camera only rotates, or rests, where most points of most pairs at `_LONG` frames or more fit the
     homography of a turn; residuals are then distances from it, otherwise from epipolar lines (pairs without parallax
     are ignored). A point without evidence counts as static.
 

@@ -52,7 +52,7 @@ def check_translates(observed: TrackObservations, focal: Float64, where: str) ->
             shares.append(explained(observed.xy[a], observed.xy[b], focal, _PIXELS))
     if shares and min(shares) >= _EXPLAINED:
         raise degenerate(
-            where, f"the camera does not move, it only turns (that explains {min(shares):.0%} of the points)"
+            where, f"the camera is static or only rotates (a rotation explains {min(shares):.0%} of the points)"
         )
 
 
@@ -76,7 +76,7 @@ def check_better(observed: TrackObservations, fits: BoolArray, focal: float, whe
     if turning and np.mean(turning) >= np.mean(moving):
         raise degenerate(
             where,
-            f"a camera that only turns explains {np.mean(turning):.0%} of the points, one that moves "
+            f"a camera that only rotates explains {np.mean(turning):.0%} of the points, one that moves "
             f"{np.mean(moving):.0%}",
         )
 

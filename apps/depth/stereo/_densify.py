@@ -202,7 +202,7 @@ class _Stereo:
         return PosedMap(inverse, self._intrinsics(t), torch.from_numpy(self.cameras.poses[t]))
 
     def _without(self, depth: PosedMap, moving: BoolArray | None) -> PosedMap:
-        """A map without what moves, bool [H, W]."""
+        """A map without moving objects, bool [H, W]."""
         if moving is None or not moving.any():
             return depth
         small = cv2.resize(moving.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA) > 0
