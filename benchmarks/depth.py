@@ -37,7 +37,7 @@ GAP = 4
 
 
 class Estimate(Protocol):
-    """What the application gives for a video, as `DepthResult` does."""
+    """The result of the application for a video, as `DepthResult`."""
 
     cameras: Cameras
     depth: Sequence[FloatArray]  # [H, W] each at the video's resolution; 0 unknown
@@ -208,7 +208,7 @@ MATCHES: dict[str, Maker] = {
     "chained flow": chained_flow,
     "chained flow, true masks": chained_masked_flow,
 }
-"""Where matches come from, by name."""
+"""Makers of matches, by name."""
 
 
 def spoiled(

@@ -57,7 +57,7 @@ PLAIN = ("tapir", "bootstapir", "causal-bootstapir", "tapnet")
 
 @dataclass(frozen=True)
 class Way:
-    """How a clip is tracked.
+    """A way to track a clip.
 
     Attributes:
         name: in the table.
@@ -104,7 +104,7 @@ def checkpoint(name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is tracked.
+    """The amount of work.
 
     Attributes:
         frames: of the clip.
@@ -184,7 +184,7 @@ def _measured(tracker: PointTracker, clip: Tensor, parts: list[Tensor]) -> Measu
 
 
 def _watched(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:
-    """What `work` returns, its seconds, and the most memory beyond what was held before, in MiB."""
+    """The result of `work`, its seconds, and its peak memory beyond that held before, in MiB."""
     cuda = device.type == "cuda"
     gc.collect()
     _return_freed()
@@ -231,7 +231,7 @@ def plain_operations() -> Iterator[None]:
 
 
 def _sampled(grid: Tensor, xy: Tensor, features: Tensor) -> Tensor:
-    """What `local_correlation` gives: [B, N, T, 49]."""
+    """As `local_correlation`: [B, N, T, 49]."""
     b, t, h, w, _ = grid.shape
     offset = torch.stack(torch.meshgrid(*[torch.arange(-3, 4, device=xy.device)] * 2, indexing="xy"), -1)
     place = (xy[..., None, :] + offset.reshape(49, 2)) * 2 / xy.new_tensor([w, h]) - 1  # [B, N, T, 49, 2]

@@ -193,7 +193,7 @@ def windows(bench: Bench, report: Report) -> None:
 
 
 def weights(bench: Bench, report: Report) -> None:
-    """How a neighbour's step is weighted."""
+    """Weights of a neighbour's step."""
     sweep = {name: replace(bench.base, weights=name) for name in ("visibility", "both", "equal")}
     bench.sweep(report, "weights", sweep)
 

@@ -85,7 +85,7 @@ def variants(base: VosConfig, more: Sequence[str] = ()) -> dict[str, VosConfig]:
 
 @dataclass
 class Bench:
-    """What is measured with.
+    """The settings of a measurement.
 
     Attributes:
         tracker, segmenter: names.

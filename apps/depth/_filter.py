@@ -205,7 +205,7 @@ class TemporalFilter:
         return frames
 
     def _projected(self, depth: FloatArray, t: int, s: int) -> tuple[FloatArray, FloatArray]:
-        """Where frame s shows the pixels of frame t at their depths [H, W]; 0 at a centre, far outside if behind it."""
+        """Positions in frame s of frame t's pixels at depths [H, W]; 0 at a centre, far outside if behind a camera."""
         cameras = self.cameras
         way = (np.linalg.inv(cameras.poses[s]) @ cameras.poses[t]).astype(np.float32)
         cx, cy = np.float32((cameras.width - 1) / 2), np.float32((cameras.height - 1) / 2)

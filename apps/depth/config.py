@@ -29,7 +29,7 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class Exports:
-    """What is written beside the maps."""
+    """The files written beside the maps."""
 
     png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
     exr: bool = option(False, "EXR files of depth (extra exr)")

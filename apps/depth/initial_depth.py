@@ -83,7 +83,7 @@ class DepthMaps:
             np.savez(file, **arrays)
 
     def frame(self, t: int) -> tuple[FloatArray, BoolArray, BoolArray | None]:
-        """What was written of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
+        """The map of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
 
         Raises:
             FormatError: it was never written, or is damaged.

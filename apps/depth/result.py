@@ -99,7 +99,7 @@ class DepthResult:
 
     @property
     def cameras(self) -> Cameras:
-        """Of all frames. The world is the first camera of the frame's shot: those of two shots are not related."""
+        """Cameras of all frames. The world is the first camera of the frame's shot: two shots are unrelated."""
         parts = [shot.folder.cameras for shot in self.shots]
         poses, focal = (np.concatenate([getattr(part, name) for part in parts]) for name in ("poses", "focal"))
         return Cameras(poses, focal, parts[0].width, parts[0].height)

@@ -134,7 +134,7 @@ def _prepared(request: DepthRequest, video: Video) -> DepthRequest:
 
 @contextmanager
 def _work_folder(folder: Path, work: Path | None) -> Iterator[Path]:
-    """Where finished stages are kept: `work`, or a folder in `folder` that is removed however the block ends."""
+    """The folder of finished stages: `work`, or one in `folder` that is removed however the block ends."""
     kept = folder / ".work" if work is None else work
     try:
         yield kept

@@ -37,7 +37,7 @@ _EPS: tuple[_Eps, ...] = get_args(_Eps)
 _KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 _SMALLEST = 1e-7
-"""What `divide` adds to a denominator, or its lower limit."""
+"""Added to a denominator by `divide`, or its lower limit."""
 
 _KERNEL_VARIABLE = "TRACKIME_SPLAT"
 """Environment variable that decides for ``kernel="auto"``: auto, torch or triton."""

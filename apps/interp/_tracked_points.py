@@ -164,7 +164,7 @@ class TrackedPoints:
         return empty
 
     def _unreliable(self, before: int, t: int, known: Float32) -> BoolArray:
-        """Where [h, w] flow to the frame before is inconsistent with its way back, in cells where much of it is.
+        """bool [h, w]: flow to the frame before fails the forward-backward check, in cells where much of it does.
 
         The surroundings of the queries `known` [N, 3] are left out.
         """

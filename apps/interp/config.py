@@ -16,7 +16,7 @@ METHODS = {
     "flow": "optical flow, splatted",
     "mean": "cross-fade of both frames, a baseline",
 }
-"""What makes frames, by name; the default first."""
+"""Methods that make frames, by name; the default first."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .synthesis import Synthesis
 
 
 def make_interpolator(given: InterpInput) -> FrameInterpolator:
-    """What makes the frames of a video, by the method that `given.config.method` names.
+    """The interpolator of a video, by the method that `given.config.method` names.
 
     Raises:
         UnknownNameError: no such method.

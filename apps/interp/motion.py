@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class FrameMotion:
-    """How the pixels of one of the two frames move towards the other one.
+    """The motion of the pixels of one of the two frames towards the other.
 
     Attributes:
         flow: float32 [2, H, W], (dx, dy) to the other frame.

@@ -153,7 +153,7 @@ def _warp_backward(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels go by flow [1, 2, H, W]: x and y [1, H, W], centres at + 0.5."""
+    """Positions of pixels after flow [1, 2, H, W]: x and y [1, H, W], centres at + 0.5."""
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + 0.5 + flow[:, 1]

@@ -56,7 +56,7 @@ class CutFrame:
 
 @dataclass(frozen=True)
 class MaskPrior:
-    """Where an object should be in a frame, before its colours are looked at.
+    """The expected place of an object in a frame, before its colours are used.
 
     Attributes:
         points: its plausible points.

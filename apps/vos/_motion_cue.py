@@ -1,4 +1,4 @@
-"""Which pixels move with an object, and which with its surroundings: evidence for a turning object's new parts."""
+"""Pixels that move with an object or with its surroundings: evidence for newly visible parts of a turning object."""
 
 from __future__ import annotations
 

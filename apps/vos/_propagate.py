@@ -144,7 +144,7 @@ class Propagator:
         return {k: self._memories[k].estimate(shrunk, prior, predicted.get(k)) for k, prior in priors.items()}
 
     def _prompt(self, prior: MaskPrior) -> PromptPoints:
-        """What a segmenter is prompted with, and its masks are compared with, in pixels of the video."""
+        """The prompts of a segmenter, with which its masks are also compared, in pixels of the video."""
         points, propagated = prior.points, None
         if prior.evidence is not None:
             propagated = _resize(prior.evidence, self.size) > 0

@@ -1,4 +1,4 @@
-"""What a user points out: masks and clicks by frame."""
+"""A user's prompts: masks and clicks by frame."""
 
 from __future__ import annotations
 

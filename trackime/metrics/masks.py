@@ -1,4 +1,4 @@
-"""How good masks are: DAVIS's region J and boundary F, and their statistics (Perazzi et al. 2016; Pont-Tuset 2017)."""
+"""Quality of masks: DAVIS's region J and boundary F, and their statistics (Perazzi et al. 2016; Pont-Tuset 2017)."""
 
 from __future__ import annotations
 

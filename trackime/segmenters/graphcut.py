@@ -101,7 +101,7 @@ class GraphCut(PointSegmenter):
     rounds: int = 1
     """Times that the colour mixtures are fitted and the cut is made."""
     seed: int = 0
-    """Of the samples that the mixtures are fitted to."""
+    """Seed of the samples that the mixtures are fitted to."""
 
     name = "graphcut"
     shares_masks = True

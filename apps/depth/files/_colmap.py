@@ -76,7 +76,7 @@ def write_colmap(
 
 
 class _Model:
-    """What goes into the three files, each a function of (file, text)."""
+    """The writers of the three files, each a function of (file, text)."""
 
     def __init__(self, cameras: Cameras, images: Sequence[str], world: WorldPoints, colours: UInt8) -> None:
         self._cameras, self._names, self._world, self._colours = cameras, images, world, colours

@@ -46,7 +46,7 @@ _MESH_DETAIL = 100  # voxels to the median depth
 
 @dataclass(frozen=True)
 class _ExportFrame:
-    """What exports get of a frame; `use` bool [H, W]: measured and not moving."""
+    """A frame as exports get it; `use` bool [H, W]: measured and not moving."""
 
     t: int
     name: str

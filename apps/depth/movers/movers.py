@@ -53,7 +53,7 @@ _LONG = 8
 
 
 class Movers:
-    """What moves.
+    """The moving points of a shot.
 
     Args:
         tracks: the points.

@@ -20,7 +20,7 @@ MOST = 2000
 
 @dataclass(frozen=True)
 class LinearSolver:
-    """How steps of one stage are solved for.
+    """The solver of the steps of one stage.
 
     Attributes:
         plan: the elimination.

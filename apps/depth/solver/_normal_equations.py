@@ -59,7 +59,7 @@ class NormalEquations:
         return replace(self, diagonal=diagonal, corner=corner)
 
     def decrease(self, x: torch.Tensor, top: torch.Tensor) -> float:
-        """What the quadratic model loses by a step [F, m] and [g]: -g'x - x'Hx/2."""
+        """The decrease of the quadratic model by a step [F, m] and [g]: -g'x - x'Hx/2."""
         product = self.times(x[..., None])[..., 0] + self.border @ top
         product_top = torch.einsum("fmg,fm->g", self.border, x) + self.corner @ top
         linear = (self.slope * x).sum() + (self.slope_top * top).sum()

@@ -101,7 +101,7 @@ class _Solver:
         self.sigma_shift = config.sigma_shift * float(disparity.median().clamp(min=1e-12)) if len(disparity) else 1.0
 
     def start(self) -> SolverState:
-        """Where the unknowns start: all cameras the same unless poses are given, depth as it is."""
+        """Initial unknowns: identical cameras unless poses are given, depth unchanged."""
         frames = self.problem.frames
         poses = torch.eye(4, dtype=torch.float64, device=self.device).repeat(frames, 1, 1)
         if self.problem.poses is not None:

@@ -76,7 +76,7 @@ def take(
 
 @dataclass(frozen=True)
 class _Selection:
-    """What is read of a folder: a file per frame, the kind of their values (`KINDS`), the factor of the values."""
+    """The selection from a folder: one file per frame, the kind of their values (`KINDS`), their factor."""
 
     files: Sequence[Path]
     kind: str
@@ -86,7 +86,7 @@ class _Selection:
 def choose(
     folder: Path, info: VideoInfo, kind: str | None = None, scale: float | None = None, files: Sequence[Path] = ()
 ) -> _Selection:
-    """What `take` will read; arguments and errors as there, except those of the files' contents."""
+    """The selection that `take` will read; arguments and errors as there, except those of the files' contents."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"--depth-kind: expected {', '.join(KINDS)}, got {kind!r}")
     if scale is not None and not (math.isfinite(scale) and scale > 0):

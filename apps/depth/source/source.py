@@ -67,7 +67,7 @@ class Source:
         return replace(self, files=tuple(chosen.files)), chosen.kind == "disparity"
 
     def part(self, start: int, stop: int) -> Source:
-        """That of frames start .. stop - 1 alone."""
+        """The source for frames start .. stop - 1."""
         return replace(self, files=self.files[start:stop])
 
     def maps(self, video: Video, kept: Path, device: str, report: Report = silent) -> DepthMaps:

@@ -35,7 +35,7 @@ from ._views import PosedMap
 
 @dataclass(frozen=True)
 class DensifyConfig:
-    """How dense depth is measured.
+    """Options of dense depth.
 
     Attributes:
         side: longer side in pixels that larger frames are swept at.
@@ -68,7 +68,7 @@ class DensifyConfig:
 
 @dataclass(frozen=True, eq=False)
 class MovingMasks:
-    """What may move by itself: functions of a frame index that give bool [H, W]; None: nothing.
+    """Objects that may move: functions of a frame index that give bool [H, W]; None: nothing.
 
     Attributes:
         dynamic: filled, never measured, unless other frames confirm its depth.
@@ -196,7 +196,7 @@ class _Stereo:
         return PosedMap(torch.from_numpy(grey).to(self.device), self._intrinsics(t), pose)
 
     def _posed_depth(self, t: int, raw: DepthMaps) -> PosedMap:
-        """What the sweep measured in frame t, moving objects included."""
+        """The depth that the sweep measured in frame t, moving objects included."""
         depth = torch.from_numpy(raw.depth(t)).to(self.device)
         inverse = torch.where(depth > 0, 1 / depth, torch.nan)
         return PosedMap(inverse, self._intrinsics(t), torch.from_numpy(self.cameras.poses[t]))

@@ -30,7 +30,7 @@ def around(
     frames: Tensor,  # int64, broadcasts to [...]: which of M maps
     size: tuple[int, int],  # (h, w) of the maps
 ) -> Neighbours:
-    """Which cells lie around points."""
+    """The cells around points."""
     h, w = size
     # Beyond these limits all cells lie outside the map; they keep far points within the range of integers.
     place = torch.stack([xy[..., i].clamp(-RADIUS - 2, side + RADIUS + 1) for i, side in ((0, w), (1, h))], -1)

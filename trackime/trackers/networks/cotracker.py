@@ -28,7 +28,7 @@ from trackime.trackers.networks._motion import MOTION, encode_motion
 STRIDE = 4
 """Pixels per cell of the features."""
 _CHANNELS = 128
-"""Of the features."""
+"""Channels of the features."""
 LEVELS = 4
 """Scales of the correlation."""
 _MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)

@@ -36,7 +36,7 @@ _BLOCK = 1024
 
 
 class LocoTrackSize(NamedTuple):
-    """What differs between the published sizes: the transformer and the correlation encoders."""
+    """The differences between the published sizes: the transformer and the correlation encoders."""
 
     dim: int
     heads: int

@@ -18,7 +18,7 @@ _EMBEDDING = 64
 """Sines and cosines per coordinate."""
 _WIDTH = 512
 _DEPTH = 12
-"""Of the mixer."""
+"""Channels of the mixer."""
 
 
 class Residual(nn.Module):

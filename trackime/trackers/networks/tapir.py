@@ -62,7 +62,7 @@ class TapirEstimate(NamedTuple):
 
 @dataclass(frozen=True)
 class TapirVariant:
-    """Which of the published networks.
+    """A published network by its differences from TAPIR.
 
     Attributes:
         pyramid: levels of correlation beyond the two maps: 0 TAPIR, 1 BootsTAPIR.

@@ -1,4 +1,4 @@
-"""How bodies move: joint angles of gaits, and the path of the root, at any times.
+"""Motion of bodies: joint angles of gaits, and the path of the root, at any times.
 
 Everything is a function of continuous time in frames, so that a blurred or rolling exposure and the truth sample the
 same motion.

@@ -165,7 +165,7 @@ class Skin:
         return out
 
     def follow(self, rest: Tensor, weights: Tensor, when: Tensor) -> Tensor:
-        """Where surface points are at other times, [M, 3].
+        """Positions [M, 3] of surface points at other times.
 
         Args:
             rest: [M, 3] places in the rest pose.
