@@ -46,7 +46,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
-    assert {e.name for e in entry_points(group="trackime.trackers")} == {"mine"}
+    assert "mine" in {e.name for e in entry_points(group="trackime.trackers")}
     yield tmp_path
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
         del sys.modules[name]
