@@ -1,4 +1,4 @@
-"""`trackime-apps`: one command an application, imported when it is run.
+"""`trackime-apps`: one command per application, imported when it is run.
 
 Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C). Errors are one line on stderr.
 """

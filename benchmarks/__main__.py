@@ -65,7 +65,7 @@ main.add_command(depth)
 @click.option("--seeds", default=4, show_default=True, help="worlds")
 @click.option("--size", type=Size(), default="1280x720", show_default=True)
 @click.option("--frames", default=48, show_default=True)
-@click.option("--points", default=64, show_default=True, help="queries a world")
+@click.option("--points", default=64, show_default=True, help="queries per world")
 @click.option("--objects", default=4, show_default=True)
 @click.option("--background/--objects-only", default=True, show_default=True, help="where points are sampled")
 @click.option("--queries", "mode", type=click.Choice(["first", "strided"]), default="first", show_default=True)
@@ -135,7 +135,7 @@ def tracking(
 @click.option("--frames", default=32, show_default=True, help="of worlds and composites")
 @click.option("--objects", default=3, show_default=True, help="of worlds and composites")
 @click.option("--scale", default=1.0, show_default=True, help="resize DAVIS's frames first; 0.5 is half resolution")
-@click.option("--clicks", default=0, show_default=True, help="points an object in place of its first mask")
+@click.option("--clicks", default=0, show_default=True, help="points per object in place of its first mask")
 @click.option("--set", "base", default="", metavar="NAME=VALUE,...", help="switches of the segmentation")
 @click.option("--ablate", is_flag=True, help="a row for the method without each of its ideas")
 @click.option("--oracles", is_flag=True, help="rows with true tracks and true masks: which step loses what")
@@ -206,7 +206,7 @@ def vos(
 @click.option("--tracker", default=interp_methods.DEFAULT_TRACKER, show_default=True)
 @click.option("--segmenter", default=DEFAULT_SEGMENTER, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="of the bootstrap")
-@click.option("--worst", type=click.Path(file_okay=False), help="pictures of the three worst frames a method go here")
+@click.option("--worst", type=click.Path(file_okay=False), help="pictures of the three worst frames per method go here")
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the table and the machine here")
 def interpolate(
@@ -296,7 +296,7 @@ def networks(
     names: tuple[str, ...], frames: int, queries: int, query_chunk: int, small_chunk: int, device: str,
     json_path: str | None,
 ) -> None:  # fmt: skip
-    """Published networks with filled weights: shared features against a straight use of the same network."""
+    """Published networks with filled weights: shared features against a direct use of the same network."""
     place = str(resolve_device(device))
     report = Report(f"networks, 256x256, {frames} frames, {queries} queries", place)
     with tempfile.TemporaryDirectory() as scratch:
@@ -317,7 +317,7 @@ def networks(
 def splatting(
     size: tuple[int, int], channels: int, threads: int, runs: int, device: str, json_path: str | None
 ) -> None:
-    """Forward warping in every mode against what moving its bytes costs; on a GPU both kernels."""
+    """Forward warping in every mode against the cost of moving its bytes; on a GPU both kernels."""
     place = str(resolve_device(device))
     report = Report(f"splatting, {size[0]}x{size[1]}, {channels} channels, {threads} threads, best of {runs}", place)
     splatting_benchmark.compare(report, size, channels, threads, runs, place)
@@ -337,9 +337,9 @@ def splatting(
 def solver(
     counts: tuple[int, ...], matches: int, grid: str, linear: str, residual: str, device: str, json_path: str | None
 ) -> None:
-    """Consistent depth: time and memory of the solver on scenes whose answer is known, against the frames."""
+    """Consistent depth: time and memory of the solver on scenes with known truth, by number of frames."""
     place = str(resolve_device(device))
-    report = Report(f"solver, {matches} matches a frame, grid {grid}, {linear}, {residual} residual", place)
+    report = Report(f"solver, {matches} matches per frame, grid {grid}, {linear}, {residual} residual", place)
     config = SolverConfig(grid=grid, linear=linear, residual=residual)
     solver_benchmark.table(report, counts, matches, config, place)
     report.show()

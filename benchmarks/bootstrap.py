@@ -14,7 +14,7 @@ from trackime.errors import InputError
 
 DRAWS = 2000
 BLOCK = 8
-"""Frames that are drawn together: neighbours in a clip are correlated; drawn singly they make intervals too short."""
+"""Frames drawn together: neighbours in a clip are correlated, and single draws would make intervals too short."""
 LEVEL = 0.95
 
 

@@ -1,4 +1,4 @@
-"""What is scored: synthetic worlds, and folders of real video where they are given."""
+"""The cases to score: synthetic worlds, and folders of real video where they are given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trackime.worlds import make_world
 
 @dataclass(frozen=True)
 class Case:
-    """A video and the true tracks of its queries; `known` [N, T]: the cells these speak of, None: all."""
+    """A video and the true tracks of its queries; `known` [N, T]: the cells with ground truth, None: all."""
 
     name: str
     video: Video
@@ -73,7 +73,7 @@ def scans(path: str, points: int) -> Iterator[Case]:
 
     Args:
         path: a scan in the layout ``rgbd``, or a folder of some.
-        points: queries a query frame.
+        points: queries per query frame.
     """
     for sample in datasets.read("rgbd", path, points=points):
         assert sample.tracks is not None

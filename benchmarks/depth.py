@@ -37,7 +37,7 @@ GAP = 4
 
 
 class Estimate(Protocol):
-    """What the application gives for a video, as `DepthResult` does."""
+    """The result of the application for a video, as `DepthResult`."""
 
     cameras: Cameras
     depth: Sequence[FloatArray]  # [H, W] each at the video's resolution; 0 unknown
@@ -65,7 +65,7 @@ def run_depth(case: Case, know_focal: bool = False, **options: Any) -> DepthResu
 def table(
     report: Report, cases: Iterable[Case], runner: Runner, alignment: str = "scale", farthest: float = np.inf
 ) -> None:
-    """A row a video: depth over all pixels and over those measured, cameras, consistency, seconds; their means last.
+    """One row per video: depth over all and over measured pixels, cameras, consistency, seconds; their means last.
 
     A video that the application refuses is a row with its message, and has no part in the means.
     """
@@ -143,7 +143,7 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Spoiling:
-    """How depth is spoiled, and the focal length that the solve starts from, as a share of the true one."""
+    """How depth is spoiled, and the initial focal length as a share of the true one."""
 
     scale: float = 0.3
     deform: float = 0.2
@@ -170,7 +170,7 @@ def true_tracks(case: Case, initial: InitialDepth) -> Matches:
 
 
 def followed(method: str, masked: bool = False) -> Maker:
-    """Points followed by `DenseConfig.method`; what moves is detected by `movers`, or known where `masked`."""
+    """Points followed by `DenseConfig.method`; moving points are detected by `movers`, or known where `masked`."""
 
     def maker(case: Case, initial: InitialDepth) -> Matches:
         info = case.video.info
@@ -208,7 +208,7 @@ MATCHES: dict[str, Maker] = {
     "chained flow": chained_flow,
     "chained flow, true masks": chained_masked_flow,
 }
-"""Where matches come from, by name."""
+"""Makers of matches, by name."""
 
 
 def spoiled(
@@ -217,7 +217,7 @@ def spoiled(
 ) -> None:  # fmt: skip
     """Worlds solved from spoiled depth: before, and after with the matches of each maker; means over the worlds last.
 
-    Before: true cameras, depth brought to their unit by its alignment. Depth is aligned by one scale a video; where a
+    Before: true cameras, depth brought to their unit by its alignment. Depth is aligned by one scale per video; where a
     shift was taken off the disparity, what is spoiled is shown after one scale and one shift, too.
     """
     every: dict[str, list[dict[str, Any]]] = {}

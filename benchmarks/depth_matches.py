@@ -1,7 +1,7 @@
 """Matches of chained optical flow: every pair of frames starts from new points, as flow between them would.
 
-What tracks give and flow does not is to recognise a point: here each pair has its own points, moved from frame to
-frame, and no point is in more than one pair.
+Unlike tracks, flow does not recognise a point: here each pair has its own points, moved from frame to frame, and no
+point is in more than one pair.
 """
 
 from __future__ import annotations

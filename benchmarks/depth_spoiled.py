@@ -1,6 +1,6 @@
-"""True depth spoiled in known ways, to see what cameras and depth a solve gets back from it.
+"""True depth spoiled in known ways, to measure what cameras and depth a solve recovers.
 
-A frame's depth z becomes d = exp(a_t) (1 + b_t(x)) z: a scale a frame and a smooth deformation, as monocular networks
+A frame's depth z becomes d = exp(a_t) (1 + b_t(x)) z: a scale per frame and a smooth deformation, as monocular networks
 err; and, where the source gives disparity, 1 / d less one shift for the whole video.
 """
 

@@ -29,7 +29,7 @@ Score = Callable[[Float32, Float32], Mapping[str, float]]
 """Measures of a frame made and the true one, float32 [H, W, 3] in [0, 1]."""
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "ssim_3d": "SSIM 3d", "ie_rms": "IE rms", "ie_mae": "IE abs"}
-"""Of `trackime.metrics.evaluate_frames`, and their names in tables; SSIM in percent."""
+"""Measures of `trackime.metrics.evaluate_frames`, and their names in tables; SSIM in percent."""
 BASELINE = "flow"
 """The method that others are compared with."""
 MEAN = "mean"
@@ -55,7 +55,7 @@ class MethodRun:
 
     @property
     def seconds(self) -> float:
-        """Per new frame, preparation included."""
+        """Seconds per new frame, preparation included."""
         return (self.prepare + self.make) / len(self.scores)
 
 

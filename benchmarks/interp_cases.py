@@ -259,7 +259,7 @@ class TrueMotion:
 
 
 def true_motion(world: World, kept: Sequence[int]) -> dict[str, float]:
-    """How a world moves from one kept frame to the next, from its true tracks: of points every 16 px of each.
+    """Statistics of a world's motion from one kept frame to the next: true tracks of points every 16 px of each.
 
     Returns:
         ``p10``, ``p50``, ``p90``: percentiles of displacements in pixels; ``objects_p50``: the median of points on

@@ -66,7 +66,7 @@ def long_video(
 ) -> None:
     """A world written to a file, then tracked; peaks of the first and the second half of each stage.
 
-    The video is read from a file, as a user's would be: nothing of it is held by the benchmark.
+    The video is read from a file, like a user's: the benchmark holds nothing of it.
     """
     width, height = clip.size
     path = clip.folder / f"world-{width}x{height}-{clip.frames}.mp4"

@@ -1,4 +1,4 @@
-"""Published networks: what sharing features and chunks of queries save, beside a straight use of the same network.
+"""Published networks: savings by shared features and chunks of queries, against a direct use of the same network.
 
 Speed and memory do not depend on what the weights are, so they are filled from their names: nothing is downloaded.
 """
@@ -57,7 +57,7 @@ PLAIN = ("tapir", "bootstapir", "causal-bootstapir", "tapnet")
 
 @dataclass(frozen=True)
 class Way:
-    """How a clip is tracked.
+    """A way to track a clip.
 
     Attributes:
         name: in the table.
@@ -104,7 +104,7 @@ def checkpoint(name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is tracked.
+    """The amount of work.
 
     Attributes:
         frames: of the clip.
@@ -123,7 +123,7 @@ def compare(report: Report, name: str, sizes: Sizes, device: str, folder: Path) 
     """One tracker on one clip: features shared, then re-encoded for every chunk, then every point at once.
 
     Args:
-        report: gets a row a way.
+        report: gets one row per way.
         name: of the tracker.
         sizes: how much it tracks.
         device: where it runs.
@@ -184,7 +184,7 @@ def _measured(tracker: PointTracker, clip: Tensor, parts: list[Tensor]) -> Measu
 
 
 def _watched(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:
-    """What `work` returns, its seconds, and the most memory beyond what was held before, in MiB."""
+    """The result of `work`, its seconds, and its peak memory beyond that held before, in MiB."""
     cuda = device.type == "cuda"
     gc.collect()
     _return_freed()
@@ -209,7 +209,7 @@ def _points(count: int) -> np.ndarray:
 
 
 def _return_freed() -> None:
-    """Give freed memory back to the system, so that one measurement does not hide in what another left."""
+    """Return freed memory to the system, so that one measurement does not reuse what another left."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # not glibc
@@ -231,7 +231,7 @@ def plain_operations() -> Iterator[None]:
 
 
 def _sampled(grid: Tensor, xy: Tensor, features: Tensor) -> Tensor:
-    """What `local_correlation` gives: [B, N, T, 49]."""
+    """As `local_correlation`: [B, N, T, 49]."""
     b, t, h, w, _ = grid.shape
     offset = torch.stack(torch.meshgrid(*[torch.arange(-3, 4, device=xy.device)] * 2, indexing="xy"), -1)
     place = (xy[..., None, :] + offset.reshape(49, 2)) * 2 / xy.new_tensor([w, h]) - 1  # [B, N, T, 49, 2]

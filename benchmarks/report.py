@@ -26,7 +26,7 @@ if not console.is_terminal:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and versions of a measurement."""
     accelerator = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else None
     return {
         "cpu": _cpu(),
@@ -49,7 +49,7 @@ def _cpu() -> str:
 
 
 class Report:
-    """Rows of one benchmark: shown as they come to an end, saved whole.
+    """Rows of one benchmark: shown as they are finished, saved at the end.
 
     Args:
         title: of the table.

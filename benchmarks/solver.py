@@ -18,13 +18,13 @@ from trackime_apps.depth.solver import Solution, SolverConfig, solve
 def table(report: Report, frames: Sequence[int], matches: int, config: SolverConfig, device: str) -> None:
     """A row for each number of frames, `matches` of each frame; the exponent of time by frames where there are more.
 
-    Scenes are `benchmarks.solver_scene`'s: depth spoiled by a scale a frame (sigma 0.3) and a deformation (20 %),
+    Scenes are `benchmarks.solver_scene`'s: depth spoiled by a scale per frame (sigma 0.3) and a deformation (20 %),
     positions by 0.3 pixels. Seconds are of the wall; seconds of the processor are all threads' together. Memory is the
     process's, the problem in it included.
     """
     wall, processor = [], []
     for count in frames:
-        status(f"{count} frames, {matches} matches a frame")
+        status(f"{count} frames, {matches} matches per frame")
         pairs = hierarchical(count)
         most = max(1, matches * count // len(pairs))
         scene = make_scene(count, 8 * most, noise=0.3, most=most, pairs=pairs)

@@ -1,6 +1,6 @@
 """Scenes with known cameras and depth for the solver of consistent depth: points on a smooth surface, seen from a path.
 
-The initial depth is the true one times a scale a frame and a smooth deformation; with disparity, one shift is added.
+The initial depth is the true one times a scale per frame and a smooth deformation; with disparity, one shift is added.
 """
 
 from __future__ import annotations

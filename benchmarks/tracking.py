@@ -74,7 +74,7 @@ class Bench:
         return result, time.perf_counter() - start
 
     def sweep(self, report: Report, label: str, configs: dict[str, ImeConfig]) -> None:
-        """A row a config: mean scores over the cases, operations and seconds."""
+        """One row per config: mean scores over the cases, operations and seconds."""
         scores: dict[str, list[dict[str, float]]] = {name: [] for name in configs}
         cost: dict[str, list[tuple[int, float]]] = {name: [] for name in configs}
         for case in self.cases():
@@ -95,7 +95,7 @@ class Bench:
 
 
 def components(bench: Bench, report: Report, native: bool) -> None:
-    """The published ablation from one run a case, and plain Lucas-Kanade at native resolution beside it."""
+    """The published ablation from one run per case, and plain Lucas-Kanade at native resolution beside it."""
     scores: dict[str, list[dict[str, float]]] = {}
     plain = trackers.create(NATIVE)
     for case in bench.cases():
@@ -193,7 +193,7 @@ def windows(bench: Bench, report: Report) -> None:
 
 
 def weights(bench: Bench, report: Report) -> None:
-    """How a neighbour's step is weighted."""
+    """Weights of a neighbour's step."""
     sweep = {name: replace(bench.base, weights=name) for name in ("visibility", "both", "equal")}
     bench.sweep(report, "weights", sweep)
 
@@ -211,7 +211,7 @@ def extras(bench: Bench, report: Report) -> None:
 
 
 def sharing(bench: Bench, report: Report) -> None:
-    """Windows shared by instance against a window a query: accuracy, cost, and the queries whose median error changes.
+    """Windows shared by instance against one window per query: accuracy, cost, queries whose median error changes.
 
     worse_4px and better_4px count queries by more than 4 px of median error, worst_px is the worst query's.
     """

@@ -1,4 +1,4 @@
-"""Object segmentation from the first mask or from clicks, compared with static masks and with masks carried by flow."""
+"""Object segmentation from the first mask or from clicks, against static masks and masks propagated by flow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no flow": {"flow": False},
     "no negatives": {"negatives": 0},
     "no colours": {"colour": 0.0},
-    "no carried shape": {"shape": 0.0},
+    "no propagated shape": {"shape": 0.0},
     "no seeds": {"seeds": 0.0},
     "no smoothing": {"smoothing": 0.0},
     "no motion": {"motion": 0.0},
@@ -74,7 +74,7 @@ def changed(base: VosConfig, text: str) -> VosConfig:
 
 
 def variants(base: VosConfig, more: Sequence[str] = ()) -> dict[str, VosConfig]:
-    """The full method, the method without each idea, without any tracks, and further variants as typed."""
+    """The full method, an ablation of each part, the method without tracks, and further variants as typed."""
     known = {item.name for item in fields(base)}
     rows = {FULL: base, NO_TRACKS: base}
     for name, changes in ABLATIONS.items():
@@ -85,7 +85,7 @@ def variants(base: VosConfig, more: Sequence[str] = ()) -> dict[str, VosConfig]:
 
 @dataclass
 class Bench:
-    """What is measured with.
+    """The settings of a measurement.
 
     Attributes:
         tracker, segmenter: names.
@@ -150,9 +150,9 @@ class Bench:
 
 
 def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None = None) -> None:
-    """A row a sequence: J, F and J&F with recall and decay, J&F of three baselines, seconds a frame; then the mean.
+    """Rows per sequence: J, F and J&F with recall and decay, J&F of three baselines, seconds per frame; last the mean.
 
-    The baselines: the first mask, static; carried by DIS flow alone; carried by DIS with the same cut ("DIS +
+    The baselines: the first mask, static; propagated by DIS flow alone; propagated by DIS with the same cut ("DIS +
     cut", the method without any tracks).
 
     Args:
@@ -168,7 +168,7 @@ def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None =
         if out:
             for name, mask in zip(case.video.info.names, masks, strict=True):
                 write_mask(Path(out) / case.name / f"{name}.png", mask)
-        others = ([case.first] * len(masks), carried(case.video, case.first), bench.run(case, bench.config, False)[0])
+        others = ([case.first] * len(masks), by_flow(case.video, case.first), bench.run(case, bench.config, False)[0])
         row: dict[str, Any] = {"sequence": case.name, "objects": len(case.ids)}
         for kind, found in zip(kinds, (masks, *others), strict=True):
             scores = evaluate_masks(found, case.truth, case.ids)
@@ -185,7 +185,7 @@ def table(report: Report, cases: Iterable[Case], bench: Bench, out: str | None =
 
 
 def ablation(report: Report, cases: Iterable[Case], bench: Bench, rows: dict[str, VosConfig]) -> None:
-    """A row a variant: means over the objects of all cases, and the difference from the full method."""
+    """One row per variant: means over the objects of all cases, and the difference from the full method."""
     everyone: dict[str, list[ObjectScores]] = {name: [] for name in rows}
     seconds, frames = dict.fromkeys(rows, 0.0), 0
     details: dict[str, dict[str, float]] = {}
@@ -220,8 +220,8 @@ def cells(kind: str, scores: dict[str, float]) -> dict[str, float]:
     return {short: 100 * scores[long] for short, long in named.items()}
 
 
-def carried(video: Video, first: np.ndarray) -> Masks:
-    """The first mask carried from frame to frame by DIS optical flow (Kroeger et al. 2016) and nothing else."""
+def by_flow(video: Video, first: np.ndarray) -> Masks:
+    """The first mask propagated from frame to frame by DIS optical flow (Kroeger et al. 2016) and nothing else."""
     flow = DenseFlow()
     y, x = np.mgrid[: first.shape[0], : first.shape[1]].astype(np.float32)
     masks, before = [first], cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)

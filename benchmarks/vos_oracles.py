@@ -1,4 +1,4 @@
-"""Which step of object segmentation loses what: true tracks with our cut, our tracks with a true cut, and both."""
+"""Loss of accuracy by step of object segmentation: true tracks with our cut, our tracks with a true cut, and both."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrueCut(PointSegmenter):
 
 
 def right_alone(tracks: Tracks, case: Case) -> Tracks:
-    """The tracks with every point hidden in the frames in which it lies on something else than it was put on."""
+    """The tracks with every point hidden in the frames in which it is off the object it was placed on."""
     visibility = tracks.visibility.copy()
     height, width = case.first.shape
     for t in range(len(case.truth)):
@@ -60,8 +60,8 @@ def right_alone(tracks: Tracks, case: Case) -> Tracks:
 def oracles(report: Report, cases: Iterable[Case], bench: Bench) -> None:
     """Means over objects with some of the steps replaced by the truth; tracks are true where a case knows them.
 
-    "wrong points hidden" are our tracks where they lie on what they were put on. New points on the way are not put
-    where tracks are true, as those would not be.
+    "wrong points hidden" are our tracks while they lie on the object they were placed on. With true tracks no new
+    points are added, as those would be tracked.
     """
     rows: dict[str, list[ObjectScores]] = {}
     for case in cases:
@@ -70,7 +70,7 @@ def oracles(report: Report, cases: Iterable[Case], bench: Bench) -> None:
         still = replace(bench.config, reseed=0)
         truth = TrueCut(case)
         made = {
-            "as it is": masks,
+            "unchanged": masks,
             "wrong points hidden": bench.segment(case, still, right_alone(tracks, case))[0],
             "our tracks, true masks": bench.segment(case, bench.config, tracks, truth)[0],
         }

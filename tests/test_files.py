@@ -150,6 +150,10 @@ def make_plain(device: str = "cpu") -> Made:
     return Made(device)
 
 
+def make_bare() -> Made:
+    return Made("its own")
+
+
 def make_from(path: str, device: str = "cpu") -> Made:
     return Made(device, path)
 
@@ -179,12 +183,12 @@ class TestRegistry:
 
     @pytest.fixture
     def registry(self) -> Registry[Made]:
-        builtin = {name: f"here:make_{name}" for name in ("plain", "from", "any", "extra")}
+        builtin = {name: f"here:make_{name}" for name in ("plain", "bare", "from", "any", "extra")}
         return Registry("tracker", "trackime.tests", builtin)
 
     @pytest.mark.parametrize("name", ["", "Plain", "nothing", "nothing:path", ":plain"])
     def test_unknown(self, registry: Registry[Made], name: str) -> None:
-        with pytest.raises(UnknownNameError, match=r"tracker .*plain, from, any, extra, lost, plugin, zz$"):
+        with pytest.raises(UnknownNameError, match=r"tracker .*plain, bare, from, any, extra, lost, plugin, zz$"):
             registry.create(name)
 
     def test_options_it_does_not_take(self, registry: Registry[Made]) -> None:
@@ -192,6 +196,8 @@ class TestRegistry:
             registry.create("plain", speed=3)
         with pytest.raises(InputError, match="tracker plain takes no 'path'"):
             registry.create("plain:/a/b.pt")
+        with pytest.raises(InputError, match="tracker bare takes no 'speed': expected none"):
+            registry.create("bare", device="cpu", speed=3)
 
     def test_options_it_needs(self, registry: Registry[Made]) -> None:
         with pytest.raises(InputError, match=r"tracker from needs 'path' \(write from:PATH\)"):
@@ -207,8 +213,9 @@ class TestRegistry:
             registry.create("extra")
 
     def test_made(self, registry: Registry[Made]) -> None:
-        assert registry.names() == ["plain", "from", "any", "extra", "lost", "plugin", "zz"]
+        assert registry.names() == ["plain", "bare", "from", "any", "extra", "lost", "plugin", "zz"]
         assert registry.create("plain", device="x") == Made("x")
+        assert registry.create("bare", device="x") == Made("its own")
         assert registry.create("from:/a/b:c.pt") == Made(path="/a/b:c.pt")
         assert registry.create("any:w", speed=1).arguments == ("path", "speed")
 

@@ -132,7 +132,17 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_source_files_that_are_named_exist(page: Path) -> None:
-    """Paths between backticks with a folder in them, from the root or from within a package."""
+    """Paths between backticks with a folder in them, from the root."""
     named = re.findall(r"`([\w\-]+(?:/[\w\-]+)+\.py)`", page.read_text(encoding="utf-8"))
-    missing = [name for name in named if not any((ROOT / base / name).is_file() for base in ("", "trackime", "apps"))]
+    missing = [name for name in named if not (ROOT / name).is_file()]
     assert not missing, f"{page.name}: {missing}"
+
+
+def test_the_map_has_every_folder_of_the_packages() -> None:
+    named = set(re.findall(r"`((?:trackime|apps)/(?:\w+/)?)`", README.read_text(encoding="utf-8")))
+    there = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for name in ("trackime", "apps")
+        for path in (ROOT / name).glob("*/__init__.py")
+    }
+    assert named == {*there, "apps/"}

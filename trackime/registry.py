@@ -35,7 +35,8 @@ class Registry(Generic[T]):
 
         Args:
             name: a name of `names()`, or ``name:argument`` for those that take one (a weights file).
-            options: keyword arguments of the factory, `device` among them.
+            options: keyword arguments of the factory. `device` may be missing there: the product then computes where
+                it chooses, and its own `device` says where.
 
         Raises:
             UnknownNameError: no such name.
@@ -48,9 +49,11 @@ class Registry(Generic[T]):
             options["path"] = argument
         taken = inspect.signature(factory).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            if "device" not in taken:
+                options.pop("device", None)
             for option in options:
                 if option not in taken:
-                    raise InputError(f"{self.kind} {base} takes no {option!r}: expected {', '.join(taken)}")
+                    raise InputError(f"{self.kind} {base} takes no {option!r}: expected {', '.join(taken) or 'none'}")
         for parameter in taken.values():
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if named and parameter.default is parameter.empty and parameter.name not in options:

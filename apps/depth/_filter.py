@@ -30,7 +30,7 @@ DECAY = 3.0
 """The weight of another frame's depth is exp(-DECAY ratio), ratio >= 1 (Kopf et al., section 3.4)."""
 
 LIMIT = 1.25
-"""Two depths further apart than this factor are of two surfaces, whatever the flow."""
+"""Two depths that differ by more than this factor belong to two surfaces, whatever the flow."""
 
 SIDE = 1024
 """Flow is computed on frames whose longer side is this at most, or it would dominate memory and time."""
@@ -80,7 +80,7 @@ class TemporalFilter:
         cameras: of all frames; their size is that of frames and maps.
         radius: frames to each side; 0 changes nothing.
         limit: depths that differ by more than this factor are not averaged.
-        shots: [F], a number a frame: where it changes, tracks end (a cut, parts that cameras do not join).
+        shots: [F], one number per frame: where it changes, tracks end (a cut, parts that cameras do not join).
 
     Raises:
         InputError: radius below 0, limit not above 1.
@@ -111,7 +111,7 @@ class TemporalFilter:
         Args:
             frame: uint8 [H, W, 3].
             depth: [H, W], z; 0, negative, NaN and infinity: unknown.
-            moving: bool [H, W], what moves by itself: left as it is, and not used for the background.
+            moving: bool [H, W], moving objects: left unchanged, and not used for the background.
 
         Raises:
             ShapeError: arrays of another size than the cameras'.
@@ -205,7 +205,7 @@ class TemporalFilter:
         return frames
 
     def _projected(self, depth: FloatArray, t: int, s: int) -> tuple[FloatArray, FloatArray]:
-        """Where frame s shows the pixels of frame t at their depths [H, W]; 0 at a centre, far outside if behind it."""
+        """Positions in frame s of frame t's pixels at depths [H, W]; 0 at a centre, far outside if behind a camera."""
         cameras = self.cameras
         way = (np.linalg.inv(cameras.poses[s]) @ cameras.poses[t]).astype(np.float32)
         cx, cy = np.float32((cameras.width - 1) / 2), np.float32((cameras.height - 1) / 2)

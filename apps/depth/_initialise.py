@@ -1,4 +1,4 @@
-"""What a solve starts from: depth of every frame and, where there is parallax, cameras."""
+"""Initial values of the solve: depth of every frame and, where there is parallax, cameras."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .request import DepthRequest
 from .sfm import reconstruct
 
 FOV = 60.0
-"""Horizontal angle of view in degrees that is assumed where it cannot be estimated: a phone's in landscape."""
+"""Horizontal angle of view in degrees, assumed where it cannot be estimated: a phone's in landscape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Initialisation:
     Attributes:
         maps: depth of every frame, perhaps at another resolution than the video's.
         focal: pixels, to start from.
-        moving: what moves by itself; according to the cameras where there are any.
+        moving: moving points; according to the cameras where there are any.
         reconstruction: cameras and points by parallax; None where there is too little.
     """
 
@@ -54,9 +54,9 @@ def initialise(
     Args:
         video: one shot.
         tracks: its points.
-        request: source of depth, focal length, device; `DepthConfig.moving`: cameras judge once more what moves.
+        request: source of depth, focal length, device; `DepthConfig.moving`: cameras detect moving points once more.
         folder: where maps and cameras are kept; those that exist are not computed again.
-        moving: what moves, according to pairs of frames.
+        moving: moving points, according to pairs of frames.
         progress: called with (stage, done, total).
 
     Raises:

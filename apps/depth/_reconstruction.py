@@ -1,4 +1,4 @@
-"""The result of structure from motion on tracks: a camera a frame and sparse points."""
+"""The result of structure from motion on tracks: one camera per frame and sparse points."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from trackime.geometry import Cameras
 class Reconstruction:
     """Cameras of all frames and the points that fit them, from tracks alone.
 
-    A video with cuts has a part between any two of them, and every part a world of its own: that of its first camera,
-    in a scale in which the median depth of its points over the frames that see them is 1. Positions in different
-    parts are unrelated.
+    Cuts split a video into parts, and each part has its own world: that of its first camera, scaled so that the median
+    depth of its points over the frames that see them is 1. Positions in different parts are unrelated.
 
     Attributes:
         cameras: of all F frames.

@@ -13,9 +13,9 @@ class DepthConfig:
     """How depth is estimated and smoothed."""
 
     solve: bool = option(True, "solve for cameras and depth that agree with the points; off: keep those by parallax")
-    zoom: bool = option(False, "a focal length of its own for every frame; off: one for the video")
-    moving: bool = option(True, "detect what moves by itself; off: everything counts as static")
-    matches: int = option(1000, "matches of a pair of frames in the solve, at most")
+    zoom: bool = option(False, "estimate one focal length per frame; off: one for the video")
+    moving: bool = option(True, "detect moving objects; off: everything counts as static")
+    matches: int = option(1000, "most matches of a pair of frames in the solve")
     cuts: float = option(0.45, "difference of two frames, 0 .. 1, from which on a cut lies between them; 0: no cuts")
     filter: int = option(4, "frames to each side whose depth is averaged along a pixel's trajectory; 0: none")
 
@@ -29,13 +29,13 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class Exports:
-    """What is written beside the maps."""
+    """The files written beside the maps."""
 
     png: bool = option(True, "16-bit PNGs of depth, one scale for the video")
     exr: bool = option(False, "EXR files of depth (extra exr)")
     movie: bool = option(True, "depth.mp4: disparity in colours")
-    cloud: int = option(500_000, "points of cloud.ply at most; 0: none")
-    mesh: bool = option(False, "mesh.ply of what is static (extra open3d)")
+    cloud: int = option(500_000, "most points of cloud.ply; 0: none")
+    mesh: bool = option(False, "mesh.ply of static surfaces (extra open3d)")
     transforms: bool = option(True, "transforms.json for Nerfstudio")
     colmap: str = option("binary", "the COLMAP model: binary, text, or none", ("binary", "text", "none"))
 

@@ -21,11 +21,11 @@ from trackime.files import reading
 from trackime.types import VideoInfo
 
 _SHIFT_WARNED, _SHIFT_REFUSED = 0.01, 0.1
-"""How far the principal point may be off the centre, of the longer side."""
+"""Largest distance of the principal point from the centre, as a share of the longer side."""
 _STRETCH_WARNED, _STRETCH_REFUSED = 0.01, 0.1
-"""How far pixels may be from square: |fx / fy - 1|."""
+"""Largest deviation of pixels from squares: |fx / fy - 1|."""
 _AGREE = 1e-3
-"""How far the focal lengths of one video's frames may be from another to count as one."""
+"""Largest relative difference of the focal lengths of a video's frames that count as one."""
 
 _MODELS = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),

@@ -1,4 +1,4 @@
-"""Initial depth, which a solve starts from: what every source of it offers, and maps kept on disk."""
+"""Initial depth of a solve: the interface of its sources, and maps kept on disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class InitialDepth(Protocol):
 
 
 class DepthMaps:
-    """Maps in a folder, an npz a frame: memory holds one, and an interrupted run finds those it wrote.
+    """Maps in a folder, one npz per frame: memory holds one, and an interrupted run reuses those it wrote.
 
     Args:
         folder: where they are; made when the first is written.
@@ -65,7 +65,7 @@ class DepthMaps:
             t: the frame.
             depth: [h, w]; 0, NaN, infinite: unknown.
             measured: bool [h, w]; None: all that is known.
-            moving: bool [h, w], what moves by itself; None: not determined.
+            moving: bool [h, w], moving objects; None: not determined.
 
         Raises:
             ShapeError: not [h, w], all the same.
@@ -83,7 +83,7 @@ class DepthMaps:
             np.savez(file, **arrays)
 
     def frame(self, t: int) -> tuple[FloatArray, BoolArray, BoolArray | None]:
-        """What was written of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
+        """The map of frame t: depth float32 [h, w] (0: unknown), measured bool [h, w], and moving, or None.
 
         Raises:
             FormatError: it was never written, or is damaged.

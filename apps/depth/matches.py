@@ -15,12 +15,12 @@ from .initial_depth import InitialDepth, is_known
 from .solver import Matches
 
 _EDGE = 1.15
-"""Ratio of the largest to the smallest of the depths around a place from which on they are of two surfaces."""
+"""Ratio of the largest to the smallest depth around a position from which they belong to two surfaces."""
 _NEAREST = (np.floor, np.ceil)
 _PER_PAIR = 1000
-"""Matches of a directed pair of frames at most; about six pairs begin or end at a frame."""
+"""Most matches of a directed pair of frames; about six pairs begin or end at a frame."""
 LEAST_SIGMA = 0.3
-"""Pixels of error a match has at least: cameras and maps are not exact, however well a point was tracked."""
+"""Least error of a match in pixels: cameras and maps are not exact, however well a point was tracked."""
 
 
 def hierarchical_pairs(frames: int) -> list[tuple[int, int]]:
@@ -70,7 +70,7 @@ def make_matches(
 ) -> Matches:
     """Matches of the hierarchical pairs, in both directions, with initial depths.
 
-    Each map is read once; memory holds one depth a sighting. A sighting without depth (see `depth_at`) makes no match.
+    Each map is read once; memory holds one depth per sighting. A sighting without depth (`depth_at`) makes no match.
     Pairs with more than `per_pair` points are subsampled evenly. All matches of a point together weigh as much as it
     has matched frames, times `static`, so that a point does not count by the square of its length.
 

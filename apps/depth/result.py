@@ -1,4 +1,4 @@
-"""What is estimated of a video: depth, cameras and masks of all frames, read from disk when indexed."""
+"""The result `DepthResult`: depth, cameras and masks of all frames, read from disk when indexed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Value = TypeVar("_Value")
 
 
 class _Frames(Sequence[_Value]):
-    """One value a frame, read when indexed."""
+    """One value per frame, read when indexed."""
 
     def __init__(self, result: DepthResult, read: Callable[[DepthFolder, int], _Value]) -> None:
         self._result, self._read = result, read
@@ -80,7 +80,7 @@ class DepthResult:
 
     @property
     def dynamic(self) -> Sequence[BoolArray]:
-        """bool [H, W] of every frame: what moves by itself."""
+        """bool [H, W] of every frame: moving objects."""
         return _Frames(self, DepthFolder.dynamic)
 
     @property
@@ -99,14 +99,14 @@ class DepthResult:
 
     @property
     def cameras(self) -> Cameras:
-        """Of all frames. The world is the first camera of the frame's shot: those of two shots are not related."""
+        """Cameras of all frames. The world is the first camera of the frame's shot: two shots are unrelated."""
         parts = [shot.folder.cameras for shot in self.shots]
         poses, focal = (np.concatenate([getattr(part, name) for part in parts]) for name in ("poses", "focal"))
         return Cameras(poses, focal, parts[0].width, parts[0].height)
 
     @property
     def unit(self) -> str:
-        """``metre`` or ``relative`` (up to one factor a shot)."""
+        """``metre`` or ``relative`` (up to one factor per shot)."""
         return self.shots[0].folder.unit
 
     def save(

@@ -57,7 +57,7 @@ def depth(
         progress: called with (stage, done, total); measures the stages.
 
     Raises:
-        SolveError: no depth by parallax (the camera only turns or is static, too few frames or points), or a solve
+        SolveError: no depth by parallax (the camera only rotates or is static, too few frames or points), or a solve
             that diverged.
         InputError: tracks of another video, a focal length not above 0, options that exclude each other.
         VideoError: a video that cannot be read.
@@ -134,7 +134,7 @@ def _prepared(request: DepthRequest, video: Video) -> DepthRequest:
 
 @contextmanager
 def _work_folder(folder: Path, work: Path | None) -> Iterator[Path]:
-    """Where finished stages are kept: `work`, or a folder in `folder` that is removed however the block ends."""
+    """The folder of finished stages: `work`, or one in `folder` that is removed however the block ends."""
     kept = folder / ".work" if work is None else work
     try:
         yield kept

@@ -46,7 +46,7 @@ class DepthShot:
         start, stop: its frames, stop excluded.
         folder: its maps, cameras and frames.
         tracks: the points tracked, in frames of the shot; None of a result that was loaded.
-        static: bool [N], those that do not move by themselves; None where `tracks` is.
+        static: bool [N], those that do not move; None where `tracks` is.
         about: figures for a record.
     """
 
@@ -157,7 +157,7 @@ def _track(
 
 
 def _find_movers(tracks: RaggedTracks, video: Video, request: DepthRequest, progress: Report) -> Movers:
-    """What moves by itself; nothing where `DepthConfig.moving` is off."""
+    """Moving points; none where `DepthConfig.moving` is off."""
     width, height = video.info.width, video.info.height
     if not request.depth.moving:
         return Movers(tracks, np.ones(len(tracks), bool), width, height)

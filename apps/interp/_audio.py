@@ -37,7 +37,7 @@ _POSITIVE = (".mkv", ".webm")
 _MS = Fraction(1, 1000)
 
 _BITRATE = 96_000
-"""Bits a second and channel of sound that is encoded again."""
+"""Bits per second and channel of re-encoded sound."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from trackime.arrays import Float32, FloatArray, UInt8, pixels_at
 _NEAREST = 12
 """Points in the fit of a pixel."""
 _GRID = 4
-"""Pixels between the nodes that are fitted; between nodes values are interpolated."""
+"""Pixels between the fitted nodes; values between nodes are interpolated."""
 _COLOUR = 50.0
 """Difference in CIELAB that counts as much as the distance between neighbouring points."""
 _RIDGE = np.diag([1e-4, 0.05, 0.05])

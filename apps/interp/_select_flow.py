@@ -20,7 +20,7 @@ _EQUAL = 3  # grey levels of difference that count as none
 _OUTSIDE = 1.2  # of a pixel that leaves the frame and cannot be compared: about that of a poor match
 _MARGIN = 0.03  # by which a candidate must be better than the default
 _COLOUR, _MOST = 2.0, 0.2  # of a difference of 1 in colour, which is truncated at _MOST
-_LARGEST = 4.0  # pixels of forward-backward inconsistency that cost 1
+_LARGEST = 4.0  # pixels of forward-backward error that cost 1
 _SIGMA = 3.0  # pixels of the Gaussian that smooths costs, so that neighbouring pixels agree
 _ROUNDS = 2  # how often both directions are selected, each time against the last selection of the other
 

@@ -1,4 +1,4 @@
-"""Forward warping: every pixel is distributed to where it moves (Niklaus and Liu, Softmax splatting, CVPR 2020).
+"""Forward warping: every pixel is distributed around its new position (Niklaus and Liu, Softmax splatting, CVPR 2020).
 
 A value at pixel (x, y) with flow (dx, dy) goes to (x + dx, y + dy), distributed over the four pixels around it
 with bilinear weights b. With a weight w for each source pixel s, a target pixel t receives
@@ -37,7 +37,7 @@ _EPS: tuple[_Eps, ...] = get_args(_Eps)
 _KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 _SMALLEST = 1e-7
-"""What `divide` adds to a denominator, or its lower limit."""
+"""Added to a denominator by `divide`, or its lower limit."""
 
 _KERNEL_VARIABLE = "TRACKIME_SPLAT"
 """Environment variable that decides for ``kernel="auto"``: auto, torch or triton."""
@@ -133,7 +133,7 @@ def chosen_kernel(values: Tensor, flow: Tensor, kernel: Kernel = "auto") -> Lite
     ``torch`` runs everywhere. ``triton`` is one fused kernel for CUDA; requested by name it is used or refused.
     ``auto`` is the value of the environment variable TRACKIME_SPLAT, and without it: torch for tensors that are not on
     CUDA, where triton is not installed, and under ``torch.use_deterministic_algorithms``, which torch obeys; otherwise
-    whichever was faster when both were timed, once a process for each shape and device (`_splat_triton.faster`).
+    whichever was faster when both were timed, once per process, shape and device (`_splat_triton.faster`).
 
     Raises:
         InputError: triton was requested by name and is not installed, or the tensors are not on CUDA.

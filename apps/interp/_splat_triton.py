@@ -45,7 +45,7 @@ def sums_triton(values: Tensor, weight: Tensor | None, flow: Tensor, denominator
 
 
 def faster(values: Tensor, flow: Tensor, sums_torch: Sums) -> bool:
-    """Whether the kernel beats plain torch, `sums_torch`, on these tensors' device, measured once a shape and type.
+    """Whether the kernel beats plain torch, `sums_torch`, on these tensors' device, measured once per shape and type.
 
     It times sums with denominators of random values along this flow, a few runs each after one to compile. A kernel
     that does not compile, or whose sums differ by more than 1e-5 of the largest, is not faster, which is logged.

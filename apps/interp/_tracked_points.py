@@ -1,4 +1,4 @@
-"""Points tracked through a video one stretch at a time: time grows with its length, memory does not.
+"""Points tracked through a video one stretch at a time: time grows with the length of the video, memory does not.
 
 A stretch is a run of frames of one shot. Its points start on a grid in its middle, with more where flow is unreliable
 there and where parts of its first and last frame have none. They are tracked beyond both ends of the stretch, so that
@@ -28,7 +28,7 @@ from .interpolator import InterpInput
 CONTEXT = 2
 """Frames before and after a pair whose positions are used."""
 _MAX_INCONSISTENCY = 2.0
-"""Largest forward-backward inconsistency of reliable flow, in pixels."""
+"""Largest forward-backward error of reliable flow, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ class TrackedPoints:
         return empty
 
     def _unreliable(self, before: int, t: int, known: Float32) -> BoolArray:
-        """Where [h, w] flow to the frame before is inconsistent with its way back, in cells where much of it is.
+        """bool [h, w]: flow to the frame before fails the forward-backward check, in cells where much of it does.
 
         The surroundings of the queries `known` [N, 3] are left out.
         """

@@ -1,4 +1,4 @@
-"""The simplest method: a cross-fade of both frames, the baseline of every other one."""
+"""The simplest method and baseline: a cross-fade of both frames."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _blend(a: Float32, b: Float32, tau: float) -> Float32:
         return a + part * (b - a)
     old, new = (1 - part) * a[..., 3:], part * b[..., 3:]
     alpha = old + new
-    # Where both are transparent the colours keep their plain mean: alpha may not be all there is to them.
+    # Where both are transparent the colours keep their plain mean: another program may use them without alpha.
     hidden = alpha == 0
     total = np.where(hidden, np.float32(1), alpha)
     first, second = np.where(hidden, 1 - part, old / total), np.where(hidden, part, new / total)

@@ -9,14 +9,14 @@ from trackime.config import check_choices, option
 from trackime.errors import InputError, UnknownNameError
 
 DEFAULT_TRACKER = "lk"
-"""New frames need positions to a fraction of a pixel more than they need every point re-identified."""
+"""For new frames sub-pixel accuracy matters more than finding every lost point again."""
 
 METHODS = {
     "tracks": "optical flow corrected by tracked points, splatted",
     "flow": "optical flow, splatted",
     "mean": "cross-fade of both frames, a baseline",
 }
-"""What makes frames, by name; the default first."""
+"""Methods that make frames, by name; the default first."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class InterpConfig:
     )
     curved: bool = option(True, "quadratic motion, estimated from the frames before and after; off: straight paths")
     mend: bool = option(True, "points correct the flow; off: they only contribute to quadratic motion")
-    refine: bool = option(True, "flow is refined from the points' motion; off: that motion is used as it is")
+    refine: bool = option(True, "flow is refined from the points' motion; off: that motion is used unchanged")
     points: int = option(200, "points tracked on a grid; more are added where flow is unreliable")
     stretch: int = option(16, "frames through which the same points are tracked")
     ime: bool = option(False, "TrackIME around the tracker: slower, more reliable points; off: the tracker alone")
@@ -53,7 +53,7 @@ class InterpConfig:
     crf: int = option(16, "quality of the encoder, 0 (lossless) .. 51; 18 is visually close to the source")
     preset: str = option("", "the encoder's preset, e.g. slow; none: its own")
     depth: str = option(
-        "auto", "bits a channel; auto: 10 (images: 16) where the video has more than 8", ("auto", "8", "10")
+        "auto", "bits per channel; auto: 10 (images: 16) where the video has more than 8", ("auto", "8", "10")
     )
     segment: int = option(120, "frames of the result encoded together: what --resume may have to redo")
 

@@ -1,6 +1,7 @@
 """The dense motion between two frames, from which new frames are splatted.
 
-Optical flow both ways, corrected by tracked points, with quadratic motion estimated from the frames before and after.
+Optical flow both ways, corrected by tracked points (flow correction: `InterpConfig.mend`), with quadratic motion
+estimated from the frames before and after.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .motion import FrameMotion, PairMotion
 _POINTS_SHARE = 0.7
 """Weight of points against flow in quadratic motion, where they are near."""
 _AT_ENDS = 0.25
-"""Weight of quadratic motion at a shot's ends, where it rests on one frame alone, which camera shake may have moved."""
+"""Weight of quadratic motion at a shot's ends, where it depends on one frame, which camera shake may have moved."""
 _KEPT = 4
 _LEAST = 4  # points needed to interpolate between them
 

@@ -1,4 +1,4 @@
-"""What makes new frames, and what it is made from: the contract between the application and its methods."""
+"""The contract between the application and its methods: `FrameInterpolator` and its input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .timeline import Marks
 
 @dataclass(frozen=True, eq=False)
 class InterpInput:
-    """What an interpolation, and the method that makes its frames, is given.
+    """Input of an interpolation and of the method that makes its frames.
 
     Attributes:
         video: the input frames; methods read them themselves.

@@ -1,4 +1,4 @@
-"""The methods that make frames, each put together from its parts.
+"""The methods that make frames, each assembled from its parts.
 
 To add one: its name and help in `config.METHODS`, and a function here.
 """
@@ -19,7 +19,7 @@ from .synthesis import Synthesis
 
 
 def make_interpolator(given: InterpInput) -> FrameInterpolator:
-    """What makes the frames of a video, by the method that `given.config.method` names.
+    """The interpolator of a video, by the method that `given.config.method` names.
 
     Raises:
         UnknownNameError: no such method.
@@ -47,7 +47,7 @@ def _flow(given: InterpInput) -> Synthesis:
 
 
 def _mean(given: InterpInput) -> Blend:
-    """Frames by cross-fading, whatever moves."""
+    """Frames by cross-fading."""
     return Blend(given.video)
 
 

@@ -1,4 +1,4 @@
-"""The motion between two frames as it is estimated (`MotionSource`) and used (`Synthesis`).
+"""The motion between two frames, between its estimation (`MotionSource`) and its use (`Synthesis`).
 
 Coordinates and displacements are in pixels of the video. tau is the time of a new frame between frames i and j: 0 at
 i, 1 at j.
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class FrameMotion:
-    """How the pixels of one of the two frames move towards the other one.
+    """The motion of the pixels of one of the two frames towards the other.
 
     Attributes:
         flow: float32 [2, H, W], (dx, dy) to the other frame.

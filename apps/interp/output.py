@@ -31,7 +31,7 @@ from .timeline import Timeline
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Of videos that hold exact times and sound; another suffix is refused, a name without one is a folder."""
+"""Suffixes of videos that hold exact times and sound; others are refused, a name without one is a folder."""
 
 _FINEST = {"mpeg4": 65_535}
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
@@ -91,7 +91,7 @@ class Sink(ABC):
 
     @abstractmethod
     def place(self, k: int) -> Path:
-        """Where segment k is kept; it exists once it is whole."""
+        """The file of segment k; it exists once it is whole."""
 
     @abstractmethod
     def write(self, k: int, start: int, frames: Iterable[Pixels]) -> None:

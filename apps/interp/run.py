@@ -182,7 +182,7 @@ def interpolate(
     Args:
         video: a path, a folder of frames, uint8 [T, H, W, 3] RGB, or an open `Video`, which stays open.
         factor: frames in place of each input frame; the duration stays.
-        fps: frames a second of the result: 60, "60000/1001".
+        fps: frames per second of the result: 60, "60000/1001".
         slow: how many times longer the result lasts. Of these three at least one, here or in `config`; what is given
             here replaces all three of `config`.
         config: all switches.

@@ -1,4 +1,4 @@
-"""A new frame from the two around it: both are splatted to its time and blended where they land.
+"""The last step of a new frame: splat its two neighbours along their motion (`FlowEstimator`) and blend them.
 
 A pixel of either frame is moved along its motion, with a weight that grows with its photometric consistency, its
 visibility in the other frame and its nearness (softmax splatting: Niklaus and Liu, CVPR 2020, whose metric is the
@@ -25,9 +25,9 @@ from ._splat import splat_sums
 from .motion import FrameMotion, MotionSource
 
 _UNLIKE = 40.0
-"""What a difference of 1 in colour subtracts from the metric."""
+"""Metric subtracted per difference of 1 in colour."""
 _NEAR = 4.0
-"""What the nearest layer adds to it."""
+"""Metric added for the nearest layer."""
 _LIMIT = 20.0
 """Largest absolute value of the metric: exp must not overflow."""
 _FALLBACK_WEIGHT = 1e-3
@@ -35,7 +35,7 @@ _FALLBACK_WEIGHT = 1e-3
 _COARSE = 8
 """Pixels between the nodes of slowly varying fields: brightness, motion around holes."""
 _TILE = 1 << 22
-"""Pixels splatted at once: larger frames are splatted by strips, so that memory beside the frames is bounded."""
+"""Pixels splatted at once: larger frames are splatted in strips, which bounds memory beside the frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ def _warp_backward(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels go by flow [1, 2, H, W]: x and y [1, H, W], centres at + 0.5."""
+    """Positions of pixels after flow [1, 2, H, W]: x and y [1, H, W], centres at + 0.5."""
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + 0.5 + flow[:, 1]

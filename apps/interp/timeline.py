@@ -74,9 +74,9 @@ class SourceTimes:
             they are replaced by those of that rate: containers round times to milliseconds or 90,000ths.
 
     Attributes:
-        pts: fractions, one a frame.
+        pts: fractions, one per frame.
         interval: how long the last frame is shown: the median interval.
-        rate: frames a second, None where times are not regular.
+        rate: frames per second, None where times are not regular.
     """
 
     def __init__(self, pts: npt.ArrayLike) -> None:
@@ -134,7 +134,7 @@ class Timeline:
         times: of the input frames.
         targets: what is shown.
         interval: how long the last frame is shown, in seconds.
-        rate: frames a second, None where they are not regular.
+        rate: frames per second, None where they are not regular.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ def by_rate(
 
     Args:
         times: of the input frames.
-        rate: frames a second of the result.
+        rate: frames per second of the result.
         tail: as in `by_factor`.
         slow: how many times longer the result lasts.
         marks: cuts and duplicates.
@@ -295,7 +295,7 @@ def _check_slow(slow: Fraction) -> None:
 
 
 def parse_rate(value: str | float | Fraction) -> Fraction:
-    """Frames a second as typed: 60, 23.976 (24000/1001) or 60000/1001.
+    """Frames per second as typed: 60, 23.976 (24000/1001) or 60000/1001.
 
     Raises:
         InputError: not a rate.

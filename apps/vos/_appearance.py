@@ -1,4 +1,4 @@
-"""Colour models of an object and of its surroundings, those of the first frame kept for good."""
+"""Colour models of an object and of its surroundings; those of the first frame are kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Corrections of a segmentation: clicks change objects in their frames, and onward as far as that makes a difference.
+"""Corrections of a segmentation: clicks change objects in their frames and in those that the change reaches.
 
-From the clicked frame the corrected objects are propagated again in both directions of time, until the masks are those
-that were there before, or a frame is reached whose mask a prompt decided. All else stays as it was.
+From the clicked frame the corrected objects are propagated again in both directions of time, until the masks equal the
+earlier ones or a frame's mask came from a prompt. All else stays unchanged.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .prompts import Prompts
 from .segmentation import Segmentation
 
 _SETTLED = 0.95
-"""A mask of at least this IoU with the one before is the same."""
+"""A mask of at least this IoU with the earlier one counts as unchanged."""
 
 _FRAMES = 3
-"""After this many frames of the same mask nothing more is corrected in that direction."""
+"""After this many unchanged frames the correction ends in that direction."""
 
 
 def correct(
@@ -175,7 +175,7 @@ class _Correction:
         propagator = make_propagator(self.video, self.tracks, self.models, objects, backward)
         beyond = end - 1 if backward else end + 1
         if 0 <= beyond < len(self.video):
-            # The prompted masks ahead are known from the start: what is between is carried from both sides.
+            # The prompted masks ahead are known from the start: frames between are propagated from both sides.
             ahead = self.ids[beyond]
             known = {k: ahead == k for k in objects if beyond in self.prompted[k] and (ahead == k).any()}
             propagator.step(beyond, self.video[beyond], known)

@@ -1,4 +1,4 @@
-"""Where a mask's border is drawn: a minimum cut over prior, colours, tracked points, motion and contrast.
+"""The border of a mask: a minimum cut over prior, colours, tracked points, motion and contrast.
 
 Y. Boykov, M.-P. Jolly: Interactive graph cuts for optimal boundary and region segmentation. ICCV 2001. The unary
 terms are log odds in nats, summed as if independent; border prices fall with the colour contrast.
@@ -21,7 +21,7 @@ from ._warp import FlowWarper, Warp
 from .config import VosConfig
 
 FAR = 60.0
-"""Signed distances are clipped to this many pixels: beyond, no carried mask is more certain."""
+"""Signed distances are clipped to this many pixels: beyond, no propagated mask is more certain."""
 
 LEAST = -12.0
 """Logits of pixels where an object cannot be."""
@@ -56,11 +56,11 @@ class CutFrame:
 
 @dataclass(frozen=True)
 class MaskPrior:
-    """Where an object should be in a frame, before its colours are looked at.
+    """The expected place of an object in a frame, before its colours are used.
 
     Attributes:
         points: its plausible points.
-        evidence: [h, w] nats of the carried masks; None: there are none.
+        evidence: [h, w] nats of the propagated masks; None: there are none.
         sigma: uncertainty of their border, pixels.
     """
 
@@ -93,7 +93,7 @@ def cut(
     config: VosConfig,
 ) -> CutMask:
     """Cut an object out of a frame, within a band around its prior of uncertainty `sigma` pixels."""
-    # Something may pass in front of the object, so all of its inside may change, too.
+    # The whole inside may change, as something may pass in front of the object.
     reach = min(config.band, max(6.0, 3 * sigma))
     distance = clipped_distance(prior > 0)
     free = distance > -reach

@@ -1,21 +1,21 @@
 """Export of masks to the formats of other tools, frame by frame; each file or folder is whole when it appears.
 
 ``coco``
-    coco.json: COCO's layout with videos, as TAO extends it: ``videos``, ``images`` (one a frame, with ``video_id`` and
-    ``frame_index`` from 0), ``annotations`` (one a frame and object that is in it; ``track_id`` is the object's id),
+    coco.json: COCO's layout with TAO's extension to videos: ``videos``, ``images`` (one per frame, ``video_id`` and
+    ``frame_index`` from 0), ``annotations`` (one per frame and object in it; ``track_id`` is the object's id),
     ``tracks``, ``categories`` (one: nothing is known of classes). ``segmentation`` is COCO's compressed RLE, ``bbox``
     [x, y, width, height] in pixels from the frame's top left corner, ``score`` the confidence. pycocotools loads it.
     (https://cocodataset.org/#format-data, https://github.com/TAO-Dataset/tao)
 ``mots``
-    mots.txt: a line ``frame id class height width rle`` a frame and object, as MOTS and KITTI MOTS have it
+    mots.txt: a line ``frame id class height width rle`` per frame and object, as in MOTS and KITTI MOTS
     (Voigtlaender et al. 2019, https://www.vision.rwth-aachen.de/page/mots): frames count from 0, id is 1000 class +
-    object, the class is 1 throughout, rle is COCO's.
+    object, the class is always 1, rle is COCO's.
 ``yolo``
-    yolo/labels/NAME.txt: a line ``class x1 y1 x2 y2 ...`` an object in the frame, x divided by the width and y by the
+    yolo/labels/NAME.txt: a line ``class x1 y1 x2 y2 ...`` per object in the frame, x divided by the width and y by the
     height, as Ultralytics reads them (https://docs.ultralytics.com/datasets/segment/); the class is the object's id,
     yolo/classes.txt names classes from 0, which is the background and stays unused. The polygon runs along the edges of
     pixels and covers them exactly. An object of several parts, or with holes, is still one line: parts and holes are
-    connected by bridges of no width, as the format has one closed polygon an object. A frame without objects is empty.
+    connected by bridges of no width, as the format has one closed polygon per object. A frame without objects is empty.
 ``rgba``, ``rgba-objects``
     rgba/NAME.png, all objects cut out, or rgba-objects/ID/NAME.png, each alone: 8 bits, straight alpha, as PNG
     demands; alpha is soft in a narrow band about the border and colours there exclude the background's (`_matte`).

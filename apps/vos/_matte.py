@@ -27,9 +27,10 @@ def band_of(size: tuple[int, int]) -> int:
 def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float32:
     """Alpha float32 [H, W] of an object: 1 inside, 0 outside, something between in a band about the mask's border.
 
-    In the band a pixel's colour is taken for a mixture of the object's and the background's colours around it, means F
-    and B of either side of the band: I = alpha F + (1 - alpha) B, by least squares over the channels. That counts as
-    far as F and B differ and I lies between them; for the rest the mask counts, antialiased.
+    In the band a pixel's colour is modelled as a mixture of the object's and the background's colours around it, means
+    F and B of either side of the band: I = alpha F + (1 - alpha) B, by least squares over the channels. The weight of
+    this estimate grows with the difference of F and B and with how well I lies between them; the rest is the
+    antialiased mask.
 
     Args:
         mask: bool [H, W].
@@ -49,7 +50,7 @@ def soften(mask: npt.ArrayLike, frame: UInt8, band: int | None = None) -> Float3
         return alpha
     near, image = inside[box], frame[box].astype(np.float32)
     depth = _depth(near)
-    # Next to the border a colour may be mixed already: it counts, but little, which is all that thin parts have.
+    # Colours next to the border may be mixed: they get a small weight, since thin parts have no others.
     weight = 1e-2 + np.clip(np.abs(depth) - 0.5, 0, width) ** 2
     on, off = (_mean(image, np.where(side, weight, 0).astype(np.float32), 3 * width) for side in (near, ~near))
     line = on - off

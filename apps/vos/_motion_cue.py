@@ -1,4 +1,4 @@
-"""Which pixels move with an object, and which with its surroundings: evidence for a turning object's new parts."""
+"""Pixels that move with an object or with its surroundings: evidence for newly visible parts of a turning object."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SPREAD = 1.5
 def motion_ratio(flow: Warp, distance: FloatArray, reach: float) -> Float32:
     """In [-1, 1], [h, w]: above 0 where the flow is the object's, below where it is its surroundings', else near 0.
 
-    Each of the two moves affinely, fitted to the flow inside the carried mask and in a ring around it. Where both
+    Each of the two moves affinely, fitted to the flow inside the propagated mask and in a ring around it. Where both
     move alike the ratio is 0.
 
     Args:
         flow: to the frame before.
-        distance: [h, w] signed distance to the carried mask's border, positive inside.
+        distance: [h, w] signed distance to the propagated mask's border, positive inside.
         reach: outer radius of the ring, pixels.
     """
     inside = np.flatnonzero((distance > 1.5) if (distance > 1.5).sum() > 20 else distance > 0)

@@ -1,6 +1,6 @@
-"""One object's mask, frame after frame: carried from earlier frames, cut, and judged.
+"""One object's mask, frame after frame: propagated from earlier frames, cut, and judged.
 
-In each frame the object's earlier masks are carried to it (from the frame before, from the last confident frame,
+In each frame the object's earlier masks are propagated to it (from the frame before, from the last confident frame,
 and from the first, by the tracks; from the frame before by flow as well) and averaged into one prior: the mean of
 their signed distances, each over its own uncertainty. `_cut` draws the border where the prior leaves a doubt.
 """
@@ -22,18 +22,18 @@ from ._warp import warp_by_points
 from .config import VosConfig
 
 _GONE = 0.08
-"""Weight of a point that went out of sight, against one that is visible beside its object's mask."""
+"""Weight of a point that became hidden, relative to a visible one outside its object's mask."""
 
 _MILD = 0.25
 """Power of colours and overlap in the confidence: on tuning videos points alone rank masks better than both."""
 
 _SIGMA = (2.0, 15.0)
-"""Least and largest uncertainty of a carried mask's border, pixels of the cut frame."""
+"""Least and largest uncertainty of a propagated mask's border, pixels of the cut frame."""
 
 
 @dataclass(frozen=True)
 class _ReferenceMask:
-    """A frame whose mask is carried to others: its index, signed distance [h, w] and the object's points."""
+    """A frame whose mask is propagated to others: its index, signed distance [h, w] and the object's points."""
 
     t: int
     distance: FloatArray
@@ -60,7 +60,7 @@ class MaskEstimate:
 
 
 class ObjectMemory:
-    """What is remembered of one object while it is propagated from its first mask on.
+    """The state of one object while it is propagated from its first mask on.
 
     Args:
         config: the switches.
@@ -80,9 +80,9 @@ class ObjectMemory:
         self.first = self.confident = self.last = reference
 
     def prior(self, frame: CutFrame, points: ObjectPoints) -> MaskPrior:
-        """The object's masks of other frames carried to the next frame."""
+        """The object's masks of other frames propagated to the next frame."""
         points = self._plausible(frame, points)
-        evidence, sigma = self._carried(frame, points)
+        evidence, sigma = self._propagated(frame, points)
         if evidence is not None and not (evidence > 0).any():
             evidence = None
         return MaskPrior(points, evidence, sigma)
@@ -99,11 +99,11 @@ class ObjectMemory:
         if predicted is not None:
             vote = shrunk(predicted.logits, frame.grey.shape)
             if predicted.agreement > TRUST:
-                # A mask drawn by more than colours, which the tracks confirm: the cut would not improve it.
+                # The network's mask uses more than colours and the tracks confirm it: the cut would not improve it.
                 mask = vote > 0
                 ratio = self.appearance.ratio(frame.lab, mask)
-                carried = mask if evidence is None else evidence > 0
-                confidence, support = self._judge(mask, carried, ratio, points)
+                propagated = mask if evidence is None else evidence > 0
+                confidence, support = self._judge(mask, propagated, ratio, points)
                 return MaskEstimate(mask, np.asarray(vote, np.float32), confidence, support, predicted.logits)
             vote = np.clip(vote * predicted.agreement, -self.config.shape, self.config.shape)
             evidence, sigma = (vote, _SIGMA[1]) if evidence is None else (evidence + vote, sigma)
@@ -130,7 +130,7 @@ class ObjectMemory:
         if given:
             self._refuse(mask, points)
         self.confidence, self.support = confidence, 1.0 if support is None else support
-        # A lost object's mask is not carried on: it would be background soon. Its points find it again.
+        # A lost object's mask is not propagated: it would be background soon. Its points find it again.
         lost = not given and confidence < self.config.abstain
         distance = np.full(mask.shape, -FAR, np.float32) if lost else clipped_distance(mask)
         self.last = _ReferenceMask(frame.t, distance, self._plausible(frame, points))
@@ -144,7 +144,7 @@ class ObjectMemory:
         self.confident = self.last = replace(self.last, points=self._plausible(frame, points))
 
     def _refuse(self, mask: BoolArray, points: ObjectPoints) -> None:
-        """Ignore points from now on that a prompt's mask shows to be off the object."""
+        """Ignore points that a prompt's mask shows to be off the object, from now on."""
         x, y = pixels_at(points.xy, mask.shape).T
         near = _dilated(mask)[y, x] > 0
         self._refused |= set(points.number[points.visible & ~near].tolist())
@@ -160,15 +160,15 @@ class ObjectMemory:
             likely &= ~np.isin(points.number, list(self._refused))
         return replace(points, visibility=np.where(likely, points.visibility, 0))
 
-    def _carried(self, frame: CutFrame, points: ObjectPoints) -> tuple[FloatArray | None, float]:
-        """Evidence [h, w] of the carried masks in nats, at most `shape`, and its uncertainty in pixels."""
+    def _propagated(self, frame: CutFrame, points: ObjectPoints) -> tuple[FloatArray | None, float]:
+        """Evidence [h, w] of the propagated masks in nats, at most `shape`, and its uncertainty in pixels."""
         votes: list[tuple[float, float, FloatArray]] = []  # weight, sigma, signed distance
         if frame.flow is not None and self.config.flow and (self.last.distance > 0).any():
             sigma = float(np.clip(2.0 + frame.flow.error, *_SIGMA))
             votes.append((1.0 + self.confidence, sigma, frame.flow.apply(self.last.distance, -FAR)))
         references = {r.t: (r, weight) for weight, r in ((1.0, self.first), (0.7, self.confident), (0.5, self.last))}
         for reference, weight in references.values():
-            vote = _carry(reference, frame, points)
+            vote = _warp_mask(reference, frame, points)
             if vote is not None:
                 votes.append((weight * vote[0], *vote[1:]))
         if not votes or not any((distance > 0).any() for _, _, distance in votes):
@@ -181,14 +181,14 @@ class ObjectMemory:
         return np.asarray(np.clip(mean * most / 2, -most, most)), sigma
 
     def _judge(
-        self, mask: BoolArray, carried: BoolArray, ratio: FloatArray, points: ObjectPoints
+        self, mask: BoolArray, propagated: BoolArray, ratio: FloatArray, points: ObjectPoints
     ) -> tuple[float, float]:
-        """A mask's confidence by colours, overlap with carried masks and support by points; and that support."""
+        """A mask's confidence by colours, overlap with propagated masks and support by points; and that support."""
         if not mask.any():
             return 0.0, self._support(0, 0, points)
         likely = float((1 / (1 + np.exp(-ratio[mask]))).mean())
         looks = likely * self.appearance.separability + 0.7 * (1 - self.appearance.separability)
-        overlap = float((mask & carried).sum() / max(1, (mask | carried).sum()))
+        overlap = float((mask & propagated).sum() / max(1, (mask | propagated).sum()))
         visible = points.xy[points.visible]
         held = float(ids_at(_dilated(mask), visible).sum())
         support = self._support(held, int(inside(visible, mask.shape).sum()), points)
@@ -204,8 +204,10 @@ class ObjectMemory:
         return (held + 2 * 0.98 * self.support) / (seen + 2 + _GONE * gone)
 
 
-def _carry(reference: _ReferenceMask, frame: CutFrame, points: ObjectPoints) -> tuple[float, float, FloatArray] | None:
-    """A reference's mask carried by points visible in both frames: weight, uncertainty and signed distance [h, w]."""
+def _warp_mask(
+    reference: _ReferenceMask, frame: CutFrame, points: ObjectPoints
+) -> tuple[float, float, FloatArray] | None:
+    """A reference's mask by the points visible in both frames: weight, uncertainty and signed distance [h, w]."""
     if not (reference.distance > 0).any():
         return None
     _, i, j = np.intersect1d(points.number, reference.points.number, assume_unique=True, return_indices=True)

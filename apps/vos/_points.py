@@ -122,7 +122,7 @@ class PointTracks:
         queries = self._missing(t, ids, objects)
         if not len(queries):
             return False
-        # Points tracked to their end are of no use any more; those of the whole video stay.
+        # Drop points whose tracks have ended; those of the whole video stay.
         whole, *added = self._parts
         self._parts = [whole, *(p for p in added if (p.start < t if self.backward else p.stop - 1 > t))]
         tracks = self.follow(queries, last)

@@ -19,7 +19,7 @@ from trackime.geometry import to_torch
 from trackime.segmenters import PointSegmenter, PromptedSegmenter
 
 PROMPT = 8
-"""Points on an object, and as many off it, in a joint prompt: more confuse a network, they judge its mask instead."""
+"""Points on an object, and as many off it, in a joint prompt: more confuse a network, and only judge its mask."""
 
 TRUST = 0.5
 """A mask of more agreement than this is taken as it is, others are one more piece of evidence for the cut."""
@@ -30,19 +30,19 @@ BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class PromptPoints:
-    """An object's tracked points and carried mask in one frame, pixels of the video.
+    """An object's tracked points and propagated mask in one frame, pixels of the video.
 
     Attributes:
         on: [N, 2] its visible points.
         weights: [N] their visibility.
         off: [M, 2] visible points on something else.
-        carried: bool [H, W] its mask carried from other frames; None: there is none.
+        propagated: bool [H, W] its mask propagated from other frames; None: there is none.
     """
 
     on: FloatArray
     weights: FloatArray
     off: FloatArray
-    carried: BoolArray | None
+    propagated: BoolArray | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class PointPrompter:
         return self._joint(embedding, prompted)
 
     def _joint(self, embedding: Any, prompted: Mapping[int, PromptPoints]) -> dict[int, PredictedMask]:
-        """One prompt an object, of a few of its points; the candidate that agrees best with all of them."""
+        """One prompt per object, of a few of its points; the candidate that agrees best with all of them."""
         prompts = [(_spread(p.on), _nearest(p.off, p.on)) for p in prompted.values()]
         width = max(len(on) + len(off) for on, off in prompts)
         points = np.zeros((len(prompts), width, 2), np.float32)
@@ -105,14 +105,14 @@ class PointPrompter:
         return found
 
     def _each(self, embedding: Any, prompted: Mapping[int, PromptPoints], pixels: int) -> dict[int, PredictedMask]:
-        """A prompt a point; masks averaged with visibility and score as weight, those unlike the mean dropped.
+        """A prompt per point; masks averaged with visibility and score as weight, those unlike the mean dropped.
 
-        Memory follows a block of prompts and a mask an object, not the number of points.
+        Memory holds a block of prompts and one mask per object, whatever the number of points.
         """
         rows = [(k, n) for k, about in prompted.items() for n in range(len(about.on))]
         size = max(1, BLOCK // pixels)
         mean = {k: _WeightedMean() for k in prompted}
-        votes: dict[int, list[UInt8]] = {k: [] for k in prompted}  # packed: one bit a pixel
+        votes: dict[int, list[UInt8]] = {k: [] for k in prompted}  # packed: one bit per pixel
         for k, n, vote, score in self._votes(embedding, prompted, rows, size):
             mean[k].add(vote, prompted[k].weights[n] * score)
             votes[k].append(np.packbits(vote > 0.5))
@@ -170,12 +170,12 @@ class _WeightedMean:
 
 
 def agreement(mask: BoolArray, about: PromptPoints) -> float:
-    """In [0, 1]: how far a mask [H, W] holds an object's points, leaves others out, and looks like the carried mask."""
+    """In [0, 1]: how far a mask [H, W] holds an object's points, excludes others, and overlaps the propagated mask."""
     if not mask.any():
         return 0.0
     on = float(np.average(ids_at(mask, about.on), weights=about.weights)) if len(about.on) else 0.5
     off = 1 - float(ids_at(mask, about.off).mean()) if len(about.off) else 1.0
-    alike = 0.5 if about.carried is None else _iou(mask, about.carried)
+    alike = 0.5 if about.propagated is None else _iou(mask, about.propagated)
     return on * off * alike**0.5
 
 

@@ -144,13 +144,13 @@ class Propagator:
         return {k: self._memories[k].estimate(shrunk, prior, predicted.get(k)) for k, prior in priors.items()}
 
     def _prompt(self, prior: MaskPrior) -> PromptPoints:
-        """What a segmenter is prompted with, and its masks are compared with, in pixels of the video."""
-        points, carried = prior.points, None
+        """The prompts of a segmenter, with which its masks are also compared, in pixels of the video."""
+        points, propagated = prior.points, None
         if prior.evidence is not None:
-            carried = _resize(prior.evidence, self.size) > 0
+            propagated = _resize(prior.evidence, self.size) > 0
         scale = np.array([self.size[1] / self.work[1], self.size[0] / self.work[0]])
         use = points.visible
-        return PromptPoints(points.xy[use] * scale, points.visibility[use], points.off * scale, carried)
+        return PromptPoints(points.xy[use] * scale, points.visibility[use], points.off * scale, propagated)
 
     def _compete(self, logits: Mapping[int, FloatArray], size: tuple[int, int]) -> UInt8:
         """The likeliest object of each pixel where its probability is above the threshold, else 0."""

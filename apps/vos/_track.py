@@ -1,4 +1,4 @@
-"""Tracks of points on objects and around them, made, or assigned to the objects."""
+"""Tracks of points on objects and around them: tracked, or given and assigned to the objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .prompts import Prompts
 
 @dataclass(frozen=True)
 class Models:
-    """What tracks points and draws masks.
+    """The models that track points and draw masks.
 
     Attributes:
         tracker: None: no points are tracked.
@@ -63,7 +63,7 @@ class Models:
         return Tracks(found.xy, found.visibility, queries, found.video)
 
     def follower(self, video: Video) -> Follow | None:
-        """How points added along the way are tracked; None without a tracker."""
+        """The function that tracks points added along the way; None without a tracker."""
         quiet = replace(self, progress=silent)
 
         def follow(queries: Queries, last: int) -> Tracks:

@@ -1,4 +1,4 @@
-"""Warps that carry a mask from one frame to another: by the motion of tracked points nearby, or by dense flow."""
+"""Warps that propagate a mask from one frame to another: by the motion of tracked points nearby, or by dense flow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NODE = 12
 
 @dataclass(frozen=True)
 class Warp:
-    """Where each pixel of a frame comes from in another.
+    """The source position of each pixel of a frame in another frame.
 
     Attributes:
         source: float32 [h, w, 2], (x, y) in pixels of the other frame, pixel centres at + 0.5.

@@ -1,4 +1,4 @@
-"""The masks of a video as a sequence, each made of few bytes or of a file when it is read."""
+"""The masks of a video as a sequence, each unpacked or read from its file when indexed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Masks(Sequence[UInt8]):
 
 
 class PackedMasks(Masks):
-    """Masks in memory as compressed run lengths: a few kilobytes a frame."""
+    """Masks in memory as compressed run lengths: a few kilobytes per frame."""
 
     def __init__(self) -> None:
         self._packed: list[_Packed] = []
@@ -50,7 +50,7 @@ class PackedMasks(Masks):
 
 
 class EditedMasks(Masks):
-    """Other masks of which some are replaced."""
+    """A sequence of masks with some replaced."""
 
     def __init__(self, masks: Sequence[UInt8]) -> None:
         self._masks, self._replaced = masks, dict[int, _Packed]()

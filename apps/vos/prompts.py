@@ -1,4 +1,4 @@
-"""What a user points out: masks and clicks by frame."""
+"""A user's prompts: masks and clicks by frame."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Prompts:
         count = len(self.points)
         labels = np.ones(count, np.int64) if self.labels is None else np.asarray(self.labels)
         if labels.shape != (count,):
-            raise ShapeError("labels", f"[{count}] (one a click)", labels.shape)
+            raise ShapeError("labels", f"[{count}] (one per click)", labels.shape)
         if not np.isin(labels, (0, 1)).all():
             raise InputError(f"labels: expected 1 (on the object) or 0 (off it), got {np.unique(labels).tolist()}")
         points = Queries(self.points.xyt, np.where(self.points.instance < 0, 1, self.points.instance))

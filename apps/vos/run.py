@@ -1,4 +1,4 @@
-"""Video object segmentation from point trajectories: prompts in, one id mask a frame out."""
+"""Video object segmentation from point trajectories: prompts in, one id mask per frame out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def segment(
 ) -> Segmentation:
     """Follow objects through a video.
 
-    No more than a chunk of frames is held; masks are kept as run lengths, a few kilobytes a frame. Frames before an
+    No more than a chunk of frames is held; masks are kept as run lengths, a few kilobytes per frame. Frames before an
     object's first prompt are done first, backwards.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a segmentation is, and its files."""
+"""The result `Segmentation` and its files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Segmentation:
 
     @property
     def video(self) -> VideoInfo:
-        """What is known of the video: size, times and names of its frames."""
+        """Size, times and names of the video's frames."""
         return self.tracks.video
 
     def __len__(self) -> int:

@@ -200,7 +200,7 @@ def test_snufilm_that_is_not_whole(tmp_path):
     with pytest.raises(InputError, match="split: expected one of easy, medium, hard, extreme, got 'worst'"):
         datasets.read("snufilm", tmp_path, split="worst")
     (tmp_path / "eval_modes/test-hard.txt").write_text("a.png b.png\n")
-    with pytest.raises(FormatError, match="expected three files a line, got 2"):
+    with pytest.raises(FormatError, match="expected three files per line, got 2"):
         datasets.read("snufilm", tmp_path)
     (tmp_path / "eval_modes/test-hard.txt").unlink()
     with pytest.raises(FormatError, match=r"test-hard.txt, found none"):
@@ -237,7 +237,7 @@ def test_sportsslomo(tmp_path):
     (case,) = interp_cases.dataset("sportsslomo", str(root), split=str(tmp_path / "own.txt"))
     assert greys(case.video) == [0, 80] and [t.tau for t in case.targets] == pytest.approx(np.arange(1, 8) / 8)
     (tmp_path / "own.txt").write_text("\n".join(rows[:8]))
-    with pytest.raises(FormatError, match="expected 9 files a sample, got 8 lines"):
+    with pytest.raises(FormatError, match="expected 9 files per sample, got 8 lines"):
         datasets.read("sportsslomo", root, split=tmp_path / "own.txt")
 
 

@@ -134,7 +134,7 @@ def test_vos_ablation(tmp_path):
     )  # fmt: skip
     rows = {row["variant"]: row for row in got["rows"]}
     assert list(rows)[:3] == ["full", "no tracks", "no flow"] and list(rows)[-1] == "flow=off,band=20"
-    assert {"no negatives", "no colours", "no carried shape", "no seeds", "points at random"} < set(rows)
+    assert {"no negatives", "no colours", "no propagated shape", "no seeds", "points at random"} < set(rows)
     assert rows["full"]["difference"] == 0 and got["J&F by sequence"]["world 0"].keys() == rows.keys()
 
 
@@ -142,9 +142,9 @@ def test_vos_oracles(davis, tmp_path):
     small = ("--worlds", "1", "--size", "96x64", "--frames", "5", "--objects", "2", "--set", "points=8")
     got = run("vos", "--tracker", "lk", *small, "--oracles", path=tmp_path / "a.json")
     rows = {row["steps"]: row["J&F"] for row in got["rows"]}
-    assert list(rows)[:3] == ["as it is", "wrong points hidden", "our tracks, true masks"] and len(rows) == 5
+    assert list(rows)[:3] == ["unchanged", "wrong points hidden", "our tracks, true masks"] and len(rows) == 5
     # With nothing but truth nothing is lost, whatever the rest does.
-    assert rows["true tracks, true masks"] > 95 and rows["as it is"] <= rows["true tracks, true masks"]
+    assert rows["true tracks, true masks"] > 95 and rows["unchanged"] <= rows["true tracks, true masks"]
     real = run("vos", "--tracker", "lk", "--davis", str(davis), "--oracles", path=tmp_path / "b.json")
     assert [row["steps"] for row in real["rows"]] == list(rows)[:3]  # no true tracks there
     result = CliRunner().invoke(main, ["vos", "--davis", str(davis), "--oracles", "--ablate"])

@@ -39,7 +39,7 @@ def world():
 
 def test_refuses(world):
     _, cameras, tracks, z = world
-    with pytest.raises(ShapeError, match=r"z: expected shape .*a depth an observation, got"):
+    with pytest.raises(ShapeError, match=r"z: expected shape .*one depth per observation, got"):
         consistency(z[1:], tracks, cameras)
     with pytest.raises(InputError, match="gap: expected 1 or more frames, got 0"):
         consistency(z, tracks, cameras, gaps=(1, 0))

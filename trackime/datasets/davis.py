@@ -75,7 +75,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _split(root: Path, split: str, year: int | None, resolution: str) -> list[str]:
-    # 2016 releases call the list by resolution and give a pair of files a line; 2017 ones a name a line.
+    # 2016 releases call the list by resolution and give a pair of files per line; 2017 ones a name per line.
     where = [str(year)] if year else ["2017", "2016"]
     if year in (None, 2016):
         where.append(resolution)

@@ -1,7 +1,7 @@
 """DeepLabCut projects: animals whose joints a person labelled in some frames of a video (Mathis et al. 2018).
 
 Layout: ``labeled-data/VIDEO/imgNNN.png`` and ``labeled-data/VIDEO/CollectedData_SCORER.csv``: three rows of headers
-(scorer, body part, x or y), then a row a labelled frame; a joint that is not visible has no numbers. The frames between
+(scorer, body part, x or y), then one row per labelled frame; a joint that is not visible has no numbers. Frames between
 labelled ones are not in a project, so that a sample is a video with gaps of known length.
 """
 

@@ -27,7 +27,7 @@ def read(path: str | os.PathLike[str], points: int | None = 256, seed: int = 0) 
 
     Args:
         path: a folder of sequences, or one sequence.
-        points: tracks a sequence, drawn at random from those ever visible; None: all of them.
+        points: tracks per sequence, drawn at random from those ever visible; None: all of them.
         seed: of that choice.
 
     Raises:

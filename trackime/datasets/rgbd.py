@@ -1,7 +1,7 @@
 """RGB-D scans of static scenes: true tracks from depth and camera poses.
 
 Layout: ``color/00000.jpg``, ``depth/00000.png`` (16-bit, millimetres, 0 none), ``poses_c2w.txt`` (4x4 camera-to-world
-in metres, row by row, a line a frame), ``K.txt`` (3x3, its centre in pixels whose centres are integers).
+in metres, row by row, a line per frame), ``K.txt`` (3x3, its centre in pixels whose centres are integers).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read(
 
     Args:
         path: a scan, or a folder of scans.
-        points: queries a query frame.
+        points: queries per query frame.
         query_frames: frames to query in; None: every `gap` frames (frame 0 alone without a gap).
         gap: cells farther than this many frames from their query are not known, as poses drift; None: no limit.
         tolerance: relative difference at which depths agree.

@@ -21,7 +21,7 @@ class MaskFolder(Sequence[UInt8]):
     """The masks of a video, read on demand: uint8 [H, W] of ids, 0 background, 255 void.
 
     Args:
-        paths: one a frame; None where the frame is not annotated.
+        paths: one per frame; None where the frame is not annotated.
         size: (h, w) every mask must have.
     """
 

@@ -1,6 +1,6 @@
-"""SNU-FILM (Choi et al. 2020): triplets at four distances in time, so four difficulties.
+"""SNU-FILM (Choi et al. 2020): triplets at four distances in time, hence four difficulties.
 
-Layout: ``eval_modes/test-easy.txt`` (medium, hard, extreme) with three files a line, first, middle, last, named below
+Layout: ``eval_modes/test-easy.txt`` (medium, hard, extreme) with three files per line, first, middle, last, named below
 the folder (``GOPRO_test/...``, ``YouTube_test/...``) or below their author's (``data/SNU-FILM/test/...``).
 """
 
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str], split: str | None = None) -> Iterator[Sam
         file = root / "eval_modes" / f"test-{mode}.txt"
         for row in entries(file, "SNU-FILM"):
             if len(row) != 3:
-                raise FormatError(f"{file}: expected three files a line, got {len(row)}: {' '.join(row)[:100]!r}")
+                raise FormatError(f"{file}: expected three files per line, got {len(row)}: {' '.join(row)[:100]!r}")
             rows.append((mode, file, row))
 
     def sample(mode: str, file: Path, row: list[str]) -> Sample:

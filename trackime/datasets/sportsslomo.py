@@ -1,6 +1,6 @@
-"""SportsSloMo (Chen, Jiang 2024): people at sports at 240 frames a second, 8 times interpolated.
+"""SportsSloMo (Chen, Jiang 2024): people at sports at 240 frames per second, for interpolation by 8.
 
-Layout: ``clip_0000/frame_0000.png`` ..., and the published list ``vfi_test.txt`` with a file a line, nine to a sample:
+Layout: ``clip_0000/frame_0000.png`` ..., and the published list ``vfi_test.txt``, one file per line, nine per sample:
 the first and the ninth are inputs, the seven between are targets.
 """
 
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str], split: str | os.PathLike[str] = "test") -
     file = next((p for p in lists if p.is_file()), lists[0])
     names = [row[0] for row in entries(file, "SportsSloMo")]
     if len(names) % _LENGTH:
-        raise FormatError(f"{file}: expected {_LENGTH} files a sample, got {len(names)} lines")
+        raise FormatError(f"{file}: expected {_LENGTH} files per sample, got {len(names)} lines")
 
     def sample(first: int) -> Sample:
         paths = [below(root, name, str(file)) for name in names[first : first + _LENGTH]]

@@ -24,7 +24,7 @@ from trackime.types import Queries, Tracks, VideoInfo
 
 
 def read(path: str | os.PathLike[str], mode: Mode = "first", stride: int = 5, fps: float = 25.0) -> Iterator[Sample]:
-    """The videos of TAP-Vid, queried as the benchmark does: one true track a query.
+    """The videos of TAP-Vid, queried as the benchmark does: one true track per query.
 
     Images are decoded as the sample is reached, so one video is in memory at a time beside the file's own bytes.
     Hidden points have no known position, but a known visibility: score with `metrics.evaluate` in the same mode.
@@ -33,7 +33,7 @@ def read(path: str | os.PathLike[str], mode: Mode = "first", stride: int = 5, fp
         path: a pickle, or a folder of them (Kinetics comes in ten).
         mode: "first" queries each track where it is first visible; "strided" in every `stride`-th frame.
         stride: frames, for "strided".
-        fps: frames a second, which the files do not say.
+        fps: frames per second, which the files do not say.
 
     Raises:
         FormatError: no pickle; a malicious, broken or other one when reached.

@@ -1,9 +1,9 @@
 """TUM RGB-D: hand-held Kinect videos with depth and motion-captured poses (Sturm et al., IROS 2012).
 
-Layout: ``rgb/TIME.png``, ``depth/TIME.png`` (16-bit, 5000 a metre, 0 none), ``groundtruth.txt`` (a line ``time tx ty tz
-qx qy qz qw`` of the colour camera in the world, metres; # begins a comment). Times are seconds. Colour and depth are
-taken at different times: a frame's depth and pose are the nearest within 0.02 s; without one it has none. Lens
-distortion (freiburg1, freiburg2) is not removed.
+Layout: ``rgb/TIME.png``, ``depth/TIME.png`` (16-bit, 5000 per metre, 0 none), ``groundtruth.txt`` (lines ``time tx ty
+tz qx qy qz qw`` of the colour camera in the world, metres; # begins a comment). Times are seconds. Colour and depth are
+recorded at different times: a frame gets the nearest depth and pose within 0.02 s, or none. Lens distortion
+(freiburg1, freiburg2) is not removed.
 """
 
 from __future__ import annotations

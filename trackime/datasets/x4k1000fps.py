@@ -1,4 +1,4 @@
-"""X4K1000FPS, the test set (Sim et al. 2021, XVFI): 4K scenes of 33 frames at 1000 a second, 8 times interpolated.
+"""X4K1000FPS, the test set (Sim et al. 2021, XVFI): 4K scenes of 33 frames at 1000 per second, for interpolation by 8.
 
 Layout: ``TYPE/SCENE/0000.png`` .. ``0032.png``, with ``Type1`` .. ``Type3`` for TYPE.
 """
@@ -13,7 +13,7 @@ from trackime.datasets.sample import Sample, existing_folder, list_images
 from trackime.errors import FormatError, InputError
 
 _FRAMES = 33
-"""Frames a scene: the first and the last are inputs."""
+"""Frames per scene: the first and the last are inputs."""
 
 
 def read(path: str | os.PathLike[str], factor: int = 8) -> Iterator[Sample]:

@@ -10,7 +10,7 @@ pixels`, `Y pixels`, a row a key, and last `End of Keyframe Data`.
 
 A layer has one position only. A single track is therefore written as `Transform / Position`, and several as one
 `Effects / Point Control #k / Point #2` a track, k from 1: give the layer (a null) as many Point Control effects.
-`target="position"` writes a Position block a track all the same, for programs that take one each.
+`target="position"` writes a Position block per track all the same, for programs that take one each.
 
 A hidden frame has no key. Kept: positions of visible frames to 1e-4 px. Lost: visibility as a probability, positions
 of hidden frames, irregular times (keys are frames at the median rate).
@@ -36,7 +36,7 @@ def save(tracks: Tracks, path: str | os.PathLike[str], *, target: str = "auto", 
     Args:
         tracks: the tracks.
         path: the text file.
-        target: "position", a Transform / Position block a track; "point", a Point Control a track; "auto", position
+        target: "position", a Transform / Position block per track; "point", a Point Control a track; "auto", position
             for a single track and points for more.
         start_frame: number of the video's first frame, relative to where the text is pasted.
 

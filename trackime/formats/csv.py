@@ -1,4 +1,4 @@
-"""csv: a row a point and frame, everything kept, and a table that spreadsheets and pandas read.
+"""csv: a row per point and frame, everything kept, and a table that spreadsheets and pandas read.
 
     # trackime-tracks/1 width=320 height=240
     # video {"source": "...", "pts": [...], "names": [...]}

@@ -30,7 +30,7 @@ CONVENTION = (
 
 
 def save(tracks: Tracks, path: str | os.PathLike[str]) -> None:
-    """Write tracks as one JSON object, a line a track.
+    """Write tracks as one JSON object, a line per track.
 
     Raises:
         OutputError: the file cannot be written.

@@ -5,7 +5,7 @@ System"), pixel centres at half-integers: x is ours, y is H - y. Frame 0 of the 
 
 Layout: knob `tracks` holds a table, `{ 1 31 N }` with 31 columns declared by name (enable, name, track_x, track_y,
 offset_x, offset_y, T, R, S, error, error_min, error_max, pattern and search boxes, eleven lists of keys), then a row
-a track, where an animated cell is `{curve x1 10 x2 10.5}`: `xFRAME VALUE`, K for steps. This is what Nuke itself
+per track, where an animated cell is `{curve x1 10 x2 10.5}`: `xFRAME VALUE`, K for steps. This is what Nuke itself
 saves, and what 3DEqualizer's "Export 2D Tracks To Nuke" writes.
 
 A hidden frame has no key, and `enable` is 0 there; a point that is never visible has `enable` 0 throughout. Kept:

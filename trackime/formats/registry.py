@@ -46,7 +46,7 @@ _FORMATS = {
     f.name: f
     for f in (
         Format("npz", ".npz", True, "numpy arrays, everything kept", "npz"),
-        Format("csv", ".csv", True, "a row a point and frame, everything kept", "csv"),
+        Format("csv", ".csv", True, "a row per point and frame, everything kept", "csv"),
         Format("json", ".json", True, "self-describing, everything kept", "json"),
         Format("tapvid", ".tapvid.npz", True, "TAP-Vid points, occluded and query_points", "tapvid"),
         Format("nuke", ".nk", False, "a Tracker4 node for Nuke", "nuke"),

@@ -1,7 +1,7 @@
 """rerun: a recording (.rrd) for the rerun viewer; needs the extra `rerun`.
 
 Entity `tracks`: Points2D of the points visible in a frame, in our pixels (rerun, too, has pixel centres at half-
-integers and y down), a colour a track. Timelines: `frame` (index) and `time` (presentation time in seconds).
+integers and y down), a colour per track. Timelines: `frame` (index) and `time` (presentation time in seconds).
 rerun's Python API: ref.rerun.io, RecordingStream, set_time (0.23 on), set_time_sequence and set_time_seconds before.
 """
 

@@ -1,4 +1,4 @@
-"""syntheyes: 2-D tracker paths (File > Import > Plain Text > Tracker 2-D Paths), a line a point and frame:
+"""syntheyes: 2-D tracker paths (File > Import > Plain Text > Tracker 2-D Paths), a line per point and frame:
 
     name frame u v outcome
 

@@ -55,7 +55,7 @@ def load(
         path: the npz.
         width: frame width in pixels, for a file without it.
         height: frame height in pixels, for a file without it.
-        fps: frames a second, for a file without times.
+        fps: frames per second, for a file without times.
 
     Raises:
         InputError: only one of width and height.

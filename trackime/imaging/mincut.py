@@ -21,7 +21,7 @@ _DIRECTIONS = ((0, 1), (1, -1), (1, 0), (1, 1))
 """(dy, dx) from a pixel to the neighbour whose edge `edges[k]` holds: right, down left, down, down right."""
 
 _UNIT = 64
-"""Integer units of capacity in one nat. Rounding errs by less than 1 % of a nat an edge."""
+"""Integer units of capacity in one nat. Rounding errs by less than 1 % of a nat per edge."""
 
 _LIMIT = 50.0
 """Evidence in nats is clipped here, so that sums stay in 32 bits."""

@@ -4,9 +4,9 @@ The most similar neighbouring regions are merged until one is left (Salembier, G
 that of colour histograms and of the common border, as in selective search (Uijlings et al., IJCV 2013). The ancestors
 of the leaf under a point are the candidates for "the object at this point", from fine to coarse.
 
-scikit-image has the superpixels (watershed) but no such tree: its region adjacency graphs hold one mean a region, count
-border pixels instead of pairs of pixels, and are merged up to a threshold only; `rag_mean_color` alone takes 1.6 s for
-a frame of 854 x 480, where the whole tree takes 1.2 s.
+scikit-image has the superpixels (watershed) but no such tree: its region adjacency graphs hold one mean per region,
+count border pixels instead of pairs of pixels, and merge up to a threshold only; `rag_mean_color` alone takes 1.6 s for
+a frame of 854 x 480, the whole tree here 1.2 s.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RegionTree:
         area: [2n - 1] pixels.
         cost: [2n - 1] dissimilarity of the pair a node was merged from; 0 for leaves.
         perimeter: [2n - 1] length of border to other regions in pixels, without the frame's edge.
-        contrast: [2n - 1] mean gradient along that border, Lab units a pixel.
+        contrast: [2n - 1] mean gradient along that border, Lab units per pixel.
         frame_side: [2n - 1] length of border on the frame's edge in pixels.
         children: [2n - 1, 2], -1 for leaves.
     """

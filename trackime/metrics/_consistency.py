@@ -1,4 +1,4 @@
-"""How consistent depth is along tracks, with itself and its own cameras: no true depth is needed, only true tracks.
+"""Consistency of depth along tracks, with itself and its own cameras: needs true tracks, but no true depth.
 
 A point that does not move and is seen in frames s and t has depth z_s in the one and z_t in the other. Lifted by camera
 s and brought into camera t it should lie at z_t; how far it is off, as |z_{s -> t} / z_t - 1| and as |log z_{s -> t} -
@@ -26,7 +26,7 @@ GAPS = (1, 4, 16)
 
 @dataclass(frozen=True)
 class Consistency:
-    """How far depths of one point disagree.
+    """Disagreement between depths of one point.
 
     Attributes:
         gap: frames between the two observations.
@@ -149,4 +149,4 @@ def flicker(z: Float64, tracks: RaggedTracks, truth: Float64 | None = None) -> f
 
 def _check(z: Float64, tracks: RaggedTracks) -> None:
     if np.shape(z) != (len(tracks.frame),):
-        raise ShapeError("z", f"[{len(tracks.frame)}], a depth an observation", np.shape(z))
+        raise ShapeError("z", f"[{len(tracks.frame)}], one depth per observation", np.shape(z))

@@ -1,4 +1,4 @@
-"""How long and how closely tracks follow the truth: PointOdyssey's, PIPs's and BADJA's measures, and object purity.
+"""Length and accuracy of tracks: the measures of PointOdyssey, PIPs and BADJA, and object purity.
 
 Conventions as in `trackime.metrics.tapvid`.
 """

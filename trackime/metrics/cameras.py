@@ -1,4 +1,4 @@
-"""How good cameras are: absolute and relative errors of a trajectory after the best similarity.
+"""Quality of cameras: absolute and relative errors of a trajectory after the best similarity.
 
 Absolute trajectory error (ATE) and relative pose error (RPE) as Sturm et al., A benchmark for the evaluation of RGB-D
 SLAM systems, IROS 2012, section V, define them; the similarity is Umeyama's, Least-squares estimation of transformation

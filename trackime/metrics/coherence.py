@@ -1,4 +1,4 @@
-"""How smooth tracks are, and how well they agree with optical flow. Conventions as in `trackime.metrics.tapvid`."""
+"""Smoothness of tracks, and their agreement with optical flow. Conventions as in `trackime.metrics.tapvid`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good depth is: shares within a ratio, relative and root-mean-square errors, after a named alignment.
+"""Quality of depth: shares within a ratio, relative and root-mean-square errors, after a named alignment.
 
 The figures are those of Eigen, Puhrsch, Fergus, Depth map prediction from a single image using a multi-scale deep
 network, NeurIPS 2014, section 4.2: delta_k, the share of pixels with max(d / z, z / d) < 1.25^k; AbsRel, the mean of
@@ -21,15 +21,15 @@ Maps = Callable[[int], FloatArray | BoolArray]
 """A depth map [H, W], or a mask, of a frame's index."""
 
 ALIGNMENTS = ("none", "scale", "median", "scale-shift", "frame-scale", "frame-median", "frame-scale-shift")
-"""How an estimate d of depth z is aligned with the truth before it is compared.
+"""Alignments of an estimate d of depth z with the truth before the comparison.
 
-none: not at all: the estimate is metric.
-scale: one factor a video, s = sum d z / sum d^2, of least squares in depth over all pixels compared.
-median: one factor a video, the median of z / d over all pixels compared, to a ten-thousandth (of an even number, the
+none: unchanged: the estimate is metric.
+scale: one factor per video, s = sum d z / sum d^2, of least squares in depth over all pixels compared.
+median: one factor per video, the median of z / d over all pixels compared, to a ten-thousandth (of an even number, the
     geometric mean of the two in the middle).
-scale-shift: 1 / (s / d + b), one pair a video, of least squares in disparity, sum (s / d + b - 1 / z)^2 (Ranftl et al.,
-    Towards robust monocular depth estimation, TPAMI 2022, equation 4, over the video instead of one image); what would
-    lie beyond the farthest true depth is put there.
+scale-shift: 1 / (s / d + b), one pair per video, of least squares in disparity, sum (s / d + b - 1 / z)^2 (Ranftl et
+    al., Towards robust monocular depth estimation, TPAMI 2022, equation 4, over the video instead of one image); depth
+    beyond the farthest true depth is set to it.
 frame-scale, frame-median, frame-scale-shift: the same for every frame on its own. It hides scales that jump.
 """
 

@@ -1,4 +1,4 @@
-"""How good interpolated frames are: PSNR, SSIM in both definitions in use, interpolation error, LPIPS.
+"""Quality of interpolated frames: PSNR, SSIM in both definitions in use, interpolation error, LPIPS.
 
 A frame is [H, W, 3]: uint8, uint16, or floating in [0, 1]; each frame of a pair is brought to [0, 1] by its own type.
 Tables of the field are of frames rounded to 8 bits: to be comparable with them, round before scoring. `pred` is the
@@ -35,7 +35,7 @@ _K1, _K2 = 0.01, 0.03
 """SSIM's constants (Wang et al. 2004, section III.C), for a range of 1."""
 
 _SLACK = 1e-3
-"""How far a floating frame may leave [0, 1] by rounding or ringing; it is clipped. More is an error."""
+"""Largest excess of a floating frame over [0, 1], from rounding or ringing, which is clipped. More is an error."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How good masks are: DAVIS's region J and boundary F, and their statistics (Perazzi et al. 2016; Pont-Tuset 2017)."""
+"""Quality of masks: DAVIS's region J and boundary F, and their statistics (Perazzi et al. 2016; Pont-Tuset 2017)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BINS = 4
 
 @dataclass(frozen=True)
 class MaskStatistics:
-    """DAVIS's statistics of a series of values, one a frame.
+    """DAVIS's statistics of a series of values, one per frame.
 
     Attributes:
         mean: over frames that have a value.
@@ -162,7 +162,7 @@ def _near(edge: BoolArray, radius: float) -> BoolArray:
 
 
 def mask_statistics(values: npt.ArrayLike) -> MaskStatistics:
-    """Mean, recall and decay of a series, one value a frame.
+    """Mean, recall and decay of a series, one value per frame.
 
     The published code keeps its bin edges in uint8, so that its decay of more than 255 frames is not the one defined.
 
@@ -203,7 +203,7 @@ def evaluate_masks(
         void: the truth's id of pixels that do not count; None: all count.
 
     Returns:
-        One `ObjectScores` an object; `summary` averages them.
+        One `ObjectScores` per object; `summary` averages them.
 
     Raises:
         InputError: no objects, fewer than 3 frames.

@@ -20,7 +20,7 @@ def found_again(
     error: FloatArray,
     known: BoolArray | None = None,
 ) -> list[bool]:
-    """Of every return after `_LONG` hidden frames or more: was the point found again?
+    """Whether a point was found again, for every return after `_LONG` hidden frames or more.
 
     Each point is followed both ways from its query frame.
 

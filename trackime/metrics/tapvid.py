@@ -47,7 +47,7 @@ def tap_vid(
         pred_xy: [..., N, T, 2]; NaN is never within.
         pred_visible: bool [..., N, T].
         mode: "first" scores the frames after the query's, "strided" all but the query's.
-        trackwise: a value a track instead of a value a video.
+        trackwise: a value per track instead of a value per video.
         known: bool [..., N, T], cells to score; None: all.
 
     Returns:
@@ -149,7 +149,7 @@ def sample_queries_first(xy: npt.ArrayLike, visible: npt.ArrayLike) -> tuple[Flo
 def sample_queries_strided(xy: npt.ArrayLike, visible: npt.ArrayLike, stride: int = 5) -> tuple[Float64, Int64]:
     """TAP-Vid's "strided" queries: every track visible in frames 0, stride, 2 stride ...; frame by frame.
 
-    Arguments and results as `sample_queries_first`; a track appears once a query.
+    Arguments and results as `sample_queries_first`; a track appears once per query.
 
     Raises:
         InputError: a stride below 1.
@@ -163,7 +163,7 @@ def sample_queries_strided(xy: npt.ArrayLike, visible: npt.ArrayLike, stride: in
 
 
 def benchmark_queries(tracks: Tracks, mode: Mode = "first", stride: int = 5) -> Tracks:
-    """The true tracks of one video as TAP-Vid queries them: one track a query (see `sample_queries_first`)."""
+    """The true tracks of one video as TAP-Vid queries them: one track per query (see `sample_queries_first`)."""
     if mode == "first":
         xyt, rows = sample_queries_first(tracks.xy, tracks.visible)
     elif mode == "strided":

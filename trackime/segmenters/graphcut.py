@@ -1,4 +1,4 @@
-"""The embedded segmenter, without weights: a region tree interprets a click, a minimum cut refines the mask.
+"""The segmenter without weights: a region tree interprets a click, a minimum cut refines the mask.
 
 A prompt becomes an initial mask: the prior, the ellipse in a box, the neighbourhood of several clicks, or the most
 salient region of the partition tree under a click. Gaussian mixtures are fitted to the colours inside and around it,
@@ -101,7 +101,7 @@ class GraphCut(PointSegmenter):
     rounds: int = 1
     """Times that the colour mixtures are fitted and the cut is made."""
     seed: int = 0
-    """Of the samples that the mixtures are fitted to."""
+    """Seed of the samples that the mixtures are fitted to."""
 
     name = "graphcut"
     shares_masks = True
@@ -138,7 +138,7 @@ class GraphCut(PointSegmenter):
         boxes: Tensor | None = None,
         prior: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One cut a prompt. See `PointSegmenter.decode`.
+        """One cut per prompt. See `PointSegmenter.decode`.
 
         Pixels where the prior has 4 nats or more keep its label.
         """

@@ -27,7 +27,7 @@ _BACKBONE_OPTIONS = {"in_chans", "features_only", "out_indices"}
 
 @dataclass(frozen=True)
 class _Family:
-    """What differs between the models.
+    """The differences between the models.
 
     Attributes:
         network: name of the class in transformers.

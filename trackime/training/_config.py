@@ -19,7 +19,7 @@ class CurriculumStage:
         share: of all steps.
         side: height of the frames in pixels, and their width where that is not given.
         frames: of a clip.
-        batch: clips a step.
+        batch: clips per step.
         points: of a clip.
         chained: share of steps in which a clip is processed as two consecutive windows.
         world: options of the worlds, which override those of the run.

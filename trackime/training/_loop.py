@@ -47,7 +47,7 @@ class SliceSchedule:
         minutes: end the slice after this long; None: run to the end.
         until: end the slice before this step; None: run to the end.
         save_minutes: write the state this often.
-        log_every: steps a line of the log.
+        log_every: steps per line of the log.
         validate_every: steps between validations; 0: none.
         workers: processes that render worlds; 0: this one.
     """

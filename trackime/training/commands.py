@@ -80,7 +80,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=int, help="end the slice before this step")
     parser.add_argument("--processes", type=int, help="of a new run: processes that share each step")
     parser.add_argument("--workers", type=int, default=0, help="processes that make worlds; 0: those that train")
-    parser.add_argument("--log-every", type=int, default=20, help="steps a line of the log")
+    parser.add_argument("--log-every", type=int, default=20, help="steps per line of the log")
     parser.add_argument("--validate-every", type=int, default=0, help="steps between validations; 0: none")
     parser.set_defaults(work=_train)
 

@@ -22,7 +22,7 @@ SCHEMA = "trackime-trails/1"
 """Schema of the npz that `RaggedTracks.save` writes."""
 
 _SIGMA = 0.5
-"""Expected error in pixels where the tracker states none. Too large a value costs accuracy of the cameras."""
+"""Expected error in pixels where the tracker states none. A value too large costs accuracy of the cameras."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class RaggedTracks:
             if getattr(self, name).shape != shape:
                 raise ShapeError(name, str(list(shape)), getattr(self, name).shape)
         if self.first[0] != 0 or self.first[-1] != k or (np.diff(self.first) < 1).any():
-            raise InputError(f"first: expected to increase from 0 to {k}, at least one observation a point")
+            raise InputError(f"first: expected to increase from 0 to {k}, at least one observation per point")
         if k and not (0 <= self.frame.min() and self.frame.max() < self.frames):
             got = f"{self.frame.min()} .. {self.frame.max()}"
             raise InputError(f"frame: expected 0 .. {self.frames - 1}, got {got}")

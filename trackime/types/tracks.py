@@ -105,7 +105,7 @@ class VideoInfo:
         object.__setattr__(self, "pts", pts)
         names = tuple(map(_frame_name, self.names)) or tuple(f"{t:05d}" for t in range(len(pts)))
         if len(names) != len(pts):
-            raise InputError(f"names: expected {len(pts)} (one a frame), got {len(names)}")
+            raise InputError(f"names: expected {len(pts)} (one per frame), got {len(names)}")
         object.__setattr__(self, "names", names)
 
     @property
@@ -115,7 +115,7 @@ class VideoInfo:
 
     @property
     def fps(self) -> float:
-        """Frames a second: the mean rate where times are regular to a millisecond, else from the median interval.
+        """Frames per second: the mean rate where times are regular to a millisecond, else from the median interval.
 
         25 where there are fewer than two frames. Containers that round times to milliseconds (mkv, webm) make 24
         fps look like intervals of 41 and 42 ms, whose median is neither.
@@ -139,7 +139,7 @@ class VideoInfo:
             InputError: fps not above 0.
         """
         if not 0 < fps < float("inf"):
-            raise InputError(f"fps: expected frames a second above 0, got {fps:g}")
+            raise InputError(f"fps: expected frames per second above 0, got {fps:g}")
         return cls(width, height, np.arange(frames) / fps, source=source)
 
 

@@ -16,7 +16,7 @@ from trackime.types import Queries, Tracks, VideoInfo
 
 
 class ProceduralVideo:
-    """A video whose frames are rendered by number, and whose points are known at every frame.
+    """A video whose frames are rendered by number, and whose true point positions are known in every frame.
 
     Attributes:
         info: size and times.

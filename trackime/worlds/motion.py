@@ -55,7 +55,7 @@ def wander(
     Args:
         rng: source of randomness.
         frames: T.
-        speed: typical pixels a frame; it varies along the way.
+        speed: typical pixels per frame; it varies along the way.
         anchor: (frame, (x, y)) that the path passes through (nearly: corners are rounded afterwards).
         box: x0, y0, x1, y1.
         jerky: straight dashes and stops of a few frames instead of smooth turns.
@@ -104,7 +104,7 @@ def camera(rng: Generator, frames: int, width: int, height: int, speed: float, s
         frames: T.
         width: frame width.
         height: frame height.
-        speed: pixels a frame of the pan.
+        speed: pixels per frame of the pan.
         strength: 0 holds the camera still, 1 is ordinary.
     """
     size = np.array([width, height])
@@ -195,8 +195,8 @@ class Pose:
     Attributes:
         matrix: [*S, 3, 3], layer to frame, after the warp.
         inverse_matrix: [*S, 3, 3].
-        directions: one (dx, dy) a shear, numbers or [*S].
-        frequency: one a shear, a number or [*S]; the number 0 is a hinge.
+        directions: one (dx, dy) per shear, numbers or [*S].
+        frequency: one per shear, a number or [*S]; the number 0 is a hinge.
         amplitude: [C, *S].
         phase: [C, *S].
     """

@@ -29,7 +29,7 @@ def quaternions(rotations: npt.ArrayLike) -> Float64:
 
 
 def write_tum(path: Path, cameras: Cameras, pts: npt.ArrayLike) -> None:
-    """Write a line ``pts tx ty tz qx qy qz qw`` a frame, camera-to-world; atomic. Numbers are exact.
+    """Write one line ``pts tx ty tz qx qy qz qw`` per frame, camera-to-world; atomic. Numbers are exact.
 
     (https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats)
 
@@ -38,7 +38,7 @@ def write_tum(path: Path, cameras: Cameras, pts: npt.ArrayLike) -> None:
     """
     times = np.asarray(pts, np.float64)
     if times.shape != (len(cameras),):
-        raise InputError(f"pts: expected {len(cameras)} times, one a frame, got {list(times.shape)}")
+        raise InputError(f"pts: expected {len(cameras)} times, one per frame, got {list(times.shape)}")
     turn = np.roll(quaternions(cameras.poses[:, :3, :3]), -1, axis=1)
     rows = np.concatenate((times[:, None], cameras.poses[:, :3, 3], turn), 1)
     text = "".join(" ".join(map(repr, row)) + "\n" for row in rows.tolist())
@@ -71,7 +71,7 @@ def read_tum(path: Path) -> tuple[Float64, Float64]:
 
 
 def write_intrinsics(path: Path, cameras: Cameras, metric: bool) -> None:
-    """Write intrinsics.json: one focal length, or one a frame where they differ; atomic."""
+    """Write intrinsics.json: one focal length, or one per frame where they differ; atomic."""
     shared = _shared(cameras)
     record: dict[str, Any] = {"model": "PINHOLE", "width": cameras.width, "height": cameras.height}
     if shared is not None:

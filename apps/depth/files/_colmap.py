@@ -1,7 +1,7 @@
 """A COLMAP model: cameras, images and points with the tracks that see them (https://colmap.github.io/format.html).
 
-Binary by default: numbers are exact, it is read and written several times as fast, and every reader of COLMAP models
-takes it first. Text is for reading; there positions in images have six digits.
+Binary by default: exact numbers, several times as fast, and the first choice of every reader of COLMAP models. Text is
+for people; its positions in images have six digits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def write_colmap(
 ) -> None:
     """Write cameras, images and points3D into a folder, which by custom is ``sparse/0``; atomic.
 
-    Poses are world-to-camera, quaternions w first; one camera for all frames, or one a frame where focal lengths
+    Poses are world-to-camera, quaternions w first; one camera for all frames, or one per frame where focal lengths
     differ. COLMAP's pixels have the centre of the top-left one at (0.5, 0.5), as ours.
 
     Args:
@@ -76,7 +76,7 @@ def write_colmap(
 
 
 class _Model:
-    """What goes into the three files, each a function of (file, text)."""
+    """The writers of the three files, each a function of (file, text)."""
 
     def __init__(self, cameras: Cameras, images: Sequence[str], world: WorldPoints, colours: UInt8) -> None:
         self._cameras, self._names, self._world, self._colours = cameras, images, world, colours

@@ -38,7 +38,7 @@ DEPTH_PNG, DEPTH_EXR = "depth_png", "depth_exr"
 VIDEO, CLOUD, MESH, COLMAP, TRANSFORMS = "depth.mp4", "cloud.ply", "mesh.ply", "colmap", "transforms.json"
 
 FUSED_FRAMES = 150
-"""Frames, evenly spread, that a cloud or mesh is fused from at most: more take time and add hardly a point."""
+"""Most frames, evenly spread, that a cloud or mesh is fused from: more take time and add few points."""
 
 _FUSED_PIXELS = 80_000
 _MESH_DETAIL = 100  # voxels to the median depth
@@ -46,7 +46,7 @@ _MESH_DETAIL = 100  # voxels to the median depth
 
 @dataclass(frozen=True)
 class _ExportFrame:
-    """What exports get of a frame; `use` bool [H, W]: measured and not moving."""
+    """A frame as exports get it; `use` bool [H, W]: measured and not moving."""
 
     t: int
     name: str

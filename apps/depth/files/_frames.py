@@ -30,7 +30,7 @@ LARGEST = 65535
 
 @dataclass(frozen=True)
 class PngScale:
-    """How the 16-bit PNGs of a video hold depth; the same in all of them, so that they can be compared.
+    """The encoding of depth in the 16-bit PNGs of a video; the same in all, so that they can be compared.
 
     Attributes:
         unit: ``relative`` (up to one unknown factor) or ``metre``.

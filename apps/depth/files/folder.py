@@ -132,7 +132,7 @@ class DepthFolder:
             depth: [H, W]; 0, NaN and infinity are unknown.
             confidence: [H, W] in 0 .. 1.
             measured: bool [H, W], seen rather than filled in.
-            dynamic: bool [H, W], what moves by itself; None: nothing.
+            dynamic: bool [H, W], moving objects; None: nothing.
 
         Raises:
             ShapeError: not of the video's size.
@@ -192,7 +192,7 @@ class DepthFolder:
             return read_image(path)
 
     def dynamic(self, t: int) -> BoolArray:
-        """bool [H, W], what moves by itself in frame t. FormatError where its file is missing or of another size."""
+        """bool [H, W], moving objects in frame t. FormatError where its file is missing or of another size."""
         path = self.folder / _DYNAMIC / f"{self._name(t)}.png"
         with reading(path, "a mask"):
             mask = read_image(path)[..., 0]

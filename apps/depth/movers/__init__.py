@@ -1,4 +1,4 @@
-"""Points and pixels that move by themselves."""
+"""Moving points, and masks of moving objects."""
 
 import lazy_loader as _lazy
 

@@ -13,21 +13,21 @@ from trackime.arrays import Float64
 from trackime.geometry import sampson_distance
 
 LEAST = 16
-"""Points a geometry is fitted to at least."""
+"""Fewest points that a geometry is fitted to."""
 INSTEAD = 0.7
-"""Share of the points that fit an epipolar geometry which fit a homography where the camera only turns, at least."""
+"""Least share of an epipolar geometry's inliers that fit a homography where the camera only rotates."""
 FOCALS = np.geomspace(0.4, 3.0, 16)
 """Focal lengths tried, as shares of the longer side, for a homography to be a rotation."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairGeometry:
-    """Of a pair of frames.
+    """Residuals of a pair of frames.
 
     Attributes:
         fundamental: [N] Sampson distance in pixels to the fundamental matrix; infinite where there is none.
         homography: [N] the smaller of both transfer errors, in pixels, by the homography; infinite where there is none.
-        rotation: pixels by which the homography, at the frame's corners, differs from that of a camera that turns.
+        rotation: pixels by which the homography, at the frame's corners, differs from that of a rotating camera.
     """
 
     fundamental: Float64
@@ -35,9 +35,9 @@ class PairGeometry:
     rotation: float
 
     def turns(self, close: float) -> bool:
-        """Whether the camera may only have turned, or rested: most points fit a homography that a turn makes, and
-        hardly fewer than fit an epipolar geometry: a wall behind the scene fits one, too, while static objects before
-        it have parallax that the epipolar geometry explains."""
+        """Whether the camera may only have rotated, or rested: most points fit the homography of a rotation, and nearly
+        as many as fit an epipolar geometry: a wall behind the scene fits one, too, while static objects before it have
+        parallax that the epipolar geometry explains."""
         fits, parallax = ((off < close).mean() for off in (self.homography, self.fundamental))
         alone = fits > max(0.6, INSTEAD * parallax)
         return bool(alone and np.median(self.homography) < 0.4 * close and self.rotation < 2 * close)

@@ -12,7 +12,7 @@ from trackime.types import RaggedTracks
 NEIGHBOURS = 6
 """Neighbours of each point that share their evidence with it."""
 APART = 2
-"""Frames over which motion is compared, and between those that are looked at."""
+"""Frames over which motion is compared, and between the frames sampled."""
 ALIKE_PX, ALIKE_SHARE = 0.4, 0.1
 """Difference in motion (standard deviation) over `APART` frames: pixels, and share of the motion itself."""
 

@@ -15,7 +15,7 @@ VOTERS = 8
 COLOUR = 12.0
 """Difference in colour (CIE Lab) that counts like the distance between neighbouring points."""
 MOST = 3.0
-"""A pixel farther from any point that moves than so many times their distance is not part of it."""
+"""A pixel farther from every moving point than this many times the points' spacing is not part of the mask."""
 
 
 def region(xy: FloatArray, moving: BoolArray, size: tuple[int, int], picture: UInt8 | None = None) -> BoolArray:

@@ -1,7 +1,7 @@
 """Independently moving points, from pairs of frames or from known cameras, and masks of them.
 
 Static points fit the epipolar geometry of each pair of frames (Hartley, Zisserman, Multiple
-view geometry, 2004, chapter 9), or, where the camera only turns, to its homography. The evidence of all pairs is
+view geometry, 2004, chapter 9), or, where the camera only rotates, its homography. The evidence of all pairs is
 summed for every point and shared among neighbours with the same motion; no single pair decides.
 """
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 _GAPS = (1, 2, 4, 8, 16, 32)
 """Distances of the pairs, in frames; one pair every half of its distance."""
 _NOISE = 0.35
-"""Pixels of error a residual has at least, besides what is expected of the points (at a diagonal of 400)."""
+"""Least error of a residual in pixels, beside the points' expected errors (at a diagonal of 400)."""
 _CAP = 10.0
-"""Residuals count up to so many expected errors."""
+"""Residuals are clipped to this many expected errors."""
 _ENOUGH = 30.0
 """Frames, summed over a point's pairs, beyond which the weight of its own evidence stays the same."""
 _LINE, _PLACE = 2.0, 3.0
-"""Mean residual in expected errors from which a point moves: off its epipolar line; off its place."""
+"""Mean residual in expected errors from which a point moves: from its epipolar line; from its position."""
 _PARALLAX = 1.3
 """Median error of the homography, as a share of `within`, from which the epipolar geometry of a pair is known."""
 _SIGHTINGS = 3
-"""Observations of a point that cameras can contradict, at least."""
+"""Fewest observations of a point that cameras can contradict."""
 _SLACK = 0.1
 """Pixels of error that known cameras add to an observation's own."""
 _TOLERANCE = 1.3
@@ -47,13 +47,13 @@ _TOLERANCE = 1.3
 _MOVES = 2.0
 """Mean error, in expected ones, of the place of a point and of its neighbours from which they move."""
 _USUAL = 0.35
-"""That of most points, where cameras and expected errors are right; where it is more, so is the limit."""
+"""The same of most points, where cameras and expected errors are right; a larger one raises the limit."""
 _LONG = 8
 """Distance of the pairs that decide whether the camera only rotates."""
 
 
 class Movers:
-    """What moves.
+    """The moving points of a shot.
 
     Args:
         tracks: the points.
@@ -75,7 +75,7 @@ class Movers:
         self._reader = None if video is None else video.again()
 
     def mask(self, t: int) -> BoolArray:
-        """bool [H, W]: what moves in frame t. Reading is cheap in order of frames.
+        """bool [H, W]: moving objects in frame t. Reading is cheap in order of frames.
 
         Raises:
             InputError: no such frame.
@@ -110,7 +110,7 @@ def find(
 ) -> Movers:
     """Find independently moving points.
 
-    A shot's camera only turns, or rests, where most points of most pairs at `_LONG` frames or more fit the
+    A shot's camera only rotates, or rests, where most points of most pairs at `_LONG` frames or more fit the
     homography of a turn; residuals are then distances from it, otherwise from epipolar lines (pairs without parallax
     are ignored). A point without evidence counts as static.
 
@@ -147,7 +147,7 @@ def _shot(
         for i in range(start, stop - gap, max(1, gap // 2)):
             points, a, b = tracks.between(i, i + gap)
             error = np.sqrt(tracks.sigma[a] ** 2 + tracks.sigma[b] ** 2 + (_NOISE * close / 1.5) ** 2)
-            # As narrow as the points allow: a wide one lets an object and half of the scene pass for one geometry.
+            # As narrow as the points allow: within a wide one, an object and half of the scene fit a single geometry.
             narrow = float(np.clip(np.median(error), 0.1, close)) if len(error) else close
             p, q = tracks.xy[a].astype(np.float64), tracks.xy[b].astype(np.float64)
             found = geometry(p, q, width, height, narrow)

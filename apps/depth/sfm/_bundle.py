@@ -2,7 +2,7 @@
 
 Residuals are pixels times the weight of an observation, the loss is Huber's with a bend at 1. The points are eliminated
 first (the Schur complement: Triggs et al., Bundle adjustment - a modern synthesis, 2000, section 6), which leaves a
-dense system of 6 unknowns a camera and 1 for the focal length. Cameras and their steps are those of `_reprojection`.
+dense system of 6 unknowns per camera and 1 for the focal length. Cameras and their steps are those of `_reprojection`.
 """
 
 from __future__ import annotations

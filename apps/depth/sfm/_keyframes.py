@@ -13,7 +13,7 @@ PARALLAX = 20.0
 """Median parallax in pixels between keyframes, in a picture WIDE pixels wide; less in a smaller one."""
 WIDE = 640.0
 FEWEST = 8
-"""Keyframes at least, where parallax allows it: below, the required parallax is halved, down to LEAST pixels."""
+"""Fewest keyframes, where parallax allows it: below, the required parallax is halved, down to `LEAST` pixels."""
 LEAST = 3.0
 KEPT = 0.4
 """Share of a keyframe's points that the next one must still see."""

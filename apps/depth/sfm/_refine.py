@@ -18,7 +18,7 @@ from trackime.arrays import BoolArray, Float64, Int64
 from ._reprojection import Observations, Views, gathering, jacobians, losses, roots, summed
 
 _DAMPING, _MOST, _LEAST = 1e-4, 1e10, 1e-9
-"""The damping at the start; beyond which no step is left; at least."""
+"""Damping: initial; largest, beyond which a problem ends; smallest."""
 
 T = TypeVar("T")
 

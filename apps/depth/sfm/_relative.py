@@ -102,7 +102,7 @@ def _lifted(a: Float64, b: Float64, focal: float, rotation: Float64, shift: Floa
 
 
 def flat(a: Float64, b: Float64, pixels: float) -> float:
-    """The share of points that one homography explains: 1 where all lie in a plane, or the camera only turns."""
+    """The share of points that one homography explains: 1 where all lie in a plane, or the camera only rotates."""
     import cv2
 
     if len(a) < FEWEST:

@@ -17,7 +17,7 @@ from trackime.arrays import BoolArray, Float64, Int64
 _NEAR = 1e-6
 """Depths below this count as behind the camera."""
 BEHIND = 1e3
-"""What an observation of a point behind the camera costs, pixels."""
+"""Cost in pixels of an observation of a point behind the camera."""
 
 
 @dataclass(frozen=True, eq=False)

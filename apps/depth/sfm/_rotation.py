@@ -15,7 +15,7 @@ NARROW = 0.5
 def left_by_rotation(a: Float64, b: Float64, focal: Float64) -> Float64:
     """Residuals of the rotation between two frames that fits most points, in pixels of the second frame.
 
-    A rotation R carries pixels by the homography K R K^-1. It is the one of the least sum of distances, by iteratively
+    A rotation R moves pixels by the homography K R K^-1. It minimises the sum of distances, by iteratively
     reweighted least squares on the rays (Kabsch 1976), so that points with parallax or on movers weigh little where
     most have none.
 

@@ -13,13 +13,13 @@ from ._rotation import explained
 _FRAMES = 3
 """Frames below which there are not three views."""
 POINTS = 30
-"""Points seen in FRAMES frames or more, at least."""
+"""Fewest points seen in `_FRAMES` frames or more."""
 _EXPLAINED, _PIXELS = 0.9, 1.5
-"""Share of the points that a rotation explains within PIXELS where the camera only turns."""
+"""Share of the points that a rotation explains within `_PIXELS` where the camera only rotates."""
 _WIDE = 0.5
 """Share of a frame's points still visible in the other frame of a wide pair."""
 ANGLE = 1.0
-"""Degrees of the median triangulation angle, at least."""
+"""Least median triangulation angle in degrees."""
 _INSTEAD = "start from a depth model instead: --depth-model"
 
 
@@ -52,7 +52,7 @@ def check_translates(observed: TrackObservations, focal: Float64, where: str) ->
             shares.append(explained(observed.xy[a], observed.xy[b], focal, _PIXELS))
     if shares and min(shares) >= _EXPLAINED:
         raise degenerate(
-            where, f"the camera does not move, it only turns (that explains {min(shares):.0%} of the points)"
+            where, f"the camera is static or only rotates (a rotation explains {min(shares):.0%} of the points)"
         )
 
 
@@ -76,7 +76,7 @@ def check_better(observed: TrackObservations, fits: BoolArray, focal: float, whe
     if turning and np.mean(turning) >= np.mean(moving):
         raise degenerate(
             where,
-            f"a camera that only turns explains {np.mean(turning):.0%} of the points, one that moves "
+            f"a camera that only rotates explains {np.mean(turning):.0%} of the points, one that moves "
             f"{np.mean(moving):.0%}",
         )
 

@@ -56,7 +56,7 @@ def reconstruct(
         progress: called with the stage, steps done and steps in all.
 
     Raises:
-        SolveError: no solution: too few frames or points, a camera that only turns, a scene that is flat while
+        SolveError: no solution: too few frames or points, a camera that only rotates, a scene that is flat while
             the focal length is unknown, points too far away, or points that fit no rigid scene.
         InputError: a size or focal length that is not positive; ShapeError: `static` is not [N].
     """

@@ -1,6 +1,6 @@
 """Conjugate gradients on the frames' part of the normal equations, preconditioned on two levels.
 
-One level solves each frame by itself, the other the poses and one scale a frame of the whole video together: the
+One level solves each frame by itself, the other the poses and one scale per frame of the whole video together: the
 first level corrects drift along the video slowly, the second quickly (Toselli, Widlund, Domain
 decomposition methods, 2005, chapter 2; the two are added).
 """

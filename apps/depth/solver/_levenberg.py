@@ -40,7 +40,7 @@ class SolverStage:
 
 @dataclass
 class StageTrace:
-    """What one stage did.
+    """The record of one stage.
 
     Attributes:
         stage: its name.

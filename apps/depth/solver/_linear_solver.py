@@ -15,12 +15,12 @@ MEMORY = 2**31
 PATIENCE = 200
 """Iterations of conjugate gradients after which `auto` does."""
 MOST = 2000
-"""Iterations where they are all there is."""
+"""Most iterations of "pcg", which has no fallback."""
 
 
 @dataclass(frozen=True)
 class LinearSolver:
-    """How steps of one stage are solved for.
+    """The solver of the steps of one stage.
 
     Attributes:
         plan: the elimination.

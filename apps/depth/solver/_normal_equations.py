@@ -1,4 +1,4 @@
-"""The normal equations of a step: a block a frame, a block a linked pair, and a border of globals."""
+"""The normal equations of a step: one block per frame, one per linked pair, and a border of globals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NormalEquations:
     """H x = -g with H symmetric.
 
     Attributes:
-        diagonal: float64 [F, m, m], a block a frame.
+        diagonal: float64 [F, m, m], a block per frame.
         links: float64 [U, m, m], rows of frame `low`, columns of frame `high`.
         low, high: int64 [U], low < high.
         border: float64 [F, m, g], frames against globals.
@@ -59,7 +59,7 @@ class NormalEquations:
         return replace(self, diagonal=diagonal, corner=corner)
 
     def decrease(self, x: torch.Tensor, top: torch.Tensor) -> float:
-        """What the quadratic model loses by a step [F, m] and [g]: -g'x - x'Hx/2."""
+        """The decrease of the quadratic model by a step [F, m] and [g]: -g'x - x'Hx/2."""
         product = self.times(x[..., None])[..., 0] + self.border @ top
         product_top = torch.einsum("fmg,fm->g", self.border, x) + self.corner @ top
         linear = (self.slope * x).sum() + (self.slope_top * top).sum()

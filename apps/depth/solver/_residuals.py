@@ -36,7 +36,7 @@ PLANE = 1e-8
 
 @dataclass(frozen=True)
 class ResidualSettings:
-    """What residuals depend on besides matches and unknowns: a frame's size, the config, the loss's scale."""
+    """Parameters of residuals besides matches and unknowns: a frame's size, the config, the loss's scale."""
 
     width: int
     height: int

@@ -1,7 +1,7 @@
-"""Consistent depth and cameras from matches: stages from one scale a frame to the finest grid of handles.
+"""Consistent depth and cameras from matches: stages from one scale per frame to the finest grid of handles.
 
 The objective is that of Kopf, Rong, Huang, Robust consistent video depth estimation, CVPR 2021, fed by tracks. Solved
-jointly from the start it fails: first come the poses and one scale a frame, with a loss that narrows to its final
+jointly from the start it fails: first come the poses and one scale per frame, with a loss that narrows to its final
 scale (graduated non-convexity: Blake, Zisserman 1987), then focal and shift, then the grids, coarse to fine, jointly.
 """
 
@@ -101,7 +101,7 @@ class _Solver:
         self.sigma_shift = config.sigma_shift * float(disparity.median().clamp(min=1e-12)) if len(disparity) else 1.0
 
     def start(self) -> SolverState:
-        """Where the unknowns start: all cameras the same unless poses are given, depth as it is."""
+        """Initial unknowns: identical cameras unless poses are given, depth unchanged."""
         frames = self.problem.frames
         poses = torch.eye(4, dtype=torch.float64, device=self.device).repeat(frames, 1, 1)
         if self.problem.poses is not None:

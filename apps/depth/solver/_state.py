@@ -12,7 +12,7 @@ from .handles import Grid
 
 @dataclass(frozen=True)
 class Layout:
-    """Where unknowns lie: a block a frame (pose, focal where free, handles), then the globals.
+    """The order of the unknowns: a block per frame (pose, focal where free, handles), then the globals.
 
     A frame's block: rotation 0 .. 2, position 3 .. 5, logarithm of the focal 6 where it is free, then handles.
 

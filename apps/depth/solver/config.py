@@ -21,7 +21,7 @@ class SolverConfig:
         ("default", "rcvd"),
     )
     focal: str = option(
-        "shared", "focal length: one for the video, one a frame, or as given", ("shared", "free", "fixed")
+        "shared", "focal length: one for the video, one per frame, or as given", ("shared", "free", "fixed")
     )
     gauge: str = option(
         "first",
@@ -39,7 +39,7 @@ class SolverConfig:
     iterations: int = option(30, "most steps of a stage")
     tolerance: float = option(1e-5, "a stage ends when a step lowers its cost by a smaller share")
     linear: str = option(
-        "auto", "how a step is solved for: conjugate gradients, block Cholesky, or the second where the first is slow",
+        "auto", "linear solver of a step: conjugate gradients, block Cholesky, or the second where the first is slow",
         ("auto", "pcg", "cholesky"),
     )  # fmt: skip
     forcing: float = option(1e-3, "conjugate gradients end at this share of the residual they start with")

@@ -76,7 +76,7 @@ class Grid:
         return self.sample(theta, finer.positions(theta))
 
     def positions(self, like: torch.Tensor) -> torch.Tensor:
-        """Where the handles are: [ny * nx, 2] pixels; a single one is in the middle."""
+        """Positions of the handles: [ny * nx, 2] pixels; a single one is in the middle."""
 
         def along(count: int, size: int) -> torch.Tensor:
             steps = torch.arange(count, dtype=like.dtype, device=like.device)

@@ -1,4 +1,4 @@
-"""Initial depth from a folder with one map a frame."""
+"""Initial depth from a folder with one map per frame."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def take(
         kind: one of `KINDS`; None: metric where the sidecar's unit is metre, else depth.
         scale: what a value is multiplied by; None: that of a json in the folder, or beside it with its name (`scale`;
             `unit`: relative or metre), else 1; png of metric depth need one.
-        files: one a frame; none: found by their names, see above.
+        files: one per frame; none: found by their names, see above.
         progress: called with the stage "depth".
 
     Raises:
@@ -76,7 +76,7 @@ def take(
 
 @dataclass(frozen=True)
 class _Selection:
-    """What is read of a folder: a file a frame, the kind of their values (`KINDS`), the factor of the values."""
+    """The selection from a folder: one file per frame, the kind of their values (`KINDS`), their factor."""
 
     files: Sequence[Path]
     kind: str
@@ -86,7 +86,7 @@ class _Selection:
 def choose(
     folder: Path, info: VideoInfo, kind: str | None = None, scale: float | None = None, files: Sequence[Path] = ()
 ) -> _Selection:
-    """What `take` will read; arguments and errors as there, except those of the files' contents."""
+    """The selection that `take` will read; arguments and errors as there, except those of the files' contents."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"--depth-kind: expected {', '.join(KINDS)}, got {kind!r}")
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -116,7 +116,7 @@ def match(folder: Path, info: VideoInfo) -> list[Path]:
     by_stem = {file.stem: file for file in found}
     if len(by_stem) < len(found):
         twice = next(a for a in found if by_stem[a.stem] is not a)
-        raise InputError(f"{folder}: expected one map a frame, got {twice.name} and {by_stem[twice.stem].name}")
+        raise InputError(f"{folder}: expected one map per frame, got {twice.name} and {by_stem[twice.stem].name}")
     missing = [name for name in info.names if name not in by_stem]
     if not missing:
         return [by_stem[name] for name in info.names]

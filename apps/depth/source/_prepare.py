@@ -27,7 +27,7 @@ FILTERS = {2: Image.Resampling.BILINEAR, 3: Image.Resampling.BICUBIC}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network's input is made of a frame.
+    """The recipe for a network's input from a frame.
 
     Attributes:
         size: (height, width) to resize to.
@@ -120,7 +120,7 @@ class Recipe:
         return maps
 
     def _places(self, side: int, margin: int, whole: int, size: int, got: int) -> Tensor:
-        """Where along a map's axis of `got` pixels (0: the first one's centre) the centres of `size` pixels lie."""
+        """Positions of the centres of `size` pixels along a map's axis of `got` pixels (0: the first one's centre)."""
         source = (torch.arange(size, dtype=torch.float64) + 0.5) * side / size - 0.5 + margin
         index = source * (got - 1) / max(whole - 1, 1) if self.corners else (source + 0.5) * got / whole - 0.5
         return index.clamp(0, got - 1)

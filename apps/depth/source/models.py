@@ -40,7 +40,7 @@ _BACKBONES = ("dinov2", "beit", "bit", "swin", "swinv2")
 
 @dataclass(frozen=True)
 class _Family:
-    """What differs between the families: the class's name in transformers, and how frames are prepared by default."""
+    """The differences between the families: the class's name in transformers, and the default preparation of frames."""
 
     network: str
     recipe: Recipe
@@ -108,7 +108,7 @@ class DepthModel:
 
     @torch.inference_mode()
     def predict(self, frames: UInt8) -> FloatArray:
-        """What the network gives for frames uint8 [B, H, W, 3]: disparity or metres, float32 [B, h, w]."""
+        """Output of the network for frames uint8 [B, H, W, 3]: disparity or metres, float32 [B, h, w]."""
         height, width = frames.shape[1:3]
         found: Tensor = self.network(pixel_values=self.recipe.images(frames).to(self.device)).predicted_depth
         return np.asarray(self.recipe.over_frame(found.float(), height, width).cpu())
@@ -130,7 +130,7 @@ class DepthModel:
 
 
 class _FixedLogits(torch.nn.Module):
-    """In place of a classifier of embeddings [B, C]: the same logits [D] for all."""
+    """Replaces a classifier of embeddings [B, C]: the same logits [D] for all."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ def _backbone(config: dict[str, Any]) -> str | None:
 
 
 def _attention(config: dict[str, Any]) -> str | dict[str, str]:
-    """How attention is computed: in one piece where transformers has that for the backbone."""
+    """The attention implementation: fused where transformers has that for the backbone."""
     return {"": "eager", "backbone_config": "sdpa"} if _backbone(config) in ("dinov2", "beit") else "eager"
 
 

@@ -25,7 +25,7 @@ class Source:
         folder: of depth maps.
         kind: what they are: depth, disparity or metric; None: that of their sidecar, else depth.
         scale: factor of their values; None: that of their sidecar, else 1.
-        files: of the folder, one a frame of the video, once `matched`.
+        files: of the folder, one per frame of the video, once `matched`.
 
     Raises:
         InputError: both a model and a folder, or a kind or scale without a folder.
@@ -67,7 +67,7 @@ class Source:
         return replace(self, files=tuple(chosen.files)), chosen.kind == "disparity"
 
     def part(self, start: int, stop: int) -> Source:
-        """That of frames start .. stop - 1 alone."""
+        """The source for frames start .. stop - 1."""
         return replace(self, files=self.files[start:stop])
 
     def maps(self, video: Video, kept: Path, device: str, report: Report = silent) -> DepthMaps:

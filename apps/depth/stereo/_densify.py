@@ -2,8 +2,8 @@
 
 Two passes over the video. The first sweeps every frame at a small size against frames that see the same from elsewhere
 and keeps the maps on disk. The second checks each frame's depths against other frames' maps and fills the rest at full
-resolution along the colours of the frame. What is marked as moving but whose depth other frames confirm is static: what
-moves is seen in another place by each.
+resolution along the colours of the frame. A pixel marked as moving whose depth other frames confirm is static: each
+frame sees a mover at another place.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ._views import PosedMap
 
 @dataclass(frozen=True)
 class DensifyConfig:
-    """How dense depth is measured.
+    """Options of dense depth.
 
     Attributes:
         side: longer side in pixels that larger frames are swept at.
@@ -68,7 +68,7 @@ class DensifyConfig:
 
 @dataclass(frozen=True, eq=False)
 class MovingMasks:
-    """What may move by itself: functions of a frame index that give bool [H, W]; None: nothing.
+    """Objects that may move: functions of a frame index that give bool [H, W]; None: nothing.
 
     Attributes:
         dynamic: filled, never measured, unless other frames confirm its depth.
@@ -196,13 +196,13 @@ class _Stereo:
         return PosedMap(torch.from_numpy(grey).to(self.device), self._intrinsics(t), pose)
 
     def _posed_depth(self, t: int, raw: DepthMaps) -> PosedMap:
-        """What the sweep measured in frame t, moving objects included."""
+        """The depth that the sweep measured in frame t, moving objects included."""
         depth = torch.from_numpy(raw.depth(t)).to(self.device)
         inverse = torch.where(depth > 0, 1 / depth, torch.nan)
         return PosedMap(inverse, self._intrinsics(t), torch.from_numpy(self.cameras.poses[t]))
 
     def _without(self, depth: PosedMap, moving: BoolArray | None) -> PosedMap:
-        """A map without what moves, bool [H, W]."""
+        """A map without moving objects, bool [H, W]."""
         if moving is None or not moving.any():
             return depth
         small = cv2.resize(moving.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA) > 0

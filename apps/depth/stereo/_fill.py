@@ -25,7 +25,7 @@ EDGE = 0.03
 SPREAD = 3.0
 """Residual, in median residuals, at which the weight of a sample has fallen to one half."""
 LEAST = 1e-4
-"""What is left of it at the strongest edges, so that samples reach everywhere."""
+"""That weight at the strongest edges, so that samples reach everywhere."""
 JUMP = 0.05
 """Relative change of depth between neighbouring samples from which on the image decides where the edge is."""
 

@@ -1,4 +1,4 @@
-"""Depth of what moves, which parallax does not give: that of the nearer part of what is around it."""
+"""Depth of movers, which parallax does not determine: that of the nearer part of their surroundings."""
 
 from __future__ import annotations
 

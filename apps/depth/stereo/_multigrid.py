@@ -12,11 +12,11 @@ import numpy as np
 from trackime.arrays import Float32, FloatArray
 
 DAMPING = 0.8
-"""Of Jacobi's smoothing."""
+"""Damping of the Jacobi smoothing."""
 SMOOTHINGS = 2
-"""Before and after each correction."""
+"""Smoothing steps before and after each correction."""
 SMALLEST = 64
-"""Pixels at which levels end."""
+"""Pixels of the coarsest level, at most."""
 
 
 class ScreenedPoisson:
@@ -49,7 +49,7 @@ class ScreenedPoisson:
         return np.asarray(found, np.float32).reshape(shape)
 
     def full_multigrid(self, right: Float32) -> Float32:
-        """A start: from the coarsest level up, two cycles a level (full multigrid)."""
+        """A start: from the coarsest level up, two cycles per level (full multigrid)."""
         rights = [right]
         for level in self.levels[:-1]:
             rights.append(level.restrict(rights[-1]))

@@ -1,4 +1,4 @@
-"""Which frames a frame is swept against, and between which depths."""
+"""Selection of the frames that a frame is swept against, and of the range of depths."""
 
 from __future__ import annotations
 

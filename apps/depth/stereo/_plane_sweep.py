@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from ._views import PosedMap, pixels_of, relate
 
 RADIUS = 2
-"""Of the window of the correlation, pixels of the sweep."""
+"""Radius of the correlation window in pixels of the sweep."""
 
 NOISE = 1e-4
 """Variance of grey values (white is 1) that counts as no texture; such a window correlates with nothing."""
 
 UNSEEN = 0.5
-"""Cost in a view that does not see the place: below that of places that differ, or surfaces that only few views see
-would never win."""
+"""Cost in a view that does not see the point: below that of a mismatch, or surfaces that few views see would never
+win."""
 
 CHUNK = 2**19
 """Values per block: what fits a processor's cache."""
@@ -118,7 +118,7 @@ def box(x: torch.Tensor) -> torch.Tensor:
     """
     lead = x.shape[:-2]
     padded = F.pad(x.reshape(1, -1, *x.shape[-2:]), (RADIUS,) * 4, mode="replicate")[0]
-    # Sums of two, of four, of five: three additions a direction.
+    # Sums of two, four and five: three additions per direction.
     y = padded[..., 1:] + padded[..., :-1]
     y = y[..., 2:] + y[..., :-2]
     y = y[..., :-1] + padded[..., 4:]

@@ -69,7 +69,7 @@ def test_bad_options_of_a_folder(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="--depth-scale: expected a number above 0"):
             start_folder.take(folder, info_of(), tmp_path / "out", scale=scale)
     shutil.copy(folder / "00001.npy", folder / "00001.pfm")
-    with pytest.raises(InputError, match=r"expected one map a frame, got 00001.npy and 00001.pfm"):
+    with pytest.raises(InputError, match=r"expected one map per frame, got 00001.npy and 00001.pfm"):
         start_folder.take(folder, info_of(), tmp_path / "out")
     (folder / "00001.pfm").unlink()
     for sidecar, told in (

@@ -136,7 +136,7 @@ class TestCorrect:
             (Queries(np.zeros((0, 3))), None, InputError, "at least one click"),
             (Queries([(5.5, 5.5, 99)]), None, InputError, "frame"),
             (Queries([(500.5, 5.5, 0)]), None, InputError, "160"),
-            (Queries([(5.5, 5.5, 0)]), [1, 0], ShapeError, "one a click"),
+            (Queries([(5.5, 5.5, 0)]), [1, 0], ShapeError, "one per click"),
             (Queries([(5.5, 5.5, 0)], np.array([255])), None, InputError, "1 .. 254"),
             (Queries([(5.5, 5.5, 0)], np.array([7])), [0], InputError, "object 7"),
         ],

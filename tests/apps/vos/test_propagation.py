@@ -141,7 +141,7 @@ class TestAppearance:
 
 class TestMotion:
     def test_what_moves_with_the_object(self) -> None:
-        """The flow of a box [20, 30] that moves 4 px right; the carried mask has only its left half."""
+        """The flow of a box [20, 30] that moves 4 px right; the propagated mask has only its left half."""
         y, x = np.mgrid[0:40, 0:60].astype(np.float32) + np.float32(0.5)
         source = np.stack([x, y], -1)
         source[10:30, 20:50, 0] -= 4

@@ -1,4 +1,4 @@
-"""Video object segmentation: points from masks, carrying, propagation, prompts, and the run as a whole."""
+"""Video object segmentation: points from masks, propagation, prompts, and the run as a whole."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class TestCarry:
         assert warp.error < 0.01
         image = np.zeros((50, 70), np.float32)
         image[10, 20] = 1
-        carried = warp.apply(image, -1)
-        assert carried[13, 27] == pytest.approx(1, abs=0.05) and carried[0, 0] == -1
+        warped = warp.apply(image, -1)
+        assert warped[13, 27] == pytest.approx(1, abs=0.05) and warped[0, 0] == -1
 
     def test_parts_move_apart(self) -> None:
         left, right = np.random.default_rng(0).uniform([0, 0], [20, 60], (2, 20, 2))

@@ -15,11 +15,11 @@ BASE = 24.0
 
 
 def attention_bias(heads: int, length: int, device: torch.device | str = "cpu") -> Tensor:
-    """What is added to the attention logits.
+    """The bias added to the attention logits.
 
     Returns:
-        [heads, length, length], rows the frames that look, columns those looked at: -slope * |distance|, and -inf
-        where a head does not look (the first half of the heads: ahead, the second half: back).
+        [heads, length, length], rows the attending frames, columns the attended ones: -slope * |distance|, and -inf
+        where a head does not attend (the first half of the heads: ahead, the second half: back).
     """
     half = heads // 2
     slopes = BASE ** (-torch.arange(1, half + 1, device=device, dtype=torch.float32) / half)
@@ -62,7 +62,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then each frame on its own; both normalised before and added to what came in."""
+    """Attention, then a perceptron on each frame; both normalise first and add to their input."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class BasicEncoder(nn.Module):
 
     Args:
         channels: of the result.
-        stride: pixels a cell of the result.
+        stride: pixels per cell of the result.
     """
 
     def __init__(self, channels: int = 128, stride: int = 8) -> None:

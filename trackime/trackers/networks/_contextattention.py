@@ -1,4 +1,4 @@
-"""Features that know their neighbourhood: each patch attends to the 3 x 3 patches around it.
+"""Features with context: each patch attends to the 3 x 3 patches around it.
 
 The contextual attention of "Leveraging Object Priors for Point Tracking" (arXiv 2409.05786): non-overlapping patches,
 multi-head attention of each to its 3 x 3 neighbour patches, the result added to the features.
@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PATCH = 2
-"""Cells a side of a patch."""
+"""Cells per side of a patch."""
 AROUND = 3
-"""Patches a side that one attends to."""
+"""Patches per side that one attends to."""
 
 
 class ContextAttention(nn.Module):
@@ -45,7 +45,7 @@ class ContextAttention(nn.Module):
 
         query = self.query(patches).view(m, self.heads, c // self.heads, 1, -1)
         logits = (query * around(self.key(patches))).sum(2) * (c // self.heads) ** -0.5  # [M, heads, 9, P]
-        beyond = around(torch.ones_like(patches))[:, :, 0] == 0  # patches that are not there
+        beyond = around(torch.ones_like(patches))[:, :, 0] == 0  # patches beyond the border
         weights = logits.float().masked_fill(beyond, -torch.inf).softmax(2).to(x.dtype)
         mixed = (weights[:, :, None] * around(self.value(patches))).sum(3)
         return x + self.out(mixed.reshape(m, c, rows, columns))[..., :h, :w]

@@ -1,7 +1,7 @@
 """Local four-dimensional correlation (LocoTrack, Cho et al. 2024).
 
-The surroundings of a point in its query frame are compared with the surroundings of where it may be in another one:
-every place of the one with every place of the other, SIDE x SIDE x SIDE x SIDE inner products. Points are (x, y) in
+The neighbourhood of a point in its query frame is compared with the neighbourhood of a candidate position in another:
+every cell of the one with every cell of the other, SIDE x SIDE x SIDE x SIDE inner products. Points are (x, y) in
 pixels of the feature map, the centre of the first at (0.5, 0.5).
 """
 
@@ -25,7 +25,7 @@ def surroundings(
     steps = torch.arange(-RADIUS, RADIUS + 1, device=xy.device)
     place = (xy - 0.5)[:, :, None, None] + torch.cartesian_prod(steps, steps).flip(-1).view(SIDE, SIDE, 2)
     clips = torch.arange(len(grid), device=xy.device)[:, None] * grid.shape[1]
-    # A place's own position is kept inside, not only the pixels it lies between.
+    # Clamp the position itself, not only the pixels it lies between.
     return bilinear(grid.flatten(0, 1), (clips + frame)[..., None, None], place)
 
 
@@ -37,8 +37,8 @@ def local_correlation(
 ) -> Tensor:
     """Inner products of the surroundings of `xy` with the support; beyond the border features are zero.
 
-    Bilinear sampling and inner products are both linear, so the products are taken with whole pixels, and these
-    sampled: the same values for a fraction of the work, as channels are gone by then.
+    Bilinear sampling and inner products are both linear, so the products are taken at whole pixels and then sampled:
+    the same values at a fraction of the cost, without the channels.
 
     Returns:
         [B, N, t, SIDE, SIDE, SIDE, SIDE]: row and column around `xy`, then row and column of the support.
@@ -54,9 +54,9 @@ def local_correlation(
 
 
 class CorrelationEncoder(nn.Module):
-    """A local correlation as a vector, seen from both sides by the same convolutions.
+    """A local correlation as a vector, encoded from both sides by the same convolutions.
 
-    Once the SIDE x SIDE places around the target are the image and those of the support its channels, once the other
+    First the SIDE x SIDE cells around the target are the image and those of the support its channels, then the other
     way round.
 
     Args:

@@ -1,6 +1,6 @@
-"""From a feature to a place in each frame, without looking at other frames: TAP-Net's heads on a cost volume.
+"""From a feature to a position in each frame independently: TAP-Net's heads on a cost volume.
 
-Doersch et al., TAP-Vid (2022), section 4; TAPIR (2023), section 3.1, adds the estimate of how far off the place is.
+Doersch et al., TAP-Vid (2022), section 4; TAPIR (2023), section 3.1, adds the estimate of the position's error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trackime.trackers.networks._softargmax import soft_argmax
 
 SLICE = {"cpu": 128}
-"""Maps that go through the heads at once, so that memory does not follow points x frames."""
+"""Maps processed at once, so that memory does not grow with points x frames."""
 SLICE_ELSEWHERE = 2**12
 
 
@@ -37,7 +37,7 @@ class CostVolumeHeads(nn.Module):
         b, t, h, w, c = grid.shape
         n = features.shape[1]
         maps = grid.reshape(b, t * h * w, c)
-        # As many points at a time as make a slice: the volume itself is never whole.
+        # In slices of points: the whole volume is never in memory.
         step = max(1, SLICE.get(grid.device.type, SLICE_ELSEWHERE) // (b * t))
         parts = [features.new_zeros(b, 0, t, 4)]
         for i in range(0, n, step):

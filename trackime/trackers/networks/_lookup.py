@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 RADIUS = 3
-"""Cells looked at to each side of a point, in every one of the networks."""
+"""Cells to each side of a point, in all networks."""
 SIDE = 2 * RADIUS + 1
-"""Bilinear samples a side; they touch one cell more."""
+"""Bilinear samples per side; they touch one cell more."""
 
 
 class Neighbours(NamedTuple):
-    """The SIDE + 1 whole cells a side that SIDE bilinear samples, one cell apart, touch; all share one fraction."""
+    """The SIDE + 1 whole cells per side that SIDE bilinear samples, one cell apart, touch; all share one fraction."""
 
     rows: Tensor  # int64 [..., SIDE + 1, SIDE + 1] rows of the maps laid out as [M * h * w, C]; y, then x
-    inside: Tensor  # bool, so too: false for cells outside of the map, in whose place the row is that of its border
+    inside: Tensor  # bool, the same shape: false for cells outside the map, whose row is the nearest border cell's
     fraction: Tensor  # [..., 2] (x, y) of a cell
 
 
@@ -30,9 +30,9 @@ def around(
     frames: Tensor,  # int64, broadcasts to [...]: which of M maps
     size: tuple[int, int],  # (h, w) of the maps
 ) -> Neighbours:
-    """Which cells lie around points."""
+    """The cells around points."""
     h, w = size
-    # Beyond these limits nothing but the outside is seen; they keep far points within the integers.
+    # Beyond these limits all cells lie outside the map; they keep far points within the range of integers.
     place = torch.stack([xy[..., i].clamp(-RADIUS - 2, side + RADIUS + 1) for i, side in ((0, w), (1, h))], -1)
     corner = place.floor()
     steps = torch.arange(-RADIUS, RADIUS + 2, device=xy.device)

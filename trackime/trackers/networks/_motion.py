@@ -1,4 +1,4 @@
-"""How a trajectory moves, as CoTracker3 and LocoTrack see it (Karaev et al., arXiv 2410.11831, section 3.2)."""
+"""The motion features of CoTracker3 and LocoTrack (Karaev et al., arXiv 2410.11831, section 3.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOTION = 4 * (1 + 2 * OCTAVES)
 
 
 def encode_motion(xy: Tensor, unit: Tensor) -> Tensor:
-    """How far it is to the next and from the last frame, with sines and cosines of it.
+    """Displacements to the next and from the previous frame, with their sines and cosines.
 
     Args:
         xy: [B, N, T, 2].

@@ -1,4 +1,4 @@
-"""What the networks of PIPs and PIPs++ share: frames to maps, and what a point looks like."""
+"""What the networks of PIPs and PIPs++ share: feature maps of frames, descriptors of points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ParticleNetwork(nn.Module):
     Positions are in pixels of the frames encoded, (0, 0) being the centre of the first one.
 
     Args:
-        stride: pixels a feature cell.
+        stride: pixels per feature cell.
     """
 
     def __init__(self, stride: int) -> None:

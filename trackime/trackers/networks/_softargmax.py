@@ -1,4 +1,4 @@
-"""The place in a map of similarity that stands out (Doersch et al., TAP-Vid, 2022, section 4)."""
+"""The peak of a similarity map (Doersch et al., TAP-Vid, 2022, section 4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 REACH = 5
-"""Pixels of the map: nearer than this to the peak they count."""
+"""Pixels of the map nearer than this to the peak are averaged."""
 
 
 def soft_argmax(heat: Tensor) -> Tensor:

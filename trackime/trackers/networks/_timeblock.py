@@ -1,4 +1,4 @@
-"""Mixing along a trajectory, the same whichever way time runs."""
+"""Mixing along a trajectory, symmetric in time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from torch import Tensor, nn
 REACH = 2
 """Frames to each side, times the dilation."""
 DILATIONS = (1, 2, 4)
-"""Of successive blocks, over and over."""
+"""Dilations of successive blocks, repeated."""
 
 
 class SymmetricTimeConv(nn.Module):
     """Depthwise convolution over frames whose kernel is its own mirror image.
 
-    A video played backward has its tracks reversed; with kernels like these that holds to the last bit, and half of the
-    weights have nothing to learn. What lies beyond the ends is zero.
+    Reversing the video then reverses the tracks bit for bit, and half of the weights are saved. Zeros beyond the ends.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.dilation = dilation
-        # The weights are few and all of one scale: [centre, one step away, two steps away].
+        # Few weights of one magnitude: [centre, one step away, two steps away].
         self.weight = nn.Parameter(torch.randn(REACH + 1, channels) * (2 * REACH + 1) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:

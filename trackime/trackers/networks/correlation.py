@@ -16,7 +16,7 @@ from trackime.trackers.networks._lookup import SIDE, around, blend
 LEVELS = 4
 """Levels of the pyramid, each half the size of the one before."""
 LOOKUP = LEVELS * SIDE**2
-"""Numbers a point and descriptor get from `correlate`."""
+"""Values of `correlate` per point and descriptor."""
 
 
 def build_pyramid(maps: Tensor) -> list[Tensor]:

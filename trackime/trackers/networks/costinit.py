@@ -1,7 +1,7 @@
-"""Where a point may be in each frame by itself: similarity to the whole frame, and the place that stands out.
+"""The search for a point in each frame independently: similarity to the whole frame, and its peak.
 
-The cost volume of TAP-Net and TAPIR (InstaTAP, section 3.2), at stride 8. Every frame is searched whole, so that a
-point is found again wherever it comes out.
+The cost volume of TAP-Net and TAPIR (InstaTAP, section 3.2), at stride 8. `CostInit.forward` searches every frame
+whole, so that a lost point is found again wherever it reappears.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from trackime.trackers.networks._softargmax import soft_argmax
 _WIDTH = 16
 """Channels between the two convolutions over a cost map."""
 STRIDE = 8
-"""Pixels a cell of the cost map."""
+"""Pixels per cell of the cost map."""
 
 
 class SearchStart(NamedTuple):
-    """What the cost volume says of P points of single frames."""
+    """Result of the search for P points, one frame each."""
 
     xy: Tensor  # [P, 2] pixels
     logits: Tensor  # [P, h, w] of the cost map
@@ -29,7 +29,7 @@ class SearchStart(NamedTuple):
 
 
 class CostInit(nn.Module):
-    """Cost maps from the correlations of three levels."""
+    """The cost map: correlations of three levels, combined."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class CostInit(nn.Module):
 
         Args:
             volumes: correlations [P, h, w] with the maps of strides 4, 8 and 16.
-            prior: [P, h, w] logits of stride 8 that places are chosen by besides; no part of the result's logits.
+            prior: [P, h, w] logits of stride 8, added for the choice of the position alone, not to the result's logits.
         """
         fine, middle, coarse = (volume[:, None] for volume in volumes)
         stack = torch.cat([F.max_pool2d(fine, 2), middle, F.interpolate(coarse, middle.shape[-2:], mode="bilinear")], 1)

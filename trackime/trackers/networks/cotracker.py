@@ -1,10 +1,10 @@
-"""CoTracker3: points refined together over a window of frames.
+"""CoTracker3: points refined jointly over a temporal window.
 
 Karaev et al., "CoTracker3: Simpler and Better Point Tracking by Pseudo-Labelling Real Videos", arXiv 2410.11831,
 section 3.2. Each point has in every frame a position, a visibility and a confidence; a refinement compares the 7 x 7
 features around that position with the 7 x 7 around the query, on four scales (4D correlation), and a transformer
-over all points and frames turns this into updates. The offline and online networks differ in the length of the
-window they were trained on alone.
+over all points and frames turns this into updates. The offline and online networks differ only in the length of
+their temporal window.
 
 Positions in here are (x, y) in pixels of the frames encoded, the centre of the top-left pixel at (0, 0). Parameters
 bear the names of the published checkpoints.
@@ -26,15 +26,15 @@ from trackime.trackers.networks._lookup import SIDE, around, blend
 from trackime.trackers.networks._motion import MOTION, encode_motion
 
 STRIDE = 4
-"""Pixels a cell of the features."""
+"""Pixels per cell of the features."""
 _CHANNELS = 128
-"""Of the features."""
+"""Channels of the features."""
 LEVELS = 4
 """Scales of the correlation."""
 _MOTION_UNIT = (512 / STRIDE, 384 / STRIDE)
-"""Cells (x, y) of the resolution trained on: what motions are divided by, whatever the frames' size."""
+"""Cells (x, y) of the training resolution: motions are divided by them, whatever the frames' size."""
 _EMBEDDED = 256
-"""Channels a scale's correlation is embedded in."""
+"""Channels of one scale's embedded correlation."""
 _TOKEN = 2 + LEVELS * _EMBEDDED + MOTION
 """Channels of a token: visibility, confidence, correlations, motions."""
 PAIRS = 2048
@@ -42,7 +42,7 @@ PAIRS = 2048
 
 
 class CoTrackerEstimate(NamedTuple):
-    """What is known of N points in T frames."""
+    """The estimate of N points in T frames."""
 
     xy: Tensor  # [B, N, T, 2] pixels, integer centres
     visibility: Tensor  # [B, N, T] logits
@@ -54,7 +54,7 @@ class CoTrackerEstimate(NamedTuple):
 
 
 class FeatureLevel(NamedTuple):
-    """One scale of the features of B clips, as rows that can be picked."""
+    """One scale of the features of B clips, as rows to gather."""
 
     rows: Tensor  # [B * T * h * w, 128]
     shape: tuple[int, int, int, int]  # B, T, h, w
@@ -84,7 +84,7 @@ class CoTracker3(nn.Module):
         return [level.permute(0, 2, 3, 1).contiguous() for level in levels]
 
     def support(self, levels: Sequence[FeatureLevel], xy: Tensor, t: Tensor) -> list[Tensor]:
-        """Features around the queries: what is looked for.
+        """Features around the queries: the templates of the search.
 
         Args:
             levels: the scales of the frames.
@@ -92,7 +92,7 @@ class CoTracker3(nn.Module):
             t: int [B, N] frame of each.
 
         Returns:
-            A scale: [B, N, 49, 128].
+            Per scale: [B, N, 49, 128].
         """
         found = []
         for i, level in enumerate(levels):
@@ -123,7 +123,7 @@ class CoTracker3(nn.Module):
         return torch.cat(parts, 1)
 
     def tokens(self, correlations: Tensor, now: CoTrackerEstimate, time: Tensor) -> Tensor:
-        """What the transformer sees of each point in each frame: [B, N, T, 1110]; `time` of `time_embedding`."""
+        """The transformer's input for each point and frame: [B, N, T, 1110]; `time` of `time_embedding`."""
         unit = now.xy.new_tensor(_MOTION_UNIT) * STRIDE
         parts = [now.visibility[..., None], now.confidence[..., None], correlations, encode_motion(now.xy, unit)]
         return torch.cat(parts, -1) + time
@@ -146,14 +146,14 @@ class CoTracker3(nn.Module):
         )
 
     def time_embedding(self, length: int) -> Tensor:
-        """[length, 1110]: the trained window's, interpolated to another length."""
+        """[length, 1110]: that of the trained temporal window, interpolated to another length."""
         if length == self.time_emb.shape[1]:
             return self.time_emb[0]
         return F.interpolate(self.time_emb.transpose(1, 2), length, mode="linear", align_corners=False)[0].T
 
 
 def as_level(features: Tensor) -> FeatureLevel:
-    """Features [B, T, h, w, 128] with their rows laid out for picking; copies only what is not contiguous."""
+    """Features [B, T, h, w, 128] laid out as rows to gather; copies only what is not contiguous."""
     b, t, h, w, _ = features.shape
     return FeatureLevel(features.reshape(-1, features.shape[-1]), (b, t, h, w))
 
@@ -161,8 +161,8 @@ def as_level(features: Tensor) -> FeatureLevel:
 def correlation(level: FeatureLevel, support: Tensor, cells: Tensor, t: Tensor) -> Tensor:
     """Correlations of every cell around a position with every cell around the query, flat.
 
-    The 7 x 7 cells around a position share one fraction of a cell, so whole cells (8 x 8) are compared, and the
-    results blended: bilinear sampling is linear, and there are far fewer numbers to blend then.
+    The 7 x 7 cells around a position share one fraction of a cell, so whole cells (8 x 8) are compared and the results
+    blended: bilinear sampling is linear, and the results are far fewer than the features.
 
     Args:
         level: one scale of the frames.
@@ -171,7 +171,7 @@ def correlation(level: FeatureLevel, support: Tensor, cells: Tensor, t: Tensor) 
         t: int [T] which frame of the level each of the T is.
 
     Returns:
-        [B, N, T, 49 * 49]: place in the frame, then place around the query, each with x as the slower index.
+        [B, N, T, 49 * 49]: cell in the frame, then cell around the query, each with x as the slower index.
     """
     picked, fraction = _pick(level, cells, t)  # [B, N, T, 8, 8, 128]
     whole = picked.flatten(2, 4) @ support.transpose(-1, -2)  # [B, N, T * 64, 49]
@@ -187,7 +187,7 @@ def _pick(level: FeatureLevel, cells: Tensor, t: Tensor) -> tuple[Tensor, Tensor
         t: int, broadcasts to [B, N, K]: frames.
 
     Returns:
-        [B, N, K, 8, 8, 128], x as the first of the two, and the fraction [B, N, K, 2] of `blend`, so too.
+        [B, N, K, 8, 8, 128], x as the first of the two, and the fraction [B, N, K, 2] for `blend`, in the same order.
     """
     b, length, h, w = level.shape
     clip = torch.arange(b, device=cells.device)[:, None, None] * length + t  # [B, N or 1, K]

@@ -1,7 +1,7 @@
 """A small residual encoder whose maps at strides 4, 8 and 16 are merged from coarse to fine.
 
 The stages are those of residual networks (He et al., CVPR 2016); coarse maps are enlarged and added to finer ones as in
-feature pyramids (Lin et al., CVPR 2017), so that a descriptor at stride 4 knows what surrounds it.
+feature pyramids (Lin et al., CVPR 2017), so that a descriptor at stride 4 includes its context.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from trackime.trackers.networks._contextattention import ContextAttention
 
 STRIDES = (4, 8, 16)
-"""Pixels a cell of the three maps."""
+"""Pixels per cell of the three maps."""
 _GROUP = 8
 """Channels that are normalised together."""
 
 
 def conv(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution, and its result normalised."""
+    """A convolution and normalisation."""
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.GroupNorm(max(1, out // _GROUP), out)
     )
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors along the last axis made of length 1; multiplied, as division is slow the way back."""
+    """Unit vectors along the last axis; by multiplication, as division has a slow gradient."""
     return x * x.square().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
 
 

@@ -1,8 +1,8 @@
 """LocoTrack: local all-pair correspondence for point tracking (Cho et al., ECCV 2024, arXiv 2407.15420).
 
 Each frame is searched for the point by its features (the initialisation of TAPIR), then positions, occlusion and
-uncertainty are refined by a transformer along time, which sees local 4D correlations around the present estimate at
-three strides. Points are followed independently of each other.
+uncertainty are refined by a transformer along time from local 4D correlations around the current estimate at three
+strides. Points are independent of each other.
 
 Points are (x, y) in pixels of the frame resized to FIRST_SIZE, the centre of the first at (0.5, 0.5). Feature maps
 are [B, T, h, w, C] with features of length 1.
@@ -28,15 +28,15 @@ FIRST_SIZE = (256, 256)
 """(h, w) that frames have for the initialisation, in whose pixels points are given."""
 _ITERATIONS = 4
 _TEMPERATURE = 20.0
-"""What the cost volume is multiplied by before the softmax."""
+"""Factor on the cost volume before the softmax."""
 _CHANNELS = {"hires": 128, "lowres": 256, "highest": 64}
-"""Of the feature maps; in this order their correlations are put together."""
+"""Strides of the feature maps, in the order in which their correlations are concatenated."""
 _BLOCK = 1024
-"""Points times frames that are correlated at a time, which bounds memory and changes nothing else."""
+"""Points times frames correlated at once; bounds memory and changes nothing else."""
 
 
 class LocoTrackSize(NamedTuple):
-    """What differs between the published sizes: the transformer and the correlation encoders."""
+    """The differences between the published sizes: the transformer and the correlation encoders."""
 
     dim: int
     heads: int
@@ -61,7 +61,7 @@ class LocoTrackMaps(NamedTuple):
 
 
 class QueryFeatures(NamedTuple):
-    """Features of N points in their query frames: all that is needed of these."""
+    """Features of N points in their query frames: all that the network needs of these frames."""
 
     hires: Tensor  # [B, N, SIDE, SIDE, 128] surroundings, for the refinement
     lowres: Tensor  # [B, N, SIDE, SIDE, 256]
@@ -71,7 +71,7 @@ class QueryFeatures(NamedTuple):
 
 
 class LocoTrackEstimate(NamedTuple):
-    """Where points are."""
+    """The estimate of points in T frames."""
 
     xy: Tensor  # [B, N, T, 2] pixels of FIRST_SIZE
     occlusion: Tensor  # [B, N, T] logit of being hidden
@@ -79,7 +79,7 @@ class LocoTrackEstimate(NamedTuple):
 
 
 def size_of(state: Mapping[str, Tensor], default: str = "base") -> str:
-    """Which of SIZES a checkpoint is, by its shapes; `default` where it is none of them."""
+    """The entry of `_SIZES` that fits a checkpoint's shapes; `default` where none does."""
     weight = state.get("torch_pips_mixer.input_proj.weight")
     dim = len(weight) if weight is not None and weight.ndim else 0
     return next((name for name, size in _SIZES.items() if size.dim == dim), default)
@@ -95,7 +95,7 @@ class LocoTrack(nn.Module):
     """The network.
 
     Args:
-        size: one of SIZES.
+        size: one of `_SIZES`.
     """
 
     def __init__(self, size: str = "base") -> None:
@@ -104,7 +104,7 @@ class LocoTrack(nn.Module):
         self.resnet_torch = ResNet()
         encoded = 2 * encoder[0][-1] * len(_CHANNELS)
         before = 2 + encoded + MOTION
-        # All but the first 4 outputs update features that nothing reads; checkpoints have them.
+        # All but the first 4 outputs update unused features; checkpoints have them.
         after = 4 + _CHANNELS["hires"] + _CHANNELS["lowres"]
         self.torch_pips_mixer = TimeTransformer(before, after, dim, heads, _LAYERS)
         self.cmdtop = nn.ModuleList(CorrelationEncoder(*encoder) for _ in _CHANNELS)
@@ -179,7 +179,7 @@ class LocoTrack(nn.Module):
     ) -> Iterator[LocoTrackEstimate]:
         """The initialisation, then each refinement; the last one is the result.
 
-        In its query frame a point starts at the query, and where a place is known from before, there.
+        A point starts at the query in its query frame, and at a position known from before where there is one.
         """
         start = self.initialise(first, query)
         place = start.xy
@@ -224,7 +224,7 @@ def _on(grid: Tensor, xy: Tensor) -> Tensor:
 
 
 def _blocks(frames: int, points: int) -> Iterator[tuple[int, int]]:
-    """Spans of frames [t0, t1) with at most BLOCK times as many points."""
+    """Spans of frames [t0, t1) with at most `_BLOCK` times as many points."""
     size = max(1, _BLOCK // max(1, points))
     for t0 in range(0, frames, size):
         yield t0, min(frames, t0 + size)

@@ -1,7 +1,7 @@
 """TAPIR's mixer: depthwise convolutions over time and perceptrons over channels (Doersch et al. 2023, section 3.2).
 
-The causal form (Doersch et al. 2024, online BootsTAPIR) sees a frame and the two before it in each convolution, so
-that a video can be followed frame by frame with what is kept in `Context`.
+In the causal form (Doersch et al. 2024, online BootsTAPIR) each convolution sees a frame and the two before it, so that
+a video can be tracked frame by frame with the state in `Context`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _WIDEN = 4
 """Channels of the inner layers for each outer one."""
 
 Context = list[tuple[Tensor, Tensor]]
-"""What a causal mixer keeps of the past: for each block the last two frames that its first and its second convolution
-saw, [N, 2, C] and [N, 2, 4 C]. Zeros where there was nothing yet."""
+"""The state of a causal mixer: for each block the last two frames of input to its first and second convolution,
+[N, 2, C] and [N, 2, 4 C]. Zeros before the first frame."""
 
 
 class ChannelMixer(nn.Module):
@@ -47,10 +47,10 @@ class MixerBlock(nn.Module):
     def forward(
         self,
         x: Tensor,  # [N, T, C]
-        past: tuple[Tensor, Tensor] | None,  # of `Context`; None: looks both ways
+        past: tuple[Tensor, Tensor] | None,  # of `Context`; None: both directions in time
         live: Tensor | None,  # bool [N, T, 1]: frames from the query on; earlier ones count as never seen
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """The block's output [N, T, C], and what the next chunk needs of this one."""
+        """The block's output [N, T, C], and its context for the next chunk."""
         seen = _joined(self.layer_norm(x), past and past[0], live)
         wide = F.gelu(_over_time(self.mlp1_up, seen), approximate="tanh")
         wide = _joined(wide, past and past[1], live)

@@ -1,7 +1,7 @@
 """The network of PIPs: Particle Video Revisited (Harley, Fang, Fragkiadaki, ECCV 2022; arXiv 2204.04153).
 
-Eight frames at a time. A point begins without motion and with one descriptor in all frames; an MLP-Mixer looks at the
-local correlations, the motion and the descriptors of all eight frames and moves both, several times over.
+Eight frames at a time. A point starts without motion and with one descriptor in all frames; an MLP-Mixer updates
+positions and descriptors several times from the local correlations, the motion and the descriptors of all eight frames.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from trackime.trackers.networks._particle import CHANNELS, ParticleNetwork
 from trackime.trackers.networks.correlation import LOOKUP, correlate
 
 FRAMES = 8
-"""Frames the mixer was trained for: its weights mix exactly so many."""
+"""Frames of the mixer: the shapes of its weights fix their number."""
 _EMBEDDING = 64
-"""Numbers that one coordinate's sines and cosines make."""
+"""Sines and cosines per coordinate."""
 _WIDTH = 512
 _DEPTH = 12
-"""Of the mixer."""
+"""Channels of the mixer."""
 
 
 class Residual(nn.Module):
@@ -30,7 +30,7 @@ class Residual(nn.Module):
         self.norm = nn.LayerNorm(_WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, FRAMES, WIDTH] to the same."""
+        """[N, FRAMES, _WIDTH] to the same."""
         y: Tensor = self.fn(self.norm(x))
         return x + y
 
@@ -45,7 +45,7 @@ class TimeMean(nn.Module):
 
 def _mixing() -> nn.Module:
     """One block: an MLP over the frames, then one over the channels, each four times as wide inside."""
-    # Identity keeps the place of the dropout that the checkpoints' numbering counts.
+    # The identity stands for the dropout, which the checkpoints' numbering counts.
     time = nn.Sequential(nn.Conv1d(FRAMES, 4 * FRAMES, 1), nn.GELU(), nn.Identity(), nn.Conv1d(4 * FRAMES, FRAMES, 1))
     channel = nn.Sequential(nn.Linear(_WIDTH, 4 * _WIDTH), nn.GELU(), nn.Identity(), nn.Linear(4 * _WIDTH, _WIDTH))
     return nn.Sequential(Residual(time), Residual(channel))
@@ -80,12 +80,12 @@ class DeltaBlock(nn.Module):
 
 
 def embed(values: Tensor) -> Tensor:
-    """Sines and cosines of coordinates [..., D], after the coordinates' own kind: [..., D * EMBEDDING + D].
+    """Sines and cosines of coordinates [..., D], after the coordinates' own kind: [..., D * _EMBEDDING + D].
 
-    Number 2 j of a coordinate v is sin(2 j v 1000 / EMBEDDING), number 2 j + 1 the cosine; v itself comes last.
+    Number 2 j of a coordinate v is sin(2 j v 1000 / _EMBEDDING), number 2 j + 1 the cosine; v itself comes last.
     """
     rates = torch.arange(0, _EMBEDDING, 2, device=values.device, dtype=values.dtype) * (1000 / _EMBEDDING)
-    phase = values[..., None] * rates  # [..., D, EMBEDDING / 2]
+    phase = values[..., None] * rates  # [..., D, _EMBEDDING / 2]
     waves = torch.stack([phase.sin(), phase.cos()], -1)
     return torch.cat([waves.flatten(-3), values], -1)
 
@@ -94,7 +94,7 @@ class Pips(ParticleNetwork):
     """PIPs, by the names of the official checkpoints.
 
     Args:
-        stride: pixels a feature cell; the published model has 4.
+        stride: pixels per feature cell; the published model has 4.
     """
 
     def __init__(self, stride: int = 4) -> None:
@@ -121,7 +121,7 @@ class Pips(ParticleNetwork):
         start = xy[:, None] / self.stride  # [N, 1, 2]
         place = start.expand(-1, FRAMES, -1)
         descriptors = descriptor[:, None].expand(-1, FRAMES, -1)
-        # The last frame is at FRAMES, not FRAMES - 1: so it was trained.
+        # The last frame is at FRAMES, not FRAMES - 1, as in training.
         times = torch.linspace(0, FRAMES, FRAMES, device=xy.device, dtype=xy.dtype).expand(len(xy), -1)
         history = []
         for _ in range(iterations):

@@ -1,8 +1,8 @@
 """The network of PIPs++ (Zheng, Harley, Shen, Wetzstein, Guibas: PointOdyssey, ICCV 2023; arXiv 2307.15055).
 
-Any number of frames. A one-dimensional residual network over time looks at a point's motion and at its local
-correlations with three appearances: that of the first frame, and those of two and of four frames ago where the point is
-thought to have been then, which follow a change of appearance. It moves the positions, several times over.
+Any number of frames. A one-dimensional residual network over time updates the positions several times from a point's
+motion and its local correlations with three appearances: that of the first frame, and those at the estimated positions
+two and four frames ago, which follow a change of appearance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trackime.trackers.networks._particle import CHANNELS, ParticleNetwork
 from trackime.trackers.networks.correlation import LOOKUP, correlate
 
 _LAGS = (2, 4)
-"""Frames ago whose appearance a point is compared with, beside the first frame's."""
+"""How many frames ago the further appearances are, beside the first frame's."""
 _WIDTHS = (128, 128, 256, 256, 512, 512, 1024, 1024)
 """Channels of the residual blocks over time."""
 
@@ -93,7 +93,7 @@ class Pips2(ParticleNetwork):
     """PIPs++, by the names of the official checkpoints.
 
     Args:
-        stride: pixels a feature cell; the published model has 8.
+        stride: pixels per feature cell; the published model has 8.
     """
 
     def __init__(self, stride: int = 8) -> None:
@@ -105,7 +105,7 @@ class Pips2(ParticleNetwork):
         self,
         pyramid: list[Tensor],  # [T, h, w, CHANNELS] each
         frames: Tensor,  # int64 [N, S] which of the T frames each point is followed through, S >= 2
-        xy: Tensor,  # [N, S, 2] pixels, where it is thought to be; the first frame's is kept
+        xy: Tensor,  # [N, S, 2] pixels, the first estimate; the first frame's is kept
         descriptor: Tensor,  # [N, CHANNELS] what it looks like
         iterations: int = 16,
         smooth: bool = False,

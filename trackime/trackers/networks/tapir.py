@@ -1,4 +1,4 @@
-"""TAPIR: a guess for each frame by itself from a cost volume, refined along time (Doersch et al. 2023).
+"""TAPIR: an initial guess in each frame independently from a cost volume, refined along time (Doersch et al. 2023).
 
 BootsTAPIR (Doersch et al. 2024) is the same with further convolutions on the coarse maps and one more level of
 correlation; its causal form looks back only. Parameter names are those of the published checkpoints.
@@ -46,7 +46,7 @@ class Grids(NamedTuple):
 
 
 class Descriptors(NamedTuple):
-    """Features of points where they were queried; all the network knows of them."""
+    """Features of points in their query frames; all that the network needs of these frames."""
 
     coarse: Tensor  # [B, N, 256]
     fine: Tensor  # [B, N, 128]
@@ -62,7 +62,7 @@ class TapirEstimate(NamedTuple):
 
 @dataclass(frozen=True)
 class TapirVariant:
-    """Which of the published networks.
+    """A published network by its differences from TAPIR.
 
     Attributes:
         pyramid: levels of correlation beyond the two maps: 0 TAPIR, 1 BootsTAPIR.
@@ -76,7 +76,7 @@ class TapirVariant:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], causal: bool = False) -> TapirVariant:
-        """Told from a checkpoint's names and shapes; whether it is causal does not show in them."""
+        """The variant of a checkpoint by its names and shapes, which do not show whether it is causal."""
         weight = state.get("torch_pips_mixer.linear.weight")
         inputs = weight.shape[1] if weight is not None and weight.ndim == 2 else 0
         pyramid = max(0, (inputs - 4 - _FINE - _COARSE) // _PATCH - 2)
@@ -84,7 +84,7 @@ class TapirVariant:
 
 
 class ExtraBlock(nn.Module):
-    """Normalises the channels, and adds two convolutions of what that gives to what that gives."""
+    """Normalises the channels, and adds two convolutions of the result to the result."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Tapir(nn.Module):
         xy: Tensor | None = None,  # [B, N, 2] pixels of `SIZE`: where the points were queried
         t: Tensor | None = None,  # int64 [B, N] frames in which; outside the clip where it was in none of these
     ) -> TapirEstimate:
-        """Tracks from the cost volume alone, each frame by itself: TAP-Net. Query frames get the query."""
+        """Tracks from the cost volume alone, frames independent: TAP-Net. Query frames get the query."""
         found, occlusion, distance = self.torch_cost_volume_track_mods(points.coarse, grids.coarse, self.temperature)
         h, w = grids.coarse.shape[2:4]
         found = found * found.new_tensor([SIZE[1] / w, SIZE[0] / h])
@@ -179,10 +179,10 @@ class Tapir(nn.Module):
             points: of each level, for the same points.
             xy, t: as in `guess`.
             contexts: of a causal network: one for each refinement, from the frames before (`empty`).
-            live: bool [B, N, T], of a causal network: false in frames that shall leave no trace.
+            live: bool [B, N, T], of a causal network: false in frames that must not change the contexts.
 
         Returns:
-            1 + ITERATIONS * (len(levels) - 1) estimates, the first one the guess, and the contexts after the last
+            1 + _ITERATIONS * (len(levels) - 1) estimates, the first one the guess, and the contexts after the last
             frame (none for a network that is not causal).
         """
         estimates, kept = [self.guess(levels[0], points[0], xy, t)], []
@@ -190,7 +190,7 @@ class Tapir(nn.Module):
             maps = [grids.fine, grids.coarse]
             for _ in range(self.variant.pyramid):
                 maps.append(_halved(maps[-1]))
-            # Each level starts again from the guess's logits and the query's features; positions go on.
+            # Each level restarts from the guess's logits and the query's features, but keeps the positions.
             current, memory = estimates[0]._replace(xy=estimates[-1].xy), None
             for _ in range(_ITERATIONS):
                 past = contexts[len(estimates) - 1] if contexts is not None else None
@@ -210,7 +210,7 @@ class Tapir(nn.Module):
         past: Context | None = None,
         live: Tensor | None = None,
     ) -> tuple[TapirEstimate, Tensor, Context | None]:
-        """One iteration: correlate around the positions, mix along time, add what comes out."""
+        """One iteration: correlate around the positions, mix along time, add the update."""
         b, n, t = current.occlusion.shape
         if memory is None:
             memory = torch.cat([points.fine, points.coarse], -1)[:, :, None].expand(-1, -1, t, -1)

@@ -23,10 +23,10 @@ _FAR = 200.0
 
 @dataclass(frozen=True, eq=False)
 class Scenery:
-    """What rests: ground at z = 0 and an upright wall, both endless; the light.
+    """The static surroundings: ground at z = 0 and an upright wall, both infinite; the light.
 
     Attributes:
-        ground, wall: their pictures; ground_scale, wall_scale: images a unit of length.
+        ground, wall: their pictures; ground_scale, wall_scale: images per unit of length.
         ahead: [3], horizontal; the wall is where points have the product `distance` with it.
         light: [3], where it comes from; ambient: of it from everywhere; shadow: darkness below bodies.
     """
@@ -122,7 +122,7 @@ def _expose(shot: Shot, number: int | None) -> Film:
     camera, scenery, count = shot.camera, shot.scenery, shot.frames
     h, w = camera.height, camera.width
     rows = np.arange(h) + 0.5
-    # One time a frame, or one a row of a frame where rows are read one after the other.
+    # One time per frame, or one per row of a frame where rows are read one after the other.
     moments = shot.moment(rows) if shot.readout > 0 else np.zeros(1)
     spread = np.zeros(1) if number is None else shot.shutter * ((np.arange(_INSTANTS) + 0.5) / _INSTANTS - 0.5)
     times = (np.arange(count)[:, None, None] + moments[:, None] + spread).reshape(-1)

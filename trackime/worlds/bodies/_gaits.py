@@ -1,7 +1,7 @@
-"""How bodies move: joint angles of gaits, and the path of the root, at any times.
+"""Motion of bodies: joint angles of gaits, and the path of the root, at any times.
 
-Everything is a function of continuous time in frames, so that a blurred or rolling exposure and the truth ask the same
-motion.
+Everything is a function of continuous time in frames, so that a blurred or rolling exposure and the truth sample the
+same motion.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PHASES = {"trot": (0.0, 0.5, 0.5, 0.0), "gallop": (0.0, 0.1, 0.5, 0.6)}
 """Phases of the legs (hind right, hind left, fore right, fore left) where they are not the skeleton's own (a walk)."""
 _RATE = {"walk": 1.0, "trot": 1.5, "run": 1.7, "gallop": 1.8, "jump": 1.2, "fly": 2.0, "grasp": 0.8, "drive": 1.0}
 _STRIDE = {"walk": 0.7, "trot": 1.2, "run": 1.5, "gallop": 2.2, "jump": 1.3, "fly": 1.6, "grasp": 0.15, "drive": 2.0}
-"""Lengths that the root moves a cycle."""
+"""Distance that the root moves per cycle."""
 _STEPS = 16
-"""Points a frame at which paths are integrated."""
+"""Points per frame at which paths are integrated."""
 
 Curve = Callable[[Float64], Float64]
 
@@ -64,7 +64,7 @@ class Gait:
     angles: Callable[[Float64], Float64]
 
     def pose(self, times: Float64) -> tuple[Float64, Float64]:
-        """Where bones are.
+        """The poses of the bones.
 
         Args:
             times: [S] frames.
@@ -90,9 +90,9 @@ class Gait:
 
 
 def make_gait(rng: Generator, skeleton: Skeleton, frames: int, place: Float64, heading: float, speed: float) -> Gait:
-    """A random gait of a skeleton: how it steps, where it goes, how it turns."""
+    """A random gait of a skeleton: steps, path and turns."""
     name = str(rng.choice(skeleton.gaits))
-    # Cycles a frame: at 24 frames a second animals step about once a second; standing and slow motion occur.
+    # Cycles per frame: at 24 frames per second animals step about once a second; standing and slow motion occur.
     rate = _RATE[name] * np.exp(rng.normal(0, 0.35)) / 24 * speed
     if rng.random() < 0.12 and name not in ("fly", "drive"):
         rate *= 0.1

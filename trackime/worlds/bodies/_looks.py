@@ -1,4 +1,4 @@
-"""How surfaces look: photographs and patterns laid onto bodies, ground and backdrop."""
+"""Appearance of surfaces: photographs and patterns laid onto bodies, ground and backdrop."""
 
 from __future__ import annotations
 

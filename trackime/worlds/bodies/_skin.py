@@ -1,8 +1,8 @@
-"""The surface of a body: bones as tapered capsules that melt into each other, and what clings to it.
+"""The surface of a body: bones as smoothly blended tapered capsules, with texture and tracked points attached to it.
 
-The signed distance is a soft minimum of the bones' own, -b log sum exp(-d / b). With the same weights a point of space
-has a place in the rest pose, the mean of its places by each bone. Texture is looked up there, and a tracked point is
-the point of the surface whose rest place is the wanted one: both follow one map, so that texture clings.
+The signed distance is a soft minimum of the bones' own, -b log sum exp(-d / b). With the same weights every point of
+space has a position in the rest pose, the mean of its positions by each bone. Texture is looked up there, and a tracked
+point is the surface point with the wanted rest position: both use one map, so that texture moves with the skin.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trackime.worlds.bodies._gaits import Gait
 
 _FARTHEST = 1e3
 _SLACK = 0.8
-"""A ray steps this share of the distance: flattened bones and blends only bound it."""
+"""A ray advances by this share of the distance, which is only a bound at flattened bones and blends."""
 _NEWTON = 6
 _HOLD = 30.0
 """Weight of lying on the surface against having the wanted texture, where bending leaves no point with both."""
@@ -27,7 +27,7 @@ _BONES = 8
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What is known at points of space.
+    """The field at points of space.
 
     Attributes:
         distance: [M], signed, negative inside.
@@ -193,7 +193,7 @@ class Skin:
         return out
 
     def follow(self, rest: Tensor, weights: Tensor, when: Tensor) -> Tensor:
-        """Where surface points are at other times, [M, 3].
+        """Positions [M, 3] of surface points at other times.
 
         Args:
             rest: [M, 3] places in the rest pose.

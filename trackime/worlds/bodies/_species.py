@@ -186,4 +186,4 @@ def vehicle(rng: Generator) -> Skeleton:
 
 SPECIES = {"quadruped": quadruped, "biped": biped, "bird": bird, "hand": hand, "vehicle": vehicle}
 SHARES = (0.45, 0.2, 0.13, 0.12, 0.1)
-"""How often each occurs."""
+"""Share of each species, in the same order."""

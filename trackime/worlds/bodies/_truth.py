@@ -69,7 +69,7 @@ def follow(shot: Shot, filmed: Film, chosen: Chosen) -> tuple[Tensor, Tensor]:
     points = torch.zeros(count, frames, 3, dtype=torch.float64)
     depth, times = torch.zeros(count, frames, dtype=torch.float64), np.zeros((count, frames))
     for _ in range(_ROUNDS if shot.readout > 0 else 1):
-        # When a row is read depends on where the point is then.
+        # The time at which a row is read depends on the point's position at that time.
         rows = xy[..., 1].numpy().clip(-shot.camera.height, 2 * shot.camera.height)
         times = np.arange(frames) + shot.moment(rows)
         points = _at(shot, chosen, times)

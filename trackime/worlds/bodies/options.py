@@ -1,4 +1,4 @@
-"""What a clip of bodies is made with."""
+"""Options of `make_bodies`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trackime.errors import InputError
 
 @dataclass(frozen=True)
 class BodyOptions:
-    """Shares and amounts; zero switches a thing off.
+    """Shares and amounts; zero switches an effect off.
 
     Attributes:
         companions: share of clips with a second body, and of those again with a third.

@@ -171,7 +171,7 @@ def _object(
     bends = rng.random() < options.nonrigid
     warp = Warp.random(rng, frames) if bends else Warp.none(frames)
     reach = 1.1
-    # One texel a pixel where the object is largest; small ones get more, for the sake of their outline.
+    # One texel per pixel where the object is largest; small ones get more, for the sake of their outline.
     side = 8 * math.ceil(max(2 * reach * plan.radius * float(plan.scale.max()), 64) / 8)
     v, u = (np.mgrid[:side, :side] + 0.5) * (2 * reach / side) - reach
     distance = shapes.make_shape(rng, str(rng.choice(shapes.KINDS)), u, v)

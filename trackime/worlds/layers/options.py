@@ -10,10 +10,10 @@ from trackime.worlds._options import Options
 
 @dataclass(frozen=True)
 class WorldOptions(Options):
-    """Appearance and motion of a world. Shares are probabilities an object has the property.
+    """Appearance and motion of a world. Shares are probabilities that an object has the property.
 
     Attributes:
-        speed: median pixels a frame of the objects, for a frame of 256 x 256 (it grows with the frame); log-normal,
+        speed: median pixels per frame of the objects, for a frame of 256 x 256 (it grows with the frame); log-normal,
             the 90th percentile is four times as much. 0 stops everything but warps and turns.
         camera: strength of the camera's pan, zoom, roll and tilt; 0 holds it still.
         shake: hand-held jitter in pixels at 256 x 256; 0 for a tripod.
@@ -24,14 +24,14 @@ class WorldOptions(Options):
         jerky: share of objects that dash and stop.
         turn: largest rotation to either side in degrees over the clip.
         zoom: largest factor an object grows or shrinks by over the clip, 1 for none.
-        depth_swaps: share of six occasions a clip on which two objects change their depth order (never while they
+        depth_swaps: share of six occasions per clip on which two objects change their depth order (never while they
             overlap).
         low_texture: share of objects nearly without texture.
         camouflage: share of objects with the background's own texture and colours.
         shading: drift of each object's brightness and of the exposure, as a share; 0 for constant colours.
         noise: standard deviation of the sensor noise, white is 1.
         blur: share of the frame time the shutter is open; 0 for sharp frames.
-        fps: frames a second.
+        fps: frames per second.
     """
 
     _MAKER = "make_world"

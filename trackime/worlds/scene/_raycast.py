@@ -14,7 +14,7 @@ CHUNK = 1 << 17
 """Rays processed at a time: bounds memory for large frames; it changes no result."""
 
 BIAS = 1e-3
-"""A shadow needs something this share of the way to the lamp nearer than the surface itself."""
+"""An occluder casts a shadow where it is nearer to the lamp than the surface by this share of the distance."""
 
 JUMP = 0.05
 """Relative step in depth between neighbouring pixels from which there is an edge to antialias."""
@@ -118,7 +118,7 @@ def _edges(key: Tensor, depth: Tensor) -> Tensor:
 def render_sharp(scene: BodyScene, t: int) -> Tensor:
     """Frame t without noise: float [3, H, W] in about [0, 1].
 
-    Within a surface one ray a pixel and filtered textures; where surfaces meet, the mean of `samples` squared rays.
+    Within a surface one ray per pixel and filtered textures; where surfaces meet, the mean of `samples` squared rays.
     """
     width, height, n = scene.info.width, scene.info.height, scene.options.samples
     # Colours need no more than float32; depth and masks, which must agree with the tracks, are traced in float64.

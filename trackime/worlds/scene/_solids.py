@@ -1,7 +1,7 @@
 """Shapes of a 3D scene in their own coordinates: ray intersections and normals.
 
-Rays and points are [3, N] (x, y, z rows), so that every step is a plain product of rows: what a ray meets does not
-depend on which other rays it came with. y points down, as in a camera.
+Rays and points are [3, N] (x, y, z rows), so that every step is a plain product of rows: the hit of a ray does not
+depend on the other rays in the array. y points down, as in a camera.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from trackime.worlds.scene._bodies import NEAR, BodyScene
 from trackime.worlds.scene._raycast import first_hits
 
 TOLERANCE = 1e-5
-"""A point is hidden when the ray through it meets something nearer by more than this share of its depth: some tenths
-of a millimetre in a room, far more than rounding and far less than the distance between surfaces."""
+"""A point is hidden when the ray through it meets something nearer by more than this share of its depth: tenths of a
+millimetre in a room, far above rounding and far below the distance between surfaces."""
 
 
 def _hits(scene: BodyScene, t: int, xy: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -28,7 +28,7 @@ _MAX_TEXELS = 3_000_000
 """Largest texture of a face; one that needs more gets a coarser one."""
 
 _FEWEST = 8.0
-"""Least texels a unit: of faces that are rarely visible."""
+"""Least texels per unit: of faces that are rarely visible."""
 
 _MAX_THINGS = 100
 """Objects and moving objects of a scene, each: surfaces are uint8, and a cut doubles them."""
@@ -40,7 +40,7 @@ _LARGEST = 0.3
 """Largest radius of an object as a share of its distance: none fills the view."""
 
 _TRIES = 60
-"""Places tried for an object; the one that collides least is taken."""
+"""Places tried for an object; the one with the least collision is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +254,7 @@ def _reliefs(rng: Generator, room: _Room, count: int, frames: int) -> list[_Plac
 def _densities(
     bodies: Sequence[Body], poses: FloatArray, frames: range, info: VideoInfo, fov: float
 ) -> dict[tuple[int, int], float]:
-    """Texels a unit that each (body, face) needs, from a few rays of a few frames; faces not hit are left out."""
+    """Texels per unit that each (body, face) needs, from a few rays of a few frames; faces not hit are left out."""
     wide = math.tan(math.radians(fov) / 2)
     y, x = np.meshgrid(np.linspace(-1, 1, 18), np.linspace(-1, 1, 24), indexing="ij")
     rays = np.stack([x.ravel() * wide, y.ravel() * wide * info.height / info.width, np.ones(x.size)])
@@ -278,7 +278,7 @@ def _densities(
 def _paint(
     seed: int, shot: int, bodies: Sequence[Body], needed: dict[tuple[int, int], float], options: SceneOptions
 ) -> list[FloatArray]:
-    """Six images a body, [3, h, w] each; those of faces that do not exist are one texel."""
+    """Six images per body, [3, h, w] each; those of faces that do not exist are one texel."""
     hue = float(np.random.default_rng([seed, 21, shot]).random())
     out = []
     for index, body in enumerate(bodies):

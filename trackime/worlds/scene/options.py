@@ -20,15 +20,15 @@ class SceneOptions(Options):
         cut: two scenes joined in the middle of the video.
         fov: horizontal field of view in degrees.
         camera: strength of the camera's motion; 0 holds it still.
-        speed: units a frame of the moving objects, roughly; 0 keeps them from translating.
+        speed: units per frame of the moving objects, roughly; 0 keeps them from translating.
         turn: largest rotation to either side of the moving objects in degrees.
         relief: height fields, 0 to 3: one on the floor, one on the back wall, one on the left wall.
         low_texture: share of objects nearly without texture.
         shadows: objects cast shadows. Those of moving objects move over static surfaces.
         light: share of the brightness that comes from the lamp; 0 is flat, constant colour.
         noise: standard deviation of the sensor noise, white is 1; it does not move with the scene.
-        samples: rays a pixel along each axis where surfaces meet; 1 for jagged edges.
-        fps: frames a second.
+        samples: rays per pixel along each axis where surfaces meet; 1 for jagged edges.
+        fps: frames per second.
     """
 
     _MAKER = "make_scene"

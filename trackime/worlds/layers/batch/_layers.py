@@ -36,7 +36,7 @@ class BatchLayers:
         direction: float64 [L, 3, 2]; frequency: float64 [L, 2]; amplitude: float64 [L, 3, T]; phase: float64 [L, 3, T].
         to_tile: float64 [L, 2, 2], gain and shift from (u, v) to atlas pixels; limits: float32 [L, 2, 2], the
             tile's low and high corners there.
-        atlas: float32 [1, 4, h, w] a mip level: red, green, blue, signed distance in layer units (of level 0 alone).
+        atlas: float32 [1, 4, h, w] per mip level: red, green, blue, signed distance in layer units (of level 0 alone).
         height: of the frames; width: likewise.
     """
 

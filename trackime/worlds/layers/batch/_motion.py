@@ -33,7 +33,7 @@ def wander(
     Args:
         rng: source of randomness.
         frames: T.
-        speed: [N] typical pixels a frame; it varies along the way.
+        speed: [N] typical pixels per frame; it varies along the way.
         period: [N] frames in which a smooth path changes its heading.
         at: [N] frame in which a path passes its place.
         place: [N, 2] pixels.

@@ -52,7 +52,7 @@ def choose_points(
     layer, _ = find_top(layers, clip, t.view(-1), xy.view(-1, 2))
     uv = layers.pose(layer, t.view(-1), torch.float64).inverse(xy.view(-1, 1, 2))[:, 0]
     path, visible = follow(layers, layer, uv, torch.arange(frames, device=device))
-    # In its own frame a point is visible, whatever rounding says.
+    # A point is visible in its query frame, whatever the rounding.
     row = torch.arange(len(clip), device=device)
     path[row, t.view(-1)], visible[row, t.view(-1)] = xy.view(-1, 2), True
     path, visible = path.view(batch, many, frames, 2), visible.view(batch, many, frames)

@@ -110,6 +110,6 @@ def _entries(layers: BatchLayers, looks: Shading, shader: Shader, rows: int, col
     which, t = row // frames, row % frames
     mine = layer[which]
     block = ((layers.clip[mine] * frames + t) * rows + y) * columns + x
-    # Two slots a rank: a layer's shadow lies on all that is beneath the layer.
+    # Two slots per rank: a layer's shadow lies on all that is beneath the layer.
     slot = 2 * layers.rank[mine, t] + 1 - shadow[which]
     return BlockList(mine, t, block, slot, x * SIDE, y * SIDE, shadow[which])

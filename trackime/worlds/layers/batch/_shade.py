@@ -12,7 +12,7 @@ from trackime.worlds.layers.batch._layers import BatchLayers
 from trackime.worlds.layers.batch._tiles import block_centres, chunk
 
 SIDE = 8
-"""Frames are made of blocks this many pixels a side."""
+"""Frames are made of blocks this many pixels per side."""
 
 LENGTHS = (0.6, 4.0)
 SAMPLES = (1, 3, 7)

@@ -76,7 +76,7 @@ def follow(layers: BatchLayers, layer: Tensor, uv: Tensor, frames: Tensor) -> tu
 
 
 def flow(layers: BatchLayers, t0: int, t1: int) -> tuple[Tensor, Tensor]:
-    """Where each pixel centre of frame t0 goes by frame t1.
+    """Displacement of each pixel centre from frame t0 to frame t1.
 
     Returns:
         float32 [B, 2, H, W] displacement (dx, dy), true even where it cannot be seen; bool [B, H, W] whether it is

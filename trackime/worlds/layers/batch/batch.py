@@ -90,7 +90,7 @@ def make_batch(
         frames: T, 1 or more.
         height: of the frames in pixels, 16 or more.
         width: likewise.
-        points: N, 1 or more tracks a clip.
+        points: N, 1 or more tracks per clip.
         options: appearance and motion.
         pool: images and outlines; None: `TexturePool.procedural()`.
         device: where everything is computed.
@@ -127,7 +127,7 @@ def _looks(
     bias = np.where(rng.random(count) < 0.5 * options.defocus, 1, 0)
     shutter = np.where(rng.random(batch) < options.motion_blur, rng.uniform(0.3, 1.0, batch), 0.0)
     unit = math.sqrt(height * width) / 128
-    # One light a clip: all its shadows fall to the same side.
+    # One light per clip: all its shadows fall to the same side.
     turn = rng.uniform(0, 2 * math.pi, batch)[plan.clip]
     away = unit * rng.uniform(2, 8, count)
     first = np.append(True, (plan.clip[1:] != plan.clip[:-1]) | (plan.thing[1:] != plan.thing[:-1]))

@@ -13,7 +13,7 @@ class BatchOptions(Options):
     """Appearance and motion of training worlds. Shares are probabilities that a clip, object or point has a property.
 
     The defaults give the motion of real video: speeds of visible points with a median of about 2.5, a 90th percentile
-    of 10 and a 99th of 28 pixels a frame at 256 x 256.
+    of 10 and a 99th of 28 pixels per frame at 256 x 256.
 
     Attributes:
         objects: least and most objects of a clip.

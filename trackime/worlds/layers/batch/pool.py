@@ -24,7 +24,7 @@ LEVELS = 4
 """Mip levels of every image, each half the size of the one before."""
 
 OUTLINE = 96
-"""Outlines are signed distances on a square of this many samples a side."""
+"""Outlines are signed distances on a square of this many samples per side."""
 
 REACH = 1.1
 """That square spans -REACH .. REACH; the outline lies in the disc of radius 1."""
@@ -159,7 +159,7 @@ def _list_images(folder: Path, split: str) -> list[tuple[Path, str]]:
 
 
 def _hold_out(sources: Sequence[str]) -> set[str]:
-    """The sources kept for validation, of one name an image: some of them, so that they hold about `_HELD_OUT` of all.
+    """The sources kept for validation, of one name per image: some of them, so that they hold about `_HELD_OUT` of all.
 
     Sources are taken in the order of a hash of their names, each if it brings the share closer to the target.
     """
@@ -290,7 +290,7 @@ def _pack(parts: _Parts) -> TexturePool:
     for k, image in enumerate(parts.images):
         level = torch.from_numpy(np.ascontiguousarray(image))[None]
         if min(level.shape[-2:]) < 2**LEVELS:
-            # Every level needs two pixels a side to look between.
+            # Every level needs two pixels per side to look between.
             h, w = (max(2**LEVELS, v) for v in level.shape[-2:])
             level = F.interpolate(level, (h, w), mode="bilinear", align_corners=False)
         for n in range(LEVELS):
