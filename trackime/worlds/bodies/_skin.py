@@ -21,7 +21,7 @@ _SLACK = 0.8
 _NEWTON = 6
 _HOLD = 30.0
 """Weight of lying on the surface against having the wanted texture, where bending leaves no point with both."""
-_BONES = 8
+_BONES = 10
 """Bones that a ray is tested against."""
 
 
